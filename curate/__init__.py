@@ -1,0 +1,63 @@
+"""curate ranks every image of a dataset by how strongly self-supervised encoders memorize it.
+
+The names below are the whole public interface; importing the package imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curate.api import (
+        compare,
+        doctor,
+        export,
+        inspect,
+        load_encoder,
+        load_recipe,
+        open_run,
+        probe,
+        recipe_list,
+        report,
+        retrain,
+        run,
+        score,
+        select,
+        select_table,
+        shard,
+        train,
+        verify,
+    )
+
+__all__ = [
+    "compare",
+    "doctor",
+    "export",
+    "inspect",
+    "load_encoder",
+    "load_recipe",
+    "open_run",
+    "probe",
+    "recipe_list",
+    "report",
+    "retrain",
+    "run",
+    "score",
+    "select",
+    "select_table",
+    "shard",
+    "train",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from curate import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'curate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

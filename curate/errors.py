@@ -1,0 +1,62 @@
+"""Errors a user can cause: one tree, one exit code a class, each message says what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CurateError(Exception):
+    """Base of every error that curate raises on purpose; its message is shown without traceback."""
+
+    exit_code = 1
+
+
+class UsageError(CurateError):
+    """A command, option, recipe key or name that cannot be understood (exit 2)."""
+
+    exit_code = 2
+
+
+class DataError(CurateError):
+    """Images, labels, shards or tables that are missing or broken (exit 3)."""
+
+    exit_code = 3
+
+
+class MismatchError(CurateError):
+    """Things that do not belong together, such as a manifest and another dataset (exit 4)."""
+
+    exit_code = 4
+
+
+class InUseError(CurateError):
+    """Another process works on the same run (exit 5)."""
+
+    exit_code = 5
+
+
+class ResourceError(CurateError):
+    """No space, no permission, no memory, or a missing optional package (exit 6)."""
+
+    exit_code = 6
+
+
+class DivergedError(CurateError):
+    """A training diverged, or its representations collapsed (exit 7)."""
+
+    exit_code = 7
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not registered, offering the nearest one.
+
+    Args:
+        kind: What the name stands for, e.g. ``"method"``.
+        name: What the user typed.
+        choices: Every registered name.
+    """
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,59 @@
+"""What the probes share: their result, the validation split, and standardisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate import keyed
+
+HELD_OUT = 0.2
+"""Share of each class's training samples that a probe chooses on."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a probe gives.
+
+    Attributes:
+        predicted: (m,) class of every test sample, 0 to C - 1.
+        validation_accuracy: In [0, 1], of what was chosen; None without a validation split.
+        chosen: What was chosen on the validation split, by name.
+    """
+
+    predicted: np.ndarray
+    validation_accuracy: float | None
+    chosen: dict[str, Any]
+
+
+Probe = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]
+"""(train_x (n, D), train_y (n,) in 0..C-1, test_x (m, D), seed) -> Fitted."""
+
+
+def validation_split(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return which training samples are held out, (n,) bool: a fifth of every class, rounded.
+
+    A class of one or two samples keeps them all.
+    """
+    draws = keyed.hash64(keyed.stream(seed, "probe", "validation"), np.arange(len(labels)))
+    order = np.lexsort((draws, labels))
+    counts = np.bincount(labels)
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out = np.zeros(len(labels), dtype=bool)
+    out[order] = place < np.round(HELD_OUT * counts)[labels[order]]
+    return out
+
+
+def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the map of features to mean 0 and deviation 1 over ``x`` (n, D), as float32.
+
+    A feature that does not vary over ``x`` becomes 0.
+    """
+    mean = x.mean(axis=0, dtype=np.float64)
+    deviation = x.std(axis=0, dtype=np.float64)
+    varies = deviation > 1e-7 * np.maximum(np.abs(mean), 1e-30)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return lambda features: ((features - mean) * scale).astype(np.float32)

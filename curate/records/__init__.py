@@ -1,0 +1,1 @@
+"""The nouns that cross between stages: Sample, Plan, ScoreTable, Manifest (no torch here)."""

@@ -1,0 +1,72 @@
+"""Draws on the device: the same bits as ``curate.keyed``, for whole batches of samples.
+
+Every sample has a SplitMix64 sequence of its own, seeded by (key, sample); a draw is the element of
+it at ``view * 2^32 + slot``. Nothing has state, so that a draw depends on neither batch nor order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.keyed import GAMMA, MIX_1, MIX_2
+
+WORD = 1 << 64
+
+
+def signed(word: int) -> int:
+    """Return the int64 with the bits of the 64-bit ``word``; torch has no uint64 arithmetic."""
+    word %= WORD
+    return word - WORD if word >= WORD >> 1 else word
+
+
+def _shift(z: Tensor, by: int) -> Tensor:
+    """Return a logical right shift; torch's own keeps the sign."""
+    return (z >> by) & ((1 << (64 - by)) - 1)
+
+
+def mix(z: Tensor) -> Tensor:
+    """Apply SplitMix64's finalizer to int64 words, elementwise (``keyed.mix``)."""
+    z = (z ^ _shift(z, 30)) * signed(MIX_1)
+    z = (z ^ _shift(z, 27)) * signed(MIX_2)
+    return z ^ _shift(z, 31)
+
+
+def hash64(key: int, words: Tensor) -> Tensor:
+    """Hash int64 ``words`` (any shape) under the 64-bit ``key`` (``keyed.hash64``)."""
+    return mix(mix(words + signed(GAMMA)) ^ signed(key))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of one view of each sample of a batch.
+
+    Attributes:
+        state: (B,) int64, the samples' seeds.
+        view: Number of the view, below 2^32.
+    """
+
+    state: Tensor
+    view: int
+
+    @classmethod
+    def of(cls, key: int, words: Tensor, view: int) -> Draws:
+        """Return the draws of view ``view`` of samples ``words`` (B,) int64 under ``key``."""
+        return cls(hash64(key, words), view)
+
+    def uniform(self, slot: int, n: int) -> Tensor:
+        """Return (B, n) float32 in [0, 1), slots ``slot`` to ``slot + n - 1``."""
+        first = signed(((self.view << 32) + slot + 1) * GAMMA)
+        steps = torch.arange(n, device=self.state.device) * signed(GAMMA) + first
+        words = mix(self.state[:, None] + steps)
+        # 24 bits are exact in float32.
+        return _shift(words, 40).to(torch.float32) * 2.0**-24
+
+    def normal(self, slot: int, n: int) -> Tensor:
+        """Return (B, n) standard normal float32 (Box and Muller); uses 2n slots."""
+        u = self.uniform(slot, 2 * n)
+        radius = torch.sqrt(-2 * torch.log(u[:, :n] + 2.0**-25))
+        return radius * torch.cos(2 * math.pi * u[:, n:])

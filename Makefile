@@ -1,0 +1,37 @@
+# Set-up happens by itself: every target makes .venv as it needs it.
+#   make demo   run the digits recipe end to end and name the report to open
+#   make test   run the tests
+#   make lint   ruff and mypy
+PYTHON ?= python3
+BIN := .venv/bin
+# The two FAISS builds overwrite each other: the GPU one only where an NVIDIA GPU is.
+FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+
+.PHONY: demo test lint docs clean
+
+demo: .venv/.installed
+	$(BIN)/curate run digits
+
+test: .venv/.tested
+	$(BIN)/python -m pytest
+
+lint: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/.tested
+	$(BIN)/python -m tests.generate_cli_docs
+
+.venv/.installed: pyproject.toml
+	@echo "Installing curate into .venv: PyTorch is large, so that this takes minutes."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS)]'
+	touch $@
+
+.venv/.tested: .venv/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache

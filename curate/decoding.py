@@ -1,0 +1,240 @@
+"""Decoding: what may be an image, checked before it costs memory, and PNG for arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from curate.errors import DataError
+
+FORMATS = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "PPM": "ppm",
+}
+"""What is decoded, with the file extension of each; anything else is rejected unread."""
+JPEG_WITH_MORE = "MPO"
+"""What Pillow calls a JPEG with further pictures behind it, as phones write."""
+MAX_BYTES = 2**28
+"""Largest image file in bytes."""
+MAX_PIXELS = 89_478_485
+"""Largest image in pixels, checked on the header before any is decoded; Pillow warns there."""
+
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding an image once told of it: its upright size in pixels and file extension."""
+
+    width: int
+    height: int
+    extension: str
+
+
+def check(data: bytes) -> Checked:
+    """Decode an image completely and return its size.
+
+    Raises:
+        DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
+    """
+    image, kind = _picture(data)
+    if kind == "PNG":  # Pillow skips the checksums of what it decodes
+        try:
+            with Image.open(io.BytesIO(data), formats=[kind]) as again:
+                again.verify()
+        except Exception as error:
+            raise DataError(f"damaged: {error}") from error
+    return Checked(image.width, image.height, FORMATS[kind])
+
+
+def picture(data: bytes) -> Image.Image:
+    """Decode an image to mode L or RGB.
+
+    The first frame is taken, turned upright by its EXIF orientation, and its transparency laid on
+    white. 16-bit values are scaled to 8 bits; floats are read as [0, 1], [0, 255] or [0, 65535],
+    whichever is the first to hold the largest.
+
+    Raises:
+        DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
+    """
+    return _picture(data)[0]
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode an (H, W) or (H, W, 3) uint8 array as PNG, the same bytes on every machine.
+
+    The pixels are stored uncompressed: what a compressor makes of them depends on its build, and
+    a sample's uid is the hash of these bytes.
+    """
+    assert pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2:] == (3,))
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + pixels[0].size), dtype=np.uint8)  # filter type 0 opens each row
+    rows[:, 1:] = pixels.reshape(height, -1)
+    raw = rows.tobytes()
+    blocks = [raw[i : i + 65535] for i in range(0, len(raw), 65535)]
+    stored = b"".join(
+        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block
+        for block in blocks
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
+    body = b"\x78\x01" + stored + struct.pack(">I", zlib.adler32(raw))
+    chunks = (b"IHDR" + header, b"IDAT" + body, b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in chunks
+    )
+
+
+def _picture(data: bytes) -> tuple[Image.Image, str]:
+    """Return the upright first frame in mode L or RGB, and the name of its format."""
+    if not data:
+        raise DataError("the file is empty")
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
+    try:
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(_too_large(f"{image.width} x {image.height}"))
+            kind = "JPEG" if image.format == JPEG_WITH_MORE else str(image.format)
+            image.load()
+            return _plain(_upright(image)), kind
+    except (DataError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(_too_large("more than twice that many")) from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"not an image in a known format ({', '.join(FORMATS)})") from error
+    except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
+        raise DataError(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def _too_large(what: str) -> str:
+    return f"{what} pixels are more than the {MAX_PIXELS:,} allowed"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image
+    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return the image in mode L or RGB, transparency laid on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bits(np.asarray(image)))
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        clear = image.convert("RGBA")
+        ground = Image.new("RGBA", clear.size, "white")
+        ground.alpha_composite(clear)
+        return ground.convert("L" if grey else "RGB")
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Scale 16-bit, 32-bit or float pixels to uint8."""
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = float(values.max(initial=0.0))
+    steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    full = next((step for step in steps if largest <= step), largest)
+    return np.rint(np.clip(values, 0, full) * (255.0 / full)).astype(np.uint8)
+
+
+# Many images
+
+GROUP = 32
+GROUP_BYTES = 2**22
+"""A thread takes this many items or bytes at a time: handing over a small image costs as much as
+decoding it."""
+
+
+def threads() -> int:
+    """Return how many threads decode: one a core that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def in_order(
+    work: Callable[[In], Out], items: Iterable[In], *, size: Callable[[In], int]
+) -> Iterator[Out]:
+    """Yield ``work(item)`` in the order of ``items``, on several threads, a few items ahead.
+
+    Pillow decodes outside the interpreter's lock, so threads are enough.
+
+    Args:
+        work: What to do with an item; an error that it raises is raised here.
+        items: Consumed as results are taken.
+        size: Bytes that an item holds.
+    """
+
+    def together(group: list[In]) -> list[Out]:
+        return [work(item) for item in group]
+
+    waiting: deque[Future[list[Out]]] = deque()
+    with ThreadPoolExecutor(threads()) as pool:
+        try:
+            for group in _groups(items, size):
+                waiting.append(pool.submit(together, group))
+                if len(waiting) > 2 * threads():
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _groups(items: Iterable[In], size: Callable[[In], int]) -> Iterator[list[In]]:
+    group: list[In] = []
+    held = 0
+    for item in items:
+        group.append(item)
+        held += size(item)
+        if len(group) == GROUP or held >= GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings, in every thread, while files of unknown quality are decoded."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield

@@ -1,0 +1,131 @@
+"""Units of work on this machine: in this process, or in several that are reused."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing as mp
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.errors import CurateError, ResourceError
+from curate.progress import Report, silent
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work: a module-level function and its arguments.
+
+    The function also gets ``report``. It must be idempotent and leave its result on disk.
+    """
+
+    name: str
+    function: Callable[..., None]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def run_units(units: Sequence[Unit], workers: int, report: Report = silent) -> None:
+    """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
+
+    Args:
+        units: What to do. With one worker they run here, in order.
+        workers: Processes to use.
+        report: Progress callback; gets what the units report.
+
+    Raises:
+        CurateError: The first error of a unit; the other processes are stopped.
+        ResourceError: If a process was killed.
+    """
+    workers = min(workers, len(units))
+    if workers <= 1:
+        for unit in units:
+            unit.function(**unit.arguments, report=report)
+        return
+    context = mp.get_context("spawn")
+    # Queues that buffer here: a pipe is full after 64 KiB of units, before any worker reads.
+    tasks: Any = context.Queue()
+    events: Any = context.Queue()
+    for unit in units:
+        tasks.put(unit)
+    for _ in range(workers):
+        tasks.put(None)
+    processes = [
+        context.Process(target=_work, args=(tasks, events, os.getpid()), daemon=True)
+        for _ in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        _follow(processes, events, len(units), report)
+    finally:
+        tasks.cancel_join_thread()
+        for process in processes:
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+
+
+def _follow(processes: list[Any], events: Any, left: int, report: Report) -> None:
+    """Pass progress on until every unit has finished or one has failed."""
+    while left:
+        try:
+            kind, content = events.get(timeout=0.5)
+        except queue.Empty:
+            dead = [p.exitcode for p in processes if p.exitcode not in (None, 0)]
+            if dead and dead[0] == -signal.SIGKILL:
+                raise ResourceError(
+                    "a worker process was killed, probably for want of memory; lower --workers or "
+                    "train.batch_size, and type the same command again."
+                ) from None
+            if dead:
+                raise RuntimeError(f"a worker process ended with code {dead[0]}") from None
+            continue
+        if kind == "progress":
+            report(*content)
+        elif kind == "error":
+            raise content
+        else:
+            left -= 1
+
+
+def _work(tasks: Any, events: Any, parent: int) -> None:
+    """Do units until there are none; a unit's error ends the worker."""
+    # Ctrl-C reaches the whole group; the parent decides, saves and stops the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+    def progress(what: str, done: int, total: int) -> None:
+        events.put(("progress", (what, done, total)))
+
+    while (unit := tasks.get()) is not None:
+        try:
+            unit.function(**unit.arguments, report=progress)
+        except Exception as error:
+            events.put(("error", _portable(unit.name, error)))
+            return
+        events.put(("done", unit.name))
+
+
+def _portable(name: str, error: Exception) -> Exception:
+    """Return an error as one of its kind that can be sent to another process."""
+    if isinstance(error, CurateError):
+        return type(error)(str(error))
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MemoryError(f"in {name}")
+    return RuntimeError(f"{name}: {error}\n{traceback.format_exc()}")
+
+
+def _die_with(parent: int) -> None:
+    """End this worker when its parent is gone, so that no orphan works on an unlocked run."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,152 @@
+"""Plans: build the inclusion matrix from a seed and the samples' ids, never from their order.
+
+Samples with the same content always fall on the same side: a copy in the other encoder's training
+set would hide a sample's memorization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from curate import keyed
+from curate.errors import DataError
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
+from curate.records.plan import Plan
+
+
+def build_plan(
+    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    uids: Sequence[str] | np.ndarray,
+    extra: Sequence[str] | np.ndarray = (),
+) -> Plan:
+    """Return the plan that ``config`` describes.
+
+    Args:
+        config: The recipe's ``plan`` section.
+        uids: uids of the samples that encoders may be trained on.
+        extra: uids of a held-out split, seen by no encoder (S_E). One whose content is also among
+            ``uids`` is left out: it would not be held out.
+
+    Raises:
+        DataError: If there are fewer samples than the plan needs.
+    """
+    own = np.array(sorted(uids), dtype=object)
+    starts, inverse = _shuffled(own, config.seed, "plan")
+    n = len(own)
+    if isinstance(config, PairPlan):
+        group, inclusion, names = _pair(config, n, starts, inverse, held_out=len(extra) > 0)
+    elif isinstance(config, HalvesPlan):
+        need(n, 2, "halves")
+        part = _parts([n // 2], starts, inverse, n)
+        group = np.array(["f", "g"], dtype=object)[part]
+        inclusion = np.stack([part == 0, part == 1], axis=1)
+        names = ["f", "g"]
+    elif isinstance(config, FoldsPlan):
+        need(n, config.folds, f"{config.folds} folds")
+        bounds = [n * j // config.folds for j in range(1, config.folds)]
+        part = _parts(bounds, starts, inverse, n)
+        group = np.array([str(p) for p in part], dtype=object)
+        inclusion = part[:, None] != np.arange(config.folds)[None]
+        names = [f"fold{j}" for j in range(config.folds)]
+    else:
+        need(n, 2, "subsets")
+        size = max(1, round(n * config.fraction))
+        columns = [
+            _parts([size], *_shuffled(own, config.seed, "subset", j), n) == 0
+            for j in range(config.subsets)
+        ]
+        group = np.full(n, "-", dtype=object)
+        inclusion = np.stack(columns, axis=1)
+        names = [f"subset{j}" for j in range(config.subsets)]
+    for name, count in zip(names, inclusion.sum(axis=0), strict=True):
+        if not count:
+            raise DataError(
+                f"plan {config.kind}: encoder {name} would be trained on no sample, since {n} "
+                "samples with exact duplicates kept together do not fill it; give it more data."
+            )
+    held_out = _held_out(config, own, extra)
+    all_uids = np.concatenate([own, held_out])
+    group = np.concatenate([group, np.full(len(held_out), "E", dtype=object)])
+    nothing = np.zeros((len(held_out), len(names)), dtype=bool)
+    inclusion = np.concatenate([inclusion, nothing])
+    encoders = [n if r == 0 else f"{n}-{r}" for r in range(config.repeats) for n in names]
+    by_uid = np.argsort(all_uids, kind="stable")
+    return Plan(
+        kind=config.kind,
+        uids=all_uids[by_uid],
+        group=group[by_uid],
+        encoders=tuple(encoders),
+        inclusion=np.tile(inclusion, (1, config.repeats))[by_uid],
+    )
+
+
+def need(have: int, least: int, what: str) -> None:
+    """Check that there are samples enough.
+
+    Raises:
+        DataError: If there are not.
+    """
+    if have < least:
+        raise DataError(f"the plan ({what}) needs at least {least} samples; the data has {have}.")
+
+
+def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarray, np.ndarray]:
+    """Order groups of equal content by keyed hash.
+
+    Returns:
+        For each sample the position at which its group starts, and the same for sorting: both
+        (N,), the second being the sample's group rank.
+    """
+    words = keyed.uid_words(own)
+    unique, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
+    order = np.argsort(keyed.hash64(keyed.stream(seed, *purpose), unique), kind="stable")
+    starts = np.empty(len(unique), dtype=np.int64)
+    starts[order] = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) if len(unique) else []
+    return starts, inverse
+
+
+def _parts(bounds: list[int], starts: np.ndarray, inverse: np.ndarray, n: int) -> np.ndarray:
+    """Return the part of each sample, (n,): group j of positions lies between two bounds."""
+    return np.searchsorted(np.array(bounds), starts, side="right")[inverse].reshape(n)
+
+
+def _pair(
+    config: PairPlan, n: int, starts: np.ndarray, inverse: np.ndarray, *, held_out: bool
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    asked = [config.shared, config.candidates, config.independent]
+    asked.append(0 if held_out else config.extra)
+    sizes = [s if isinstance(s, int) else int(s * n + 1e-9) for s in asked]
+    if sum(sizes) > n:
+        raise DataError(
+            f"the plan needs {sum(sizes)} samples (shared {sizes[0]}, candidates {sizes[1]}, "
+            f"independent {sizes[2]}, extra {sizes[3]}); the data has {n}. Use smaller numbers "
+            "(--set plan.shared=...) or fractions."
+        )
+    need(min(sizes[1:3]), 1, "pair: candidates and independent")
+    part = _parts(list(np.cumsum(sizes)), starts, inverse, n)
+    group = np.array(["S", "C", "I", "E", "-"], dtype=object)[part]
+    inclusion = np.stack([(part == 0) | (part == 1), (part == 0) | (part == 2)], axis=1)
+    return group, inclusion, ["f", "g"]
+
+
+def _held_out(
+    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    own: np.ndarray,
+    extra: Sequence[str] | np.ndarray,
+) -> np.ndarray:
+    """Return the held-out samples to measure: all, or as many as a pair's ``extra`` says."""
+    if not len(extra):
+        return np.array([], dtype=object)
+    seen = set(keyed.uid_words(own).tolist())
+    uids = np.array(sorted(extra), dtype=object)
+    words = keyed.uid_words(uids)
+    fresh = uids[[w not in seen for w in words.tolist()]]
+    if isinstance(config, PairPlan) and config.extra:
+        asked = config.extra
+        count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
+        need(len(fresh), count, "pair: extra")
+        hashes = keyed.hash64(keyed.stream(config.seed, "extra"), keyed.uid_words(fresh))
+        fresh = fresh[np.sort(np.argsort(hashes, kind="stable")[:count])]
+    return fresh

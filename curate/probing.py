@@ -1,0 +1,121 @@
+"""Features of an encoder, and the probes on them: how good the representations are downstream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from curate import keyed, probes
+from curate.errors import DataError
+from curate.images import Canvas
+from curate.progress import Report, silent
+
+if TYPE_CHECKING:
+    from curate.backbone import Encoder
+
+HELD_OUT = 0.2
+"""Share of the samples that probes are tested on where a source has no test split."""
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Labelled samples of one source, split for a probe.
+
+    Attributes:
+        name: What the source is called in results.
+        canvas: Decoded images.
+        train: (n,) uids to fit on, sorted.
+        train_labels: (n,) int64.
+        test: (m,) uids to test on, sorted.
+        test_labels: (m,) int64.
+        held_out: Whether the test samples were held out of the training split by a hash, so that
+            the encoder may have seen them (without labels).
+    """
+
+    name: str
+    canvas: Canvas
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+    held_out: bool
+
+
+def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None) -> ProbeSet:
+    """Split an indexed dataset for a probe.
+
+    Args:
+        name: What the source is called in results.
+        canvas: Decoded images of every row of ``index``.
+        index: ``shards/index.parquet``.
+        test_role: Value of ``split`` that marks test samples; None holds some out by a hash.
+
+    Raises:
+        DataError: If samples have no labels, or too few are left on a side.
+    """
+    split = index["split"]
+    unlabelled = pc.sum(pc.is_null(index["label"])).as_py() or 0
+    if unlabelled:
+        raise DataError(
+            f"probe on {name}: {unlabelled} of {index.num_rows} samples have no label; a probe "
+            "needs labels (class sub-folders, or a label column in metadata.csv). "
+            "Use --on SOURCE with labels."
+        )
+    train = _labelled(index.filter(pc.equal(split, "train")))
+    if test_role:
+        test = _labelled(index.filter(pc.equal(split, test_role)))
+    else:
+        # Keyed by content, so that copies of one image never stand on both sides.
+        hashes = keyed.hash64(keyed.stream(0, "probe test"), keyed.uid_words(train[0]))
+        mine = hashes < np.uint64(int(HELD_OUT * 2**64))
+        train, test = (train[0][~mine], train[1][~mine]), (train[0][mine], train[1][mine])
+    if len(np.unique(train[1])) < 2 or not len(test[0]):
+        raise DataError(
+            f"probe on {name}: {len(train[0])} training samples of {len(np.unique(train[1]))} "
+            f"classes and {len(test[0])} test samples are too few; use a source with more."
+        )
+    return ProbeSet(name, canvas, *train, *test, held_out=test_role is None)
+
+
+def _labelled(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    rows = rows.sort_by("uid")
+    uids = np.array(rows["uid"].to_pylist(), dtype=object)
+    return uids, rows["label"].to_numpy().astype(np.int64)
+
+
+def features(
+    encoder: Encoder, canvas: Canvas, rows: np.ndarray, report: Report = silent
+) -> np.ndarray:
+    """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
+    device = next(encoder.parameters()).device
+    out = np.empty((len(rows), encoder.dim), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(rows), 256):
+            batch = np.ascontiguousarray(canvas.array[rows[start : start + 256]])
+            tokens = encoder(torch.from_numpy(batch).to(device))
+            out[start : start + 256] = tokens.mean(dim=1).float().cpu().numpy()
+            report("features", min(start + 256, len(rows)), len(rows))
+    return out
+
+
+def probe(
+    encoder: Encoder,
+    data: ProbeSet,
+    kinds: tuple[str, ...],
+    *,
+    seed: int = 0,
+    report: Report = silent,
+) -> list[dict[str, Any]]:
+    """Fit and test probes on frozen features; one result a kind, accuracies in [0, 1]."""
+    train_x = features(encoder, data.canvas, data.canvas.rows(data.train), report)
+    test_x = features(encoder, data.canvas, data.canvas.rows(data.test), report)
+    results = []
+    for kind in kinds:
+        found = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
+        results.append({"source": data.name, "kind": kind, "held_out": data.held_out, **found})
+    return results

@@ -1,0 +1,156 @@
+"""Findings: each figure with the sentence it proves and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+from scipy import stats
+
+from curate.reports import figures, words
+from curate.reports.material import Material
+from curate.reports.words import INTERVAL, NBSP
+
+Captioned = tuple[Markup, str, str]
+"""A figure, the finding it shows, and how to read it."""
+
+
+def findings(material: Material) -> list[Captioned]:
+    """Return the figures of a run, the most telling first; those without data are left out."""
+    made = [
+        _distribution_figure(material),
+        _means_figure(material),
+        _alignment_figure(material),
+        _rank_figure(material),
+    ]
+    return [figure for figure in made if figure is not None]
+
+
+def _named_groups(material: Material) -> dict[str, np.ndarray]:
+    """Return the scores of each group that has any, in the order of a legend."""
+    score = material.score
+    known = ~np.isnan(score)
+    if material.plan == "pair":
+        names = {g: words.GROUPS[g].split(",")[0] for g in "CSEI"}
+    elif material.plan == "halves":
+        names = {g: material.group_name(g) for g in "fg"}
+    else:
+        return {"all scored images": score[known]} if known.any() else {}
+    parts = {text: score[known & (material.group == g)] for g, text in names.items()}
+    return {text: values for text, values in parts.items() if len(values)}
+
+
+def _distribution_figure(material: Material) -> Captioned | None:
+    groups = _named_groups(material)
+    if not groups:
+        return None
+    svg = figures.distribution("distribution", groups, unit=material.unit)
+    pair = material.plan == "pair"
+    scored = next(iter(groups.values())) if pair else np.concatenate(list(groups.values()))
+    finding = (
+        f"{words.percent(float((scored > 0).mean()))} of the "
+        f"{'candidates' if pair else 'scored images'} score above 0."
+    )
+    note = (
+        f"Each outline adds up to 100{NBSP}%. Dashed: 0, where seeing an image makes no "
+        "difference. Without memorization about half would lie on each side."
+    )
+    return svg, finding, note
+
+
+def _means_figure(material: Material) -> Captioned | None:
+    rows = []
+    for name, facts in material.groups():
+        if facts["sd"] is not None and facts["n"] > 1:
+            half = float(stats.t.ppf(0.975, facts["n"] - 1)) * facts["sd"] / facts["n"] ** 0.5
+            rows.append((material.group_name(name, short=True), facts["mean"], half))
+    if not rows:
+        return None
+    svg = figures.means("means", rows, unit=material.unit)
+    note = f"Bars: {INTERVAL} intervals of the mean over images."
+    if material.plan == "pair":
+        note += " Expected where there is memorization: C above the others, I below them, S at 0."
+    else:
+        note += " Expected where there is memorization: above 0."
+    if material.plan == "folds":
+        note += " A fold left or right of the others points at an encoder that differs."
+    return svg, _lying(rows), note
+
+
+def _lying(rows: Sequence[tuple[str, float, float]]) -> str:
+    """Return on which side of 0 the intervals of (label, mean, half width) lie."""
+    sides = {
+        "above 0": [label for label, mean, half in rows if mean > half],
+        "below 0": [label for label, mean, half in rows if mean < -half],
+        "not told from 0": [label for label, mean, half in rows if abs(mean) <= half],
+    }
+    found = {side: labels for side, labels in sides.items() if labels}
+    if len(rows) > 4:
+        return (
+            f"Of {len(rows)} means, {', '.join(f'{len(v)} {side}' for side, v in found.items())}."
+        )
+    text = "; ".join(
+        f"{side}: {', '.join(label.partition(':')[0] for label in labels)}"
+        for side, labels in found.items()
+    )
+    return f"Mean {text}."
+
+
+def _alignment_figure(material: Material) -> Captioned | None:
+    seen, unseen = material.numbers["align_in"], material.numbers["align_out"]
+    m = material.numbers["memorization"]
+    known = ~(np.isnan(seen) | np.isnan(unseen) | np.isnan(m))
+    if known.sum() < 2:
+        return None
+    if material.plan in ("pair", "halves"):
+        only_g = np.isin(material.group, ["I", "g"])
+        x, y = np.where(only_g, unseen, seen), np.where(only_g, seen, unseen)
+        labels = ("alignment on f", "alignment on g")
+        note = "Expected where there is memorization: what only f saw above the dashed line, what "
+        note += "only g saw below it."
+    else:
+        x, y, labels = seen, unseen, ("alignment, trained on it", "alignment, not trained on it")
+        note = "One point an image; above the dashed line: worse where unseen."
+    finding = (
+        f"{words.percent(float((unseen[known] > seen[known]).mean()))} of the images align worse "
+        "on encoders that never saw them"
+    )
+    if material.summary.get("calibrated"):
+        after = words.percent(float((m[known] > 0).mean()))
+        finding += f"; {after} once each encoder’s offset is removed"
+        note += " The axes show alignments before offsets are removed, the colour after."
+    svg = figures.alignments(
+        "align", x[known], y[known], m[known], labels=labels, unit=material.unit
+    )
+    if np.ptp(x[known]) > 0 and np.ptp(y[known]) > 0:
+        r = float(stats.spearmanr(x[known], y[known]).statistic)
+        note += f" Spearman correlation of the axes: {words.number(r, 2)}"
+        note += "; memorization is a small difference of similar numbers." if r > 0.7 else "."
+    if known.sum() > figures.DRAWN_POINTS:
+        note += f" Shown: about {figures.DRAWN_POINTS:,} of {int(known.sum()):,} images."
+    return svg, f"{finding}.", note
+
+
+def _rank_figure(material: Material) -> Captioned | None:
+    rows = material.ranked()
+    if len(rows) < 2:
+        return None
+    m, se = material.numbers["memorization"][rows], material.numbers["se"][rows]
+    svg = figures.scores_with_errors("ranks", m, se, unit=material.unit)
+    spread = float(m.std(ddof=1))
+    if np.isnan(se).all():
+        finding = f"The spread of scores (standard deviation) is {words.number(spread, 2)}."
+        return svg, finding, "No standard error is known for this run."
+    typical = float(np.sqrt(np.nanmean(se**2)))
+    finding = f"A score’s typical standard error is {words.number(typical, 2)} {material.unit}"
+    finding += (
+        f", {typical / spread:.1f} times the spread of scores ({words.number(spread, 2)})."
+        if spread > 0
+        else "; all scores are equal."
+    )
+    only = material.summary["reliability"].get("encoders") is None
+    note = "Band: ± one standard error" + (
+        ", from views only, so that it is too narrow." if only else ", from views and encoders."
+    )
+    return svg, finding, note

@@ -1,0 +1,258 @@
+"""Material: everything in a run directory that a report shows, read once and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.atomic import read_json
+from curate.errors import DataError
+from curate.neighbours import INSPECT_SCHEMA
+from curate.records.manifest import Manifest
+from curate.records.scores import ScoreTable
+from curate.reports import words
+
+NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
+"""Columns of ``scores.parquet`` that figures and galleries are made of."""
+SUMMARY = ("groups", "tests", "separation", "reliability", "n_scored", "n_unscored", "encoders")
+"""What ``scores.json`` has to say for a report to be made."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One manifest: its facts and what its rows add up to.
+
+    Attributes:
+        name: Of its file, without ending.
+        facts: Content of its JSON.
+        kept: How many samples it keeps.
+        dropped: How many it drops.
+        expected_share: Expected share of those it picks out by score that belong there, given the
+            standard errors, in [0, 1]; None where that is unknown.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    kept: int
+    dropped: int
+    expected_share: float | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of.
+
+    Attributes:
+        path: The run directory.
+        run: Content of ``run.json``.
+        summary: Content of ``scores.json``.
+        scores: Rows of ``scores.parquet``, N of them.
+        numbers: ``NUMBERS`` of them, each (N,) float64, NaN where null.
+        group: (N,) object, as in the plan.
+        dataset: Content of ``shards/dataset.json``.
+        inspected: Rows of ``inspect.parquet``, or None.
+        selections: Manifests in order of their names.
+        comparisons: (folder name, ``comparison.json``).
+        probes: (file name, content) of ``probes/*.json``.
+        members: How many samples each encoder was trained on.
+        records: Completion record of each encoder's training.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    summary: dict[str, Any]
+    scores: pa.Table
+    numbers: dict[str, np.ndarray]
+    group: np.ndarray
+    dataset: dict[str, Any]
+    inspected: pa.Table | None = None
+    selections: tuple[Selection, ...] = ()
+    comparisons: tuple[tuple[str, dict[str, Any]], ...] = ()
+    probes: tuple[tuple[str, dict[str, Any]], ...] = ()
+    members: dict[str, int] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The run's recipe, every default filled in."""
+        return dict(self.run["recipe"])
+
+    @property
+    def plan(self) -> str:
+        """Kind of the plan: ``pair``, ``halves``, ``folds`` or ``subsets``."""
+        return str(self.recipe["plan"]["kind"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; empty where labels have none."""
+        return tuple(str(c) for c in self.dataset.get("classes") or ())
+
+    @property
+    def score(self) -> np.ndarray:
+        """The score that groups are compared by, (N,) float64: delta for a pair plan."""
+        return self.numbers["delta" if self.plan == "pair" else "memorization"]
+
+    @property
+    def unit(self) -> str:
+        """What scores and alignments are measured in, in short."""
+        kind = str(self.summary.get("distance", "l2"))
+        return words.SHORT_UNITS.get(kind, words.shown(kind))
+
+    @property
+    def long_unit(self) -> str:
+        """What scores and alignments are measured in, with the range."""
+        kind = str(self.summary.get("distance", "l2"))
+        return words.UNITS.get(kind, words.shown(kind))
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals of a score its standard errors leave meaning in."""
+        known = [v[~np.isnan(v)] for v in (self.numbers["se"], self.numbers["memorization"])]
+        scale = float(np.median(known[0])) if len(known[0]) else 0.0
+        if not scale > 0 and len(known[1]):
+            scale = float(known[1].std())
+        return 4 if not scale > 0 else int(np.clip(np.ceil(-np.log10(scale / 3)), 2, 8))
+
+    def groups(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return name and moments of each group, candidates first and the whole last."""
+        order = (
+            {name: k for k, name in enumerate(("C", "S", "E", "I"))} if self.plan == "pair" else {}
+        )
+        return sorted(
+            self.summary["groups"].items(),
+            key=lambda g: (g[0] == "all", order.get(g[0], 9), int(g[0]) if g[0].isdigit() else 0),
+        )
+
+    def group_name(self, name: str, *, short: bool = False) -> str:
+        """Return a group of the plan in words."""
+        if self.plan == "pair" and name in words.GROUPS:
+            return words.GROUPS[name].split(",")[0] if short else words.GROUPS[name]
+        if name == "all":
+            return "all scored images"
+        if self.plan == "halves" and name in ("f", "g"):
+            return f"seen by {name} only"
+        return f"fold {name}" if name.isdigit() else words.shown(name)
+
+    def ranked(self) -> np.ndarray:
+        """Return the rows that are scored, most memorized first."""
+        rank = self.numbers["rank"]
+        rows = np.flatnonzero(~np.isnan(rank))
+        return rows[np.argsort(rank[rows], kind="stable")]
+
+    def uids(self, rows: np.ndarray) -> list[str]:
+        """Return the uids of rows of ``scores``."""
+        return list(self.scores["uid"].take(pa.array(rows)).to_pylist())
+
+    def rows(self, uids: Iterable[str]) -> dict[str, int]:
+        """Return the row of ``scores`` of each uid that has one."""
+        wanted = pa.array(list(uids), pa.string())
+        at = pc.index_in(wanted, value_set=self.scores["uid"].combine_chunks())
+        pairs = zip(wanted.to_pylist(), at.to_pylist(), strict=True)
+        return {uid: row for uid, row in pairs if row is not None}
+
+
+def gather(path: Path) -> Material:
+    """Read a run directory.
+
+    Raises:
+        DataError: If the run has no scores, or a file of it is broken.
+    """
+    if not (path / "scores.parquet").is_file() or not (path / "scores.json").is_file():
+        raise DataError(f"run {path} has no scores yet; type 'curate score {path.name}'.")
+    run = _object(path / "run.json", ("name", "recipe"))
+    if "kind" not in run["recipe"].get("plan", {}):
+        raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
+    scores = ScoreTable.read(path / "scores.parquet").table
+    inspect_file = path / "inspect.parquet"
+    return Material(
+        path=path,
+        run=run,
+        summary=_object(path / "scores.json", SUMMARY),
+        scores=scores,
+        numbers={name: _number(scores[name]) for name in NUMBERS},
+        group=np.asarray(scores["group"].to_numpy(zero_copy_only=False), dtype=object),
+        dataset=_object(path / "shards" / "dataset.json", ("classes", "splits")),
+        inspected=_table(inspect_file, INSPECT_SCHEMA.names) if inspect_file.is_file() else None,
+        selections=tuple(_selection(p) for p in sorted((path / "manifests").glob("*.json"))),
+        comparisons=tuple(
+            (p.parent.name, _object(p, ("differences", "arms", "verdict")))
+            for p in sorted((path / "comparisons").glob("*/comparison.json"))
+        ),
+        probes=tuple(
+            (p.name, _object(p, ("encoder", "results")))
+            for p in sorted((path / "probes").glob("*.json"))
+        ),
+        members=_members(path / "plan.parquet"),
+        records={
+            p.stem: _object(p, ("loss", "seconds"))
+            for p in sorted((path / "records" / "train").glob("*.json"))
+        },
+    )
+
+
+def _object(path: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """Read a JSON object and check that it has what a report needs."""
+    found = read_json(path)
+    lacking = [name for name in needed if name not in found]
+    if lacking:
+        raise DataError(f"{path} lacks {', '.join(lacking)}; run the stage that makes it again.")
+    return found
+
+
+def _table(path: Path, needed: Iterable[str]) -> pa.Table:
+    """Read a parquet file and check that it has what a report needs."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        line = str(error).splitlines()[0]
+        raise DataError(
+            f"cannot read {path}: {line}; run the stage that makes it again."
+        ) from error
+    lacking = [name for name in needed if name not in table.column_names]
+    if lacking:
+        raise DataError(f"{path} lacks {', '.join(lacking)}; run the stage that makes it again.")
+    return table
+
+
+def _number(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def _selection(facts_file: Path) -> Selection:
+    """Read one manifest; its rows are counted, so that the report does not repeat a claim."""
+    made = Manifest.read(facts_file.with_suffix(".parquet"))
+    keep = pc.equal(made.table["decision"], "keep")
+    kept = int(pc.sum(keep).as_py() or 0)
+    return Selection(
+        name=facts_file.stem,
+        facts=made.facts,
+        kept=kept,
+        dropped=made.table.num_rows - kept,
+        expected_share=_expected_share(made.facts.get("strategy"), keep, made.table["p_top"]),
+    )
+
+
+def _expected_share(
+    strategy: object, keep: pa.ChunkedArray, p_top: pa.ChunkedArray
+) -> float | None:
+    """Return the mean probability that a sample is on the side of the cut where it was put."""
+    if strategy not in ("top", "drop-top", "bottom"):
+        return None
+    # ``p_top`` is the chance to be above the cut; top keeps those above it, drop-top drops them.
+    side = pc.invert(keep) if strategy == "drop-top" else keep
+    mean = pc.mean(p_top.filter(side)).as_py()
+    return None if mean is None else (1.0 - mean if strategy == "bottom" else float(mean))
+
+
+def _members(path: Path) -> dict[str, int]:
+    """Return how many samples each encoder of a plan is trained on."""
+    plan = _table(path, ("uid", "group"))
+    names = [name for name in plan.column_names if name not in ("uid", "group")]
+    return {name: int(pc.sum(plan[name]).as_py() or 0) for name in names}

@@ -1,0 +1,71 @@
+"""Steps: what to do next with a run, most urgent first, each with a command that can be typed."""
+
+from __future__ import annotations
+
+import shlex
+
+from curate.reports import words
+from curate.reports.material import Material
+
+Step = tuple[str, str | None]
+"""Advice, and the command that follows it, if one does."""
+
+
+def steps(material: Material) -> list[Step]:
+    """Return what to do next with a run."""
+    run = shlex.quote(words.shown(material.run["name"]))
+    made: list[Step] = []
+    if material.summary["separation"] != "clear":
+        epochs = 4 * int(material.recipe.get("train", {}).get("epochs", 100))
+        made.append(
+            (
+                "Get a signal first: train longer or on fewer images, measure with the views the "
+                "encoder was trained with, or use more encoders. Do not select by these scores.",
+                f"curate run {run} --set train.epochs={epochs} --fresh",
+            )
+        )
+    reliability = material.summary["reliability"].get("encoders")
+    if reliability is None or reliability < words.GOOD:
+        made.append(
+            (
+                "Make the ranking more reliable: training noise is averaged out by more encoders, "
+                "not by more views.",
+                f"curate score {run} --set {_more_encoders(material)} --fresh",
+            )
+        )
+    scored = material.summary["n_scored"]
+    if not material.comparisons and scored > 1:
+        made.append(
+            (
+                "Find out whether selecting matters: retrain on memorized and on random "
+                "selections of equal size, with at least three seeds.",
+                f"curate compare {run} --remove {max(1, scored // 10)} --strategies top,random "
+                "--seeds 3",
+            )
+        )
+    if material.selections:
+        first = material.path / "manifests" / f"{material.selections[0].name}.parquet"
+        made.append(
+            (
+                "Use a selection: the names of the files it keeps, or with --to folder the images "
+                "themselves, for your own training.",
+                f"curate export {shlex.quote(words.shown(first))} --to paths --out kept.txt",
+            )
+        )
+    elif scored:
+        unscored = " --unscored keep" if material.summary["n_unscored"] else ""
+        made.append(("Select images to keep.", f"curate select {run} --fraction 0.8{unscored}"))
+    if material.inspected is None:
+        made.append(("Look for outliers and near-duplicates.", f"curate inspect {run}"))
+    else:
+        made.append(("Look at the outliers and near-duplicates above before dropping them.", None))
+    return made
+
+
+def _more_encoders(material: Material) -> str:
+    """Return a setting of the plan that gives it more encoders."""
+    plan = material.recipe["plan"]
+    more = {"folds": 10, "subsets": 32}.get(material.plan, 0)
+    if plan.get(material.plan, more) < more:
+        return f"plan.{material.plan}={more}"
+    return f"plan.repeats={max(4, 2 * int(plan.get('repeats', 1)))}"

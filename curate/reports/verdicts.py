@@ -1,0 +1,150 @@
+"""Verdicts: the three questions about a run, each answered no further than its numbers go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate.memorization import SIGNIFICANCE
+from curate.reports import words
+from curate.reports.words import INTERVAL, NBSP, number
+
+LEVEL = 0.05
+"""Chance of calling any difference real where there is none."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer to one question about a run.
+
+    Attributes:
+        question: What is asked.
+        state: ``good``, ``bad`` or ``open``.
+        answer: In a few words.
+        because: In one to three sentences, with the numbers.
+    """
+
+    question: str
+    state: str
+    answer: str
+    because: str
+
+
+def signal(summary: Mapping[str, Any]) -> Verdict:
+    """Return whether members separate from non-members, and by which tests.
+
+    Args:
+        summary: What ``scores.json`` says.
+    """
+    question = "Is there separation of seen from unseen?"
+    tests = [t for t in summary["tests"] if t["name"] in ("C>S", "C>E")]
+    tests = tests or [t for t in summary["tests"] if t["name"] in ("m>0", "C>0")]
+    made = [t for t in tests if t["p"] is not None]
+    found = "; ".join(
+        f"{t['name']}: t{NBSP}={NBSP}{number(t['statistic'])}, {words.p_equals(t['p'])}, "
+        f"Cohen’s d{NBSP}={NBSP}{number(t['cohens_d'], 2)}"
+        for t in made
+    )
+    if summary["separation"] == "clear":
+        answer = "Yes: separation is clear"
+        text = (
+            "On average, encoders place the views of an image farther apart if they never saw it: "
+            f"they memorize ({found}). This speaks of the average, not yet of single images."
+        )
+        return Verdict(question, "good", answer, text)
+    if not made:
+        text = (
+            "No test could be made: too few images are scored, or all have the same score. "
+            "Nothing vouches for the scores."
+        )
+        return Verdict(question, "bad", "No separation: not testable", text)
+    text = (
+        "The tests do not tell images that an encoder saw from images that it did not "
+        f"({found}; needed: p{NBSP}<{NBSP}{SIGNIFICANCE}). The scores below may be noise, and a "
+        "selection by them may be no better than a random one."
+    )
+    return Verdict(question, "bad", "No separation", text)
+
+
+def ranking(summary: Mapping[str, Any]) -> Verdict:
+    """Return how far the order of single images can be relied on.
+
+    Args:
+        summary: What ``scores.json`` says.
+    """
+    question = "How reliable is the ranking of single images?"
+    found = summary["reliability"]
+    views, both = found.get("views"), found.get("encoders")
+    if both is None and views is None:
+        text = "Neither the spread over views nor over encoders could be measured in this run."
+        return Verdict(question, "open", "Unknown", text)
+    if both is None:
+        text = (
+            f"Reliability {number(views, 2)} counts the random views only: near 1, fresh views "
+            "would give nearly this order again. With one encoder on each side, how much of the "
+            "order is training noise is unknown, and that is usually the larger part. Take it as "
+            "an upper limit."
+        )
+        return Verdict(question, "open", "Unknown: views only", text)
+    both = max(0.0, both)
+    part = (
+        f"About {words.percent(both)} of the variance between scores would come back with newly "
+        "trained encoders; the rest is chance"
+    )
+    part += "." if views is None else f" (counting views alone: {words.percent(max(0.0, views))})."
+    if both >= words.GOOD:
+        return Verdict(question, "good", f"Good: {number(both, 2)} of 1", part)
+    if both >= words.MODERATE:
+        more = " Trust groups of images, such as the top tenth, more than neighbouring ranks."
+        return Verdict(question, "open", f"Moderate: {number(both, 2)} of 1", part + more)
+    more = " The order of single images is close to noise: read galleries as examples, not proof."
+    return Verdict(question, "bad", f"Poor: {number(both, 2)} of 1", part + more)
+
+
+def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Return what retraining on selections showed, if it was done.
+
+    An effect counts as shown if its p-value stands after a Bonferroni correction for the number of
+    differences looked at; of many intervals some exclude 0 by chance.
+
+    Args:
+        differences: ``label``, ``mean``, ``low``, ``high`` in percentage points, ``p``.
+    """
+    question = "Does selecting by memorization matter downstream?"
+    if not differences:
+        text = "No retraining on selections was compared in this run yet."
+        return Verdict(question, "open", "Not measured", text)
+    known = [d for d in differences if d["low"] is not None]
+    if not known:
+        text = "The comparison has one seed, so that it cannot tell an effect from chance."
+        return Verdict(question, "open", "Unknown: one seed", text)
+    apart = [d for d in known if d["low"] > 0 or d["high"] < 0]
+    if not apart:
+        text = (
+            f"Of {words.size(len(known), 'difference')} from random selection, none has a "
+            f"{INTERVAL} interval that excludes 0. "
+            "An effect, if there is one, is smaller than this run can see."
+        )
+        return Verdict(question, "open", "Not shown", text)
+    clearest = min(apart, key=lambda d: (_p(d), -abs(d["mean"])))
+    text = (
+        f"{len(apart)} of {words.size(len(known), 'difference')} from random selection "
+        f"{'has' if len(apart) == 1 else 'have'} a {INTERVAL} interval that excludes 0 (about "
+        f"{LEVEL * len(known):.1f} would by chance). The clearest: {clearest['label']}, "
+        f"{words.points(clearest['mean'])} of test accuracy ({words.signed(clearest['low'])} to "
+        f"{words.signed(clearest['high'])})."
+    )
+    if _p(clearest) * len(known) >= LEVEL:
+        return Verdict(
+            question,
+            "open",
+            "Perhaps: more seeds are needed",
+            f"{text} Allowing for {words.size(len(known), 'look')}, that may be chance.",
+        )
+    return Verdict(question, "good", "Yes, it makes a difference", text)
+
+
+def _p(difference: Mapping[str, Any]) -> float:
+    """Return a difference's p-value; 1 where its pairs are all equal, which tests nothing."""
+    return 1.0 if difference["p"] is None else float(difference["p"])

@@ -1,0 +1,141 @@
+"""Words: how a report names things and writes numbers."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from curate.memorization import SIGNIFICANCE
+
+NBSP = "\u00a0"
+INTERVAL = f"95{NBSP}%"
+"""The level of every interval of a report."""
+MODERATE, GOOD = 0.4, 0.8
+"""From which reliability on the order of single images counts for something, and for much."""
+
+GROUPS = {
+    "S": "S: shared, both encoders saw it",
+    "C": "C: candidates, only f saw it",
+    "I": "I: independent, only g saw it",
+    "E": "E: extra, neither saw it",
+}
+TESTS = {
+    "C>S": "Candidates (only f saw them) score higher than shared samples (both saw them).",
+    "C>E": "Candidates score higher than extra samples (neither saw them).",
+    "S>I": "Shared samples score higher than independent ones (only g saw them).",
+    "E>I": "Extra samples score higher than independent ones.",
+    "C>0": "The candidates’ mean is above 0.",
+    "I<0": "The independent samples’ mean is below 0.",
+    "E>0": "The extra samples’ mean is above 0.",
+    "S=0": "The shared samples’ mean is 0.",
+    "m>0": "Mean memorization is above 0: encoders align a sample worse if they never saw it.",
+}
+UNITS = {
+    "l2": "l2 distance between unit vectors, 0 to 2",
+    "cosine": "cosine distance, 0 to 2",
+    "angular": "angle in radians, 0 to 3.14",
+}
+SHORT_UNITS = {"l2": "l2 distance", "cosine": "cosine distance", "angular": "radians"}
+
+
+def shown(text: object, *, limit: int = 200) -> str:
+    """Return outside text as one visible line: control and direction marks as escapes, no overflow.
+
+    Escaping for HTML is the template's; this keeps a name from hiding or reordering its neighbours.
+    """
+    clean = "".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in str(text))
+    if len(clean) <= limit:
+        return clean
+    half = limit // 2 - 1
+    return f"{clean[:half]}…{clean[-half:]}"
+
+
+def _hidden(character: str) -> bool:
+    """Return whether a character is a control, format or direction mark, or breaks the line."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits and a real minus sign; a dash for None."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.1e}"
+    if "e" in text:
+        mantissa, _, power = text.partition("e")
+        raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        text = f"{mantissa}·10{raised}"
+    return text.replace("-", "−")
+
+
+def fixed(value: float | None, decimals: int) -> str:
+    """Return a number with a fixed count of decimals and a real minus sign; a dash for None."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:,.{decimals}f}"
+    # A zero has no sign, whatever was rounded away.
+    return text.lstrip("-") if not float(text.replace(",", "")) else text.replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign and two decimals."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def points(value: float) -> str:
+    """Return a difference of percentages with its sign and unit."""
+    return f"{signed(value)}{NBSP}points"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Return a share in [0, 1] as a percentage that never breaks before its sign."""
+    return f"{fixed(100 * share, decimals)}{NBSP}%"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value; those too small to tell from 0 say so."""
+    if p is None:
+        return "–"
+    return "< 10⁻³⁰⁰" if p < 1e-300 else number(p, 2)
+
+
+def p_equals(p: float | None) -> str:
+    """Return a p-value as part of a sentence."""
+    text = p_value(p)
+    return f"p{NBSP}{text}" if text.startswith("<") else f"p{NBSP}={NBSP}{text}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration with its unit."""
+    if value < 59.95:
+        return f"{value:.1f}{NBSP}s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min {rest}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+
+
+def size(count: int, noun: str) -> str:
+    """Return a count with its noun in singular or plural."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def place(source: object) -> str:
+    """Return where a probe was tested, in words."""
+    return "the run’s own labels" if source == "self" else shown(source, limit=60)
+
+
+def probe(kind: object) -> str:
+    """Return a probe's kind in words."""
+    return {"linear": "linear probe", "knn": "k-NN probe"}.get(str(kind), shown(kind, limit=40))
+
+
+def held(name: str, p: float | None) -> str:
+    """Return what a test says, in words."""
+    level = f"{NBSP}{SIGNIFICANCE})"
+    if p is None:
+        return "not testable"
+    if name == "S=0":
+        return (
+            f"not rejected (p{NBSP}≥{level}" if p >= SIGNIFICANCE else f"rejected (p{NBSP}<{level}"
+        )
+    return f"holds (p{NBSP}<{level}" if p < SIGNIFICANCE else f"not shown (p{NBSP}≥{level}"

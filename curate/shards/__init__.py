@@ -1,0 +1,6 @@
+"""Shards: WebDataset tars with an index, written whole or not at all, and read by position."""
+
+from curate.shards.reader import Reader
+from curate.shards.writer import finished, write
+
+__all__ = ["Reader", "finished", "write"]

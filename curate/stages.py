@@ -1,0 +1,313 @@
+"""The stages up to trained encoders, and what is looked up in them: shard, plan, train, inspect.
+
+Each stage first does what is missing before it, and leaves alone what is done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from curate import keyed, neighbours, probing, shards, sources
+from curate.atomic import write_table
+from curate.backbone import load_encoder
+from curate.engine import Unit, run_units
+from curate.errors import MismatchError, UsageError, unknown
+from curate.images import Canvas, build_canvas, open_canvas
+from curate.partition import build_plan
+from curate.progress import Report, silent
+from curate.records.plan import Plan
+from curate.rundir import Run
+from curate.training import train_encoder
+
+
+@dataclass(frozen=True)
+class Context:
+    """How to work, as opposed to what to make: nothing here changes an artefact's meaning.
+
+    Attributes:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Trainings side by side; None takes the cores over the recipe's threads on CPU and
+            one on CUDA.
+        data: Where the recipe's source lies on this machine.
+        report: Progress callback.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    data: Path | None = None
+    report: Report = field(default=silent, compare=False)
+
+    def resolved_device(self) -> str:
+        """Return ``cpu`` or ``cuda``.
+
+        Raises:
+            UsageError: For another name, or if CUDA is asked for and not there.
+        """
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise unknown("device", self.device, ("auto", "cpu", "cuda"))
+        there = torch.cuda.is_available()
+        if self.device == "cuda" and not there:
+            raise UsageError("--device cuda: no CUDA device is visible; 'curate doctor' tells why.")
+        return ("cuda" if there else "cpu") if self.device == "auto" else self.device
+
+    def training_workers(self, run: Run) -> int:
+        """Return how many trainings run side by side."""
+        if self.workers is not None:
+            return self.workers
+        if self.resolved_device() != "cpu":
+            return 1
+        return max(1, cores() // run.recipe.train.threads)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+# Shards
+
+
+def shard(run: Run, context: Context) -> None:
+    """Write the source's images to WebDataset tars with an index.
+
+    Raises:
+        MismatchError: If they were written before and the source has other images now.
+    """
+    if run.done("shard"):
+        return
+    folder = run.path / "shards"
+    with run.timed("shard"):
+        facts, test_role = _written(run, context, folder)
+        before = run.facts().get("dataset_fingerprint")
+        if before not in (None, facts["fingerprint"]):
+            raise MismatchError(
+                f"{run.recipe.data.source} has other images than when run {run.path} was made "
+                f"(fingerprint {before[:16]} -> {facts['fingerprint'][:16]}); use --fresh to start "
+                "over."
+            )
+        run.note(
+            dataset_fingerprint=facts["fingerprint"],
+            data_path=str(context.data.resolve()) if context.data else None,
+            test_role=test_role,
+        )
+        run.complete("shard", [p for p in folder.iterdir() if not p.name.startswith(".")])
+
+
+def _written(run: Run, context: Context, folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Write what is not written; returns its facts, and the index's split for tests."""
+    data = run.recipe.data
+    source = sources.open_source(data.source, split=data.split, data=context.data)
+    test = split_for_tests(data.test, source.splits, data.split)
+    # A held-out split that is both is written once.
+    roles = {"extra": data.extra, "test": None if test == data.extra else test}
+    parts = [(source, "train")]
+    for role, split in roles.items():
+        if split:
+            other = sources.open_source(data.source, split=split, data=context.data)
+            parts.append((other, role))
+    facts = shards.finished(folder)
+    if facts and not all(
+        (folder / name).is_file() and (folder / name).stat().st_size == shard["size"]
+        for name, shard in facts["shards"].items()
+    ):
+        # Finished once, and damaged since; the source is open, so that nothing is lost with them.
+        shutil.rmtree(folder)
+        facts = None
+    if facts is None:
+        facts = shards.write(
+            parts, folder, limit=data.limit, max_bad=data.max_bad, report=context.report
+        )
+    return facts, next((role for role in ("extra", "test") if test and roles[role] == test), None)
+
+
+def split_for_tests(wanted: str | None, have: Sequence[str], train: str) -> str | None:
+    """Return the split that probes are tested on; None makes them hold samples out."""
+    if wanted != "auto":
+        return wanted
+    return next((s for s in ("test", "validation", "val") if s in have and s != train), None)
+
+
+def index(run: Run) -> pa.Table:
+    """Return ``shards/index.parquet`` of a run."""
+    return shards.Reader(run.path / "shards").index
+
+
+def own_uids(run: Run) -> np.ndarray:
+    """Return the uids of the dataset itself, without held-out splits, (n,) object, sorted."""
+    return _uids(index(run), "train")
+
+
+def _uids(rows: pa.Table, role: str) -> np.ndarray:
+    mine = rows.filter(pc.equal(rows["split"], role))["uid"].to_pylist()
+    return np.array(sorted(mine), dtype=object)
+
+
+# Plan
+
+
+def plan(run: Run, context: Context) -> Plan:
+    """Decide which encoder is trained on which sample."""
+    shard(run, context)
+    path = run.path / "plan.parquet"
+    if not run.done("plan"):
+        with run.timed("plan"):
+            rows = index(run)
+            made = build_plan(run.recipe.plan, _uids(rows, "train"), _uids(rows, "extra"))
+            write_table(path, made.to_table())
+            run.complete("plan", [path])
+    return Plan.read(path)
+
+
+# Canvas
+
+
+def canvas(run: Run, context: Context) -> Canvas:
+    """Decode every image once and return the memory-mapped result."""
+    shard(run, context)
+    data, path = run.recipe.data, run.path / "cache" / "canvas.npy"
+    if not run.done("canvas"):
+        with run.timed("decode"):
+            build_canvas(
+                run.path / "shards",
+                path,
+                size=data.size,
+                channels=data.channels,
+                fit=data.fit,
+                report=context.report,
+            )
+            run.complete("canvas", [path])
+    return open_canvas(path, index(run))
+
+
+# Training
+
+
+def train(run: Run, context: Context) -> Plan:
+    """Train the encoders of the plan that are not trained."""
+    made = plan(run, context)
+    missing = [name for name in made.encoders if not run.done(f"train/{name}")]
+    if missing:
+        canvas(run, context)
+        device = context.resolved_device()
+        run.note(device=device_name(device))
+        with run.timed("train"):
+            units = [
+                Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
+                for name in missing
+            ]
+            run_units(units, context.training_workers(run), context.report)
+    return made
+
+
+def device_name(device: str) -> str:
+    """Return what ``run.json`` says of a device: ``cpu``, or CUDA with the card's name."""
+    return device if device == "cpu" else f"{device} ({torch.cuda.get_device_name()})"
+
+
+def train_one(path: Path, name: str, device: str, report: Report = silent) -> None:
+    """Train one encoder of the plan: a unit of work."""
+    run = Run.open(path)
+    made = Plan.read(run.path / "plan.parquet")
+    # What an earlier training of it was measured to be says nothing of this one.
+    run.forget(f"align/{name}", "score", "inspect")
+    # All encoders of a repeat start from one initialisation and see equal views of equal samples:
+    # what differs is what they were trained on, and that is what a score is to show.
+    seed = keyed.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
+    train_unit(run, f"train/{name}", made.members(name), seed, f"encoders/{name}", device, report)
+
+
+def train_unit(
+    run: Run,
+    unit: str,
+    uids: np.ndarray,
+    seed: int,
+    folder: str,
+    device: str,
+    report: Report,
+    *,
+    steps: int | None = None,
+    **facts: Any,
+) -> None:
+    """Train an encoder on some samples of a run and record that.
+
+    Args:
+        run: Gives recipe and images.
+        unit: Name of the completion record; its ends are what progress is reported as.
+        uids: (n,) uids to train on.
+        seed: Seed of initialisation, order and views.
+        folder: Where the encoder goes, relative to the run.
+        device: ``cpu`` or ``cuda``.
+        report: Progress callback.
+        steps: Train for so many steps instead of the recipe's epochs.
+        facts: What else the completion record says.
+    """
+    label = f"{unit.partition('/')[0]} {unit.rpartition('/')[2]}"
+
+    def named(what: str, done: int, total: int) -> None:
+        report(label, done, total)
+
+    out = run.path / folder
+    images = open_canvas(run.path / "cache" / "canvas.npy", index(run))
+    trained = train_encoder(
+        images, uids, run.recipe, seed=seed, out=out, device=device, report=named, steps=steps
+    )
+    made = [out / name for name in ("weights.safetensors", "config.json", "log.jsonl")]
+    run.complete(unit, made, n=len(uids), **trained, **facts)
+
+
+# Neighbours
+
+
+def inspect(run: Run, context: Context) -> dict[str, Any]:
+    """Find neighbours, outliers and near-duplicates in the space of one encoder."""
+    made = train(run, context)
+    path, config = run.path / "inspect.parquet", run.recipe.inspect
+    if not run.done("inspect"):
+        name = encoder_to_inspect(run, made)
+        images = canvas(run, context)
+        with run.timed("inspect"):
+            uids = own_uids(run)
+            folder = run.path / "encoders" / name
+            encoder = load_encoder(folder, device=context.resolved_device())
+            embeddings = probing.features(encoder, images, images.rows(uids), context.report)
+            table = neighbours.inspect(
+                embeddings,
+                uids,
+                neighbours=config.neighbours,
+                threshold=config.duplicate_threshold,
+            )
+            write_table(path, table)
+            run.complete("inspect", [path], encoder=name)
+    table = pq.read_table(path)
+    groups = table["duplicate_group"].drop_null()
+    return {
+        "samples": table.num_rows,
+        "near_duplicate_groups": len(pc.unique(groups)),
+        "near_duplicates": len(groups),
+        "mean_outlier_score": pc.mean(table["outlier_score"]).as_py(),
+        "path": str(path),
+    }
+
+
+def encoder_to_inspect(run: Run, made: Plan) -> str:
+    """Return the encoder in whose space neighbours are found.
+
+    Raises:
+        UsageError: If the recipe names one that is not in the plan.
+    """
+    name = run.recipe.inspect.encoder or made.encoders[0]
+    if name not in made.encoders:
+        raise unknown("inspect.encoder", name, made.encoders)
+    return name

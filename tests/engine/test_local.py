@@ -1,0 +1,83 @@
+"""Units of work run here or side by side, and their errors come through as what they are."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.engine import Unit, run_units
+from curate.errors import DataError, ResourceError
+
+
+def write(path: Path, text: str, report) -> None:
+    report(text, 0, 1)
+    path.write_text(f"{text} {os.getpid()}")
+    report(text, 1, 1)
+
+
+def fail(error: Exception, report) -> None:
+    raise error
+
+
+def die(report) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait(report) -> None:
+    time.sleep(60)
+
+
+def units(folder, n):
+    return [Unit(f"u{i}", write, {"path": folder / str(i), "text": f"unit {i}"}) for i in range(n)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_units_are_done_whatever_the_number_of_workers(tmp_path, workers):
+    seen = []
+    run_units(units(tmp_path, 5), workers, lambda *event: seen.append(event))
+    texts = [(tmp_path / str(i)).read_text().rsplit(" ", 1) for i in range(5)]
+    assert [text for text, _ in texts] == [f"unit {i}" for i in range(5)]
+    assert sorted(seen) == [(f"unit {i}", done, 1) for i in range(5) for done in (0, 1)]
+    here = {int(pid) for _, pid in texts} == {os.getpid()}
+    assert here is (workers == 1)
+
+
+def measure(path: Path, content: bytes, report) -> None:
+    path.write_text(str(len(content)))
+
+
+def test_units_may_carry_more_than_a_pipe_holds(tmp_path):
+    many = [
+        Unit(f"u{i}", measure, {"path": tmp_path / str(i), "content": bytes(200_000)})
+        for i in range(4)
+    ]
+    run_units(many, 2)
+    assert [(tmp_path / str(i)).read_text() for i in range(4)] == ["200000"] * 4
+
+
+def test_no_units_are_no_work(tmp_path):
+    run_units([], 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (DataError("bad image"), DataError, "^bad image$"),
+        (OSError(28, "No space left on device", "x"), OSError, "No space left"),
+        (MemoryError(), MemoryError, "in broken"),
+        (ValueError("odd"), RuntimeError, "broken: odd\nTraceback"),
+    ],
+)
+def test_an_error_stops_the_others_and_keeps_its_kind(error, kind, text):
+    started = [Unit("long", wait), Unit("broken", fail, {"error": error})]
+    with pytest.raises(kind, match=text) as found:
+        run_units(started, 2)
+    if kind is OSError:
+        assert (found.value.errno, found.value.filename) == (28, "x")
+
+
+def test_a_killed_worker_is_noticed():
+    with pytest.raises(ResourceError, match="killed, probably for want of memory"):
+        run_units([Unit("long", wait), Unit("killed", die)], 2)

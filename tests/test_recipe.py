@@ -1,0 +1,146 @@
+"""Recipes are complete, strict and found wherever curate is installed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from command import TINY
+
+from curate import recipe as recipes
+from curate.errors import UsageError
+from curate.recipe import NOT_SHAPING, Recipe, build, load, packaged, read_yaml, shaping
+
+OURS = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+def tiny(**overrides):
+    return load(str(TINY), {key.replace("__", "."): v for key, v in overrides.items()})
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda p: p.stem)
+def test_every_packaged_recipe_is_valid_and_named_after_its_file(path):
+    recipe = load(str(path))
+    assert recipe.name == path.stem
+    assert recipe.description
+    assert path.read_text().startswith("# ")
+
+
+def test_a_resolved_recipe_is_the_recipe_again():
+    recipe = tiny()
+    resolved = recipe.resolved()
+    again = build(yaml.safe_load(yaml.safe_dump(resolved)), {}, where="stored")
+    assert again.resolved() == resolved
+    assert again.fingerprint() == recipe.fingerprint()
+    assert list(resolved) == list(Recipe.model_fields)
+    assert resolved["encoder"]["temperature"] == recipe.method_config.temperature
+    assert resolved["plan"] == {"kind": "folds", "folds": 2, "repeats": 1, "seed": 0}
+
+
+def leaves(content, prefix=""):
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_the_fingerprint_changes_with_every_key_that_shapes_an_artefact():
+    resolved = tiny().resolved()
+    whole = shaping(resolved)
+    assert set(dict(leaves(resolved))) - set(dict(leaves(whole))) == set(NOT_SHAPING)
+    before = tiny().fingerprint()
+    assert re.fullmatch(r"[0-9a-f]{16}", before)
+    for key, value in {
+        "train.lr": 1e-4,
+        "encoder.temperature": 0.3,
+        "views.crop": [0.5, 1.0],
+        "plan.seed": 1,
+        "select.fraction": 0.6,
+        "compare.seeds": 3,
+    }.items():
+        assert load(str(TINY), {key: value}).fingerprint() != before, key
+    for key, value in {"description": "x", "data.max_bad": 0.5, "score.batch_size": 7}.items():
+        assert load(str(TINY), {key: value}).fingerprint() == before, key
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2e-3", 2e-3), ("1E3", 1000.0), ("0.5", 0.5), ("5", 5)],
+)
+def test_numbers_of_the_command_line_are_numbers(text, value):
+    assert tiny(train__lr=text).train.lr == value
+
+
+def test_lists_null_and_words_of_the_command_line_are_read_as_yaml():
+    recipe = tiny(
+        compare__remove="[5, 10]",
+        data__limit="null",
+        score__calibrate="false",
+        data__source="wds:x",
+    )
+    assert recipe.compare.remove == (5, 10)
+    assert recipe.data.limit is None
+    assert recipe.score.calibrate is False
+    assert recipe.data.source == "wds:x"
+
+
+def test_overrides_leave_the_content_they_are_applied_to_alone():
+    content = read_yaml(TINY)
+    before = yaml.safe_dump(content)
+    build(content, {"train.epochs": "1"}, where="tiny")
+    assert yaml.safe_dump(content) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train.warmup_epochs": 5}, "train.warmup_epochs exceeds train.epochs"),
+        ({"select.count": 5}, "give exactly one of count and fraction"),
+        ({"score.pairing": "all", "score.views": 1}, "needs at least 2 views"),
+        ({"name": "a/b"}, "name: "),
+        ({"data.channels": 2}, "data.channels: "),
+        ({"encoder.patch": 4}, "has no patches"),
+        ({"encoder.backbone": "vit_micro", "encoder.patch": 3}, "does not divide data.size 8"),
+        ({"plan": {"folds": 2}}, "'plan.kind' is missing; it is one of pair, halves"),
+        ({"plan": {"kind": "pair", "shared": 3}}, "'plan.candidates' is missing"),
+        ({"train": None}, "train: "),
+        ({"train.epochs.more": 1}, "has no keys"),
+        ({"train.": 1}, "expected section.key=value"),
+        ({"views.crop": [2, 3]}, "a crop keeps at most 1.0"),
+    ],
+)
+def test_values_that_do_not_fit_are_named_in_one_line(overrides, message):
+    with pytest.raises(UsageError, match=re.escape(message)) as found:
+        load(str(TINY), overrides)
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path):
+    for name, text in {"list": "- 1", "broken": "a: [", "empty": "", "binary": "\0"}.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        with pytest.raises(UsageError, match=str(path)):
+            load(str(path))
+    with pytest.raises(UsageError, match="no recipe at"):
+        load(str(tmp_path / "none.yaml"))
+
+
+def test_a_recipe_beside_the_user_comes_before_a_packaged_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(packaged()) == {path.stem for path in OURS}
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "cifar10.yaml").write_text(TINY.read_text())
+    assert load("cifar10").name == "tiny"
+
+
+def test_installed_recipes_lie_inside_the_package(tmp_path, monkeypatch):
+    # As a wheel lays them out, where a folder named recipes beside the package is somebody else's.
+    package = tmp_path / "site-packages" / "curate"
+    (package / "recipes").mkdir(parents=True)
+    (package / "recipes" / "inside.yaml").touch()
+    (package.parent / "recipes").mkdir()
+    (package.parent / "recipes" / "foreign.yaml").touch()
+    monkeypatch.setattr(recipes, "__file__", str(package / "recipe.py"))
+    monkeypatch.chdir(tmp_path)
+    assert packaged() == {"inside": package / "recipes" / "inside.yaml"}

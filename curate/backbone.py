@@ -161,6 +161,14 @@ def _transformer(shape: Transformer, size: int, channels: int, patch: int) -> nn
     )
 
 
+def transformer_block(dim: int, heads: int) -> nn.Module:
+    """Return one block of a Vision Transformer, (B, T, dim) to (B, T, dim)."""
+    from timm.models.vision_transformer import Block
+
+    block: nn.Module = Block(dim, heads, qkv_bias=True)
+    return block
+
+
 def _residual(shape: Residual, size: int, channels: int) -> tuple[nn.Module, int, int]:
     """Return the network, the side of its last feature map, and its depth."""
     from timm.models.resnet import BasicBlock, Bottleneck, ResNet

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from curate.backbone import Encoder
+from curate.backbone import Encoder, transformer_block
 from curate.errors import UsageError
 from curate.methods import base
 from curate.views.apply import METHOD
@@ -90,8 +90,6 @@ class MAE(base.Method):
     n_views: ClassVar[int] = 1
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
-        from timm.models.vision_transformer import Block
-
         super().__init__(encoder)
         self.config = config
         vit: Any = encoder.net
@@ -106,10 +104,7 @@ class MAE(base.Method):
         nn.init.normal_(self.mask_token, std=0.02)
         self.register_buffer("decoder_positions", sin_cos_positions(side, width), persistent=False)
         self.decoder = nn.Sequential(
-            *[
-                Block(width, config.decoder_heads, qkv_bias=True)
-                for _ in range(config.decoder_depth)
-            ],
+            *[transformer_block(width, config.decoder_heads) for _ in range(config.decoder_depth)],
             nn.LayerNorm(width),
         )
         self.predict = nn.Linear(width, self.patch**2 * encoder.channels)

@@ -37,7 +37,7 @@ VIEWS: dict[str, ViewSpec] = {
     # He et al. 2022 (MAE).
     "crop-flip": ViewSpec(crop=(0.2, 1.0), flip=0.5),
     # For images that a flip or a small crop turns into another class, such as digits.
-    "digits": ViewSpec(crop=(0.4, 1.0), jitter=0.8, brightness=0.4, contrast=0.4),
+    "digits": ViewSpec(crop=(0.6, 1.0), jitter=0.8, brightness=0.4, contrast=0.4),
     "crop": ViewSpec(crop=(0.2, 1.0)),
     # Table 8 of arXiv 2401.12233.
     "noise": ViewSpec(noise=0.2),

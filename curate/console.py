@@ -1,0 +1,116 @@
+"""What a person sees while work goes on: bars on a terminal, one line a stage elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@dataclass
+class _Work:
+    """One kind of work in progress: when it began, with how much done, and its bar."""
+
+    started: float
+    before: int
+    bar: TaskID | None = None
+
+
+class Display:
+    """Progress and messages on stderr, results on stdout; a context manager."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+        self._err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._bars: Progress | None = None
+        self._work: dict[str, _Work] = {}
+        self._handler = _ToDisplay(self)
+
+    def __enter__(self) -> Display:
+        logging.getLogger("curate").addHandler(self._handler)
+        if self._err.is_terminal and not self.quiet:
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}", markup=False),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._err,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bars:
+            self._bars.stop()
+        logging.getLogger("curate").removeHandler(self._handler)
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps of ``what`` are made (a ``progress.Report``)."""
+        if self.quiet:
+            return
+        now = time.monotonic()
+        work = self._work.get(what)
+        if work is None:
+            work = self._work[what] = _Work(now, done)
+            if self._bars:
+                work.bar = self._bars.add_task(what, total=total, rate="")
+        spent = now - work.started
+        rate = f"{(done - work.before) / spent:,.0f}/s" if spent > 0 and done > work.before else ""
+        if self._bars and work.bar is not None:
+            self._bars.update(work.bar, completed=done, total=total, rate=rate)
+        if done >= total:
+            del self._work[what]
+            if not self._bars:
+                self._say(f"{what}: {total:,} in {spent:.1f} s" + (f", {rate}" if rate else ""))
+
+    def hint(self, text: str) -> None:
+        """Say on stderr what to type next, or which run was taken."""
+        if not self.quiet:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Say on stderr what must not be missed, also where quiet was asked for."""
+        self._say(f"warning: {text}")
+
+    def _say(self, text: str) -> None:
+        self._err.print(text)
+
+    def result(self, facts: dict[str, Any], lines: list[str]) -> None:
+        """Print a command's result on stdout: ``facts`` as JSON where asked, else ``lines``."""
+        text = json.dumps(facts, indent=2, sort_keys=True) if self.as_json else "\n".join(lines)
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader, such as head, has what it wanted; nor may the last flush complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _ToDisplay(logging.Handler):
+    """Shows the library's warnings beside the progress bars."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__(logging.WARNING)
+        self.display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self.display.warn(record.getMessage())

@@ -1,0 +1,136 @@
+"""Results in words: what a command prints on stdout, a line each."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import yaml
+
+SEPARATION = {
+    "clear": "clear: samples align worse on encoders that never saw them",
+    "none": "NONE: these scores do not tell members from non-members; do not select by them",
+}
+"""What the verdict of ``scores.json`` means."""
+NO_SEPARATION = (
+    "separation: none. The scores do not tell samples that were trained on from those that were "
+    "not, so that a selection by them may be no better than a random one."
+)
+
+
+def run_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate run`` says."""
+    lines = [*score_lines(facts["summary"]), f"scores      {facts['scores']}"]
+    lines.append(f"manifest    {facts['manifest']} ({facts['kept']:,} kept)")
+    if facts["comparison"]:
+        lines += comparison_lines(facts["comparison"])
+    return [*lines, f"report      {facts['report']}"]
+
+
+def shard_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate shard`` says."""
+    lines = [f"{facts['written']:,} images written to {facts['path']}"]
+    if facts["rejected"]:
+        lines.append(f"{facts['rejected']:,} rejected; why: {facts['path']}/rejected.jsonl")
+    return lines
+
+
+def train_lines(facts: dict[str, Any]) -> list[str]:
+    """Return which encoders a run has."""
+    return [f"encoders    {facts['folder']}: {', '.join(facts['encoders'])}"]
+
+
+def score_lines(facts: dict[str, Any]) -> list[str]:
+    """Return the scores of a run in a few lines: what was scored, the tests, the verdict."""
+    lines = [f"{facts['n_scored']:,} samples scored by {len(facts['encoders'])} encoders"]
+    lines += [
+        f"{test['name']}: t = {test['statistic']:.2f}, p = {test['p']:.2g}, "
+        f"Cohen's d = {_known(test['cohens_d'])}"
+        for test in facts["tests"]
+        if test["name"] in ("C>S", "C>E", "C>0", "m>0") and test["p"] is not None
+    ]
+    lines.append(f"separation  {SEPARATION[facts['separation']]}")
+    reliability = facts["reliability"]
+    if reliability["encoders"] is not None:
+        lines.append(
+            f"reliability {reliability['encoders']:.2f} (views and encoders; views alone "
+            f"{_known(reliability['views'])})"
+        )
+    else:
+        lines.append(f"reliability {_known(reliability['views'])} ({reliability['note']})")
+    if "path" in facts:
+        lines.append(f"scores      {facts['path']}")
+    return lines
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def inspect_lines(facts: dict[str, Any]) -> list[str]:
+    """Return how many near-duplicates there are, and where the neighbours stand."""
+    return [
+        f"{facts['near_duplicates']:,} of {facts['samples']:,} samples are near-duplicates, in "
+        f"{facts['near_duplicate_groups']:,} groups",
+        f"neighbours  {facts['path']}",
+    ]
+
+
+def select_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what was selected."""
+    return [
+        f"kept {facts['kept']:,}, dropped {facts['dropped']:,}: {facts['description']}",
+        f"manifest    {facts['path']}",
+    ]
+
+
+def probe_lines(facts: dict[str, Any]) -> list[str]:
+    """Return the accuracy of each probe."""
+    lines = [
+        f"{r['source']} {r['kind']}: test accuracy {r['accuracy']:.4f} on {r['n_test']:,} samples"
+        for r in facts["results"]
+    ]
+    return [*lines, f"probes      {facts['path']}"] if facts["path"] else lines
+
+
+def comparison_lines(facts: dict[str, Any]) -> list[str]:
+    """Return the paired differences of a comparison, with their intervals, and the verdict."""
+    lines = []
+    for row in facts["differences"]:
+        interval = (
+            f"95 % interval {row['low'] * 100:+.2f} to {row['high'] * 100:+.2f}"
+            if row["low"] is not None
+            else "no interval: one seed"
+        )
+        lines.append(
+            f"{row['label']} against random, {row['source']} {row['kind']}: "
+            f"{row['mean'] * 100:+.2f} points ({interval}, n = {row['n']})"
+        )
+    return [*lines, f"verdict     {facts['verdict']}", f"comparison  {facts['path']}"]
+
+
+def doctor_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate doctor`` says."""
+    lines = [f"{name:<16} {number}" for name, number in facts["versions"].items()]
+    lines.append(f"{'cores':<16} {facts['cores']}")
+    lines.append(f"{'CUDA':<16} {', '.join(facts['cuda']) or 'none: training runs on the CPU'}")
+    lines.append(f"{'FAISS':<16} {facts['faiss'] or 'missing'}")
+    lines.append(f"{'free disk':<16} {facts['free_disk_gib']} GiB")
+    return lines + [f"missing: {what}" for what in facts["missing"]]
+
+
+def after_verify(facts: dict[str, Any]) -> str:
+    """Return what to type after ``curate verify``."""
+    path = shlex.quote(facts["path"])
+    following = {
+        "shards": f"use the images as data.source: wds:{path}, or 'curate recipes' for recipes",
+        "manifest": f"'curate retrain {path}'",
+        "run": f"'curate report {path}'",
+    }
+    full = "" if facts["full"] else f"'curate verify {path} --full' checks every hash; "
+    return f"next: {full}{following[facts['kind']]}"
+
+
+def as_yaml(content: dict[str, Any]) -> str:
+    """Return a resolved recipe as YAML, in the order of its sections."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

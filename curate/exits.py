@@ -1,0 +1,49 @@
+"""Exit codes and messages: what a command that was ended by an error says."""
+
+from __future__ import annotations
+
+import errno
+
+import typer
+
+from curate.errors import CurateError
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived; not an Exception, so that nothing swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the message of what ended a command."""
+    match error:
+        case Stopped():
+            text = "interrupted: finished units are kept; the same command goes on from there."
+            return 128 + error.number, text
+        case CurateError():
+            return error.exit_code, f"error: {error}"
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "curate"
+            message = error.format_message().replace("\n", " ")
+            return error.exit_code, f"error: {message}\nType '{path} --help' for what there is."
+        case MemoryError():
+            where = f" {error}" if str(error) else ""
+            advice = "lower train.batch_size, score.batch_size or --workers"
+            return 6, f"error: out of memory{where}; {advice}."
+        case OSError(errno=errno.ENOENT | errno.ENOTDIR | errno.EISDIR | errno.EEXIST):
+            return 2, f"error: {error.filename}: {error.strerror}; check the path."
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            return 6, f"error: {place}{error.strerror or error}; free it, or choose another place."
+    if type(error).__name__ == "OutOfMemoryError":
+        text = "error: out of GPU memory; lower train.batch_size or score.batch_size."
+        return 6, text
+    line = (str(error).splitlines() or [""])[0]
+    return 1, (
+        f"internal error: {type(error).__name__}: {line}\n"
+        "This is a bug in curate; run again with --debug and report what it shows."
+    )

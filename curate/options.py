@@ -1,0 +1,112 @@
+"""Options that several commands share, and what every command has: --json, --quiet, --debug."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curate.console import Display
+
+Name = Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")]
+RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="A run; default: the newest.")]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", metavar="DIR", envvar="CURATE_RUNS", help="Folder that holds the runs."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a value of the recipe."),
+]
+DataPath = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PATH", help="Where the source's images lie on this machine."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", min=0, help="Seed of plan, training, scoring and selection."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu` or `cuda`.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Use N samples of each split.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Trainings side by side; default: as many as fit."
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
+]
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``run``, ``train`` and ``score`` are asked: which run, what to replace, how to work."""
+
+    name: Name
+    runs: Runs = RUNS
+    set_: Set = None
+    data: DataPath = None
+    seed: Seed = None
+    device: Device = "auto"
+    limit: Limit = None
+    workers: Workers = None
+    fresh: Fresh = False
+
+
+def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command that also takes --json, --quiet and --debug.
+
+    The function's first parameter is the ``Display`` that these options make; ``--debug`` is read
+    by ``cli.call``, which shows errors. A ``Request`` as its second becomes the options that a
+    request has.
+
+    Args:
+        app: Where to.
+        example: What a user types, for the help text.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        bundled = len(own) == 1 and own[0].annotation is Request
+        if bundled:
+            own = list(inspect.signature(Request, eval_str=True).parameters.values())
+
+        def called(*, as_json: bool, quiet: bool, debug: bool, **given: Any) -> None:
+            with Display(quiet=quiet, as_json=as_json) as display:
+                if bundled:
+                    function(display, Request(**given))
+                else:
+                    function(display, **given)
+
+        options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [
+            _flag("as_json", "--json", text="Print one JSON object on stdout."),
+            _flag("quiet", "--quiet", "-q", text="No progress, only results and errors."),
+            _flag("debug", "--debug", text="Show the traceback of an error."),
+        ]
+        called.__name__, called.__doc__ = function.__name__, function.__doc__
+        # typer reads the options from here.
+        called.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in options}
+        return app.command(epilog=f"Example: `{example}`")(called)
+
+    return register
+
+
+def _flag(name: str, *options: str, text: str) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option(*options, help=text)],
+    )

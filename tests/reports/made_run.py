@@ -1,0 +1,209 @@
+"""A run directory made from scikit-learn's digits: everything that training would leave, in 1 s."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from curate import comparison, memorization, shards
+from curate.atomic import read_json, write_json, write_table
+from curate.neighbours import INSPECT_SCHEMA
+from curate.partition import build_plan
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
+from curate.records.manifest import Manifest
+from curate.records.sample import Entry
+from curate.records.scores import ScoreTable
+from curate.selectors import select
+
+PLANS = {
+    "pair": PairPlan(kind="pair", shared=0.4, candidates=0.2, independent=0.2, extra=0.1),
+    "halves": HalvesPlan(kind="halves"),
+    "folds": FoldsPlan(kind="folds", folds=4, repeats=2),
+    "subsets": SubsetsPlan(kind="subsets", subsets=6),
+}
+VIEWS = 10
+
+
+@dataclass
+class Digits:
+    """A source of digits, in grey or in colour, whose names are as given."""
+
+    n: int
+    classes: tuple[str, ...]
+    hostile: str = ""
+    scale: int = 1
+    colour: bool = False
+    name: str = "digits"
+    splits: tuple[str, ...] = ("all",)
+    rejected: list = field(default_factory=list)
+
+    def paths(self):
+        return (entry.path for entry in self.entries())
+
+    def entries(self, select=None):
+        found = load_digits()
+        for i, image in enumerate(found.images[: self.n]):
+            grey = np.kron(np.round(image * 255 / 16), np.ones((self.scale, self.scale)))
+            pixels = np.stack([grey, 255 - grey, grey * 0], axis=2) if self.colour else grey
+            stream = io.BytesIO()
+            Image.fromarray(pixels.astype(np.uint8)).save(stream, format="PNG")
+            path = f"digits/{i:05d}{self.hostile}.png"
+            if select is None or select(path):
+                yield Entry(path, stream.getvalue(), int(found.target[i]) if self.classes else None)
+
+
+def make_run(
+    path: Path,
+    *,
+    kind: str = "folds",
+    effect: float = 0.02,
+    n: int = 300,
+    classes: tuple[str, ...] = tuple("0123456789"),
+    hostile: str = "",
+    name: str = "digits",
+    scale: int = 1,
+    colour: bool = False,
+    inspect: bool = True,
+) -> Path:
+    """Write a run with planted memorization ``effect`` (in l2 distance) and return its path."""
+    source = Digits(n, classes, hostile, scale, colour)
+    facts = shards.write([(source, "train")], path / "shards")
+    index = shards.Reader(path / "shards").index
+    uids = index["uid"].to_pylist()
+    cut = len(uids) * 9 // 10
+    plan = build_plan(PLANS[kind], uids[:cut], uids[cut:] if kind == "pair" else ())
+    write_table(path / "plan.parquet", plan.to_table())
+    random = np.random.default_rng(0)
+    align, left_out = _alignments(plan, effect, random)
+    fit = memorization.OffsetFit(len(plan.encoders))
+    used = memorization.calibrates(plan.group)
+    fit.add(align[used], plan.inclusion[used])
+    found = memorization.estimate(
+        align,
+        left_out,
+        plan.inclusion,
+        fit.offsets(),
+        calibrate=True,
+        pair=kind in ("pair", "halves"),
+    )
+    ranks = memorization.rank(found.memorization, plan.uids)
+    scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
+    write_table(path / "scores.parquet", scores.table)
+    summary = memorization.summarise(found, plan.group, pair=kind == "pair")
+    summary |= {
+        "views": VIEWS,
+        "pairing": "anchored",
+        "distance": "l2",
+        "representation": "full",
+        "calibrated": True,
+        "encoders": list(plan.encoders),
+        "offsets": dict(zip(plan.encoders, fit.offsets().tolist(), strict=True)),
+    }
+    write_json(path / "scores.json", summary)
+    for encoder in plan.encoders:
+        record = {"loss": 1.25, "seconds": 15.5, "n": int(plan.members(encoder).size)}
+        write_json(path / "records" / "train" / f"{encoder}.json", record)
+    if inspect:
+        _inspect(path, plan.uids, random)
+    write_json(path / "run.json", _facts(kind, name, facts["fingerprint"], 3 if colour else 1))
+    return path
+
+
+def _alignments(plan, effect: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return alignments (N, E) and those with one view left out (N, E, K)."""
+    size, n_encoders = len(plan.uids), len(plan.encoders)
+    own = effect * random.gamma(1.0, 1.0, size)
+    level = random.normal(0.6, 0.12, size)[:, None] - own[:, None] * plan.inclusion
+    level = (
+        level + random.normal(0, 0.012, (size, n_encoders)) + np.linspace(-0.01, 0.01, n_encoders)
+    )
+    views = level[:, :, None] + random.normal(0, 0.03, (size, 1, VIEWS))
+    views += random.normal(0, 0.02, (size, n_encoders, VIEWS))
+    return views.mean(axis=2), (views.sum(axis=2, keepdims=True) - views) / (VIEWS - 1)
+
+
+def _inspect(path: Path, uids: np.ndarray, random: np.random.Generator) -> None:
+    groups = [0, 0, 0, 1, 1] + [None] * (len(uids) - 5)
+    write_table(
+        path / "inspect.parquet",
+        pa.table(
+            {
+                "uid": uids.tolist(),
+                "outlier_score": random.gamma(9.0, 0.05, len(uids)),
+                "neighbour_uid": np.roll(uids, 1).tolist(),
+                "neighbour_distance": random.gamma(7.0, 0.05, len(uids)),
+                "duplicate_group": groups,
+            },
+            schema=INSPECT_SCHEMA,
+        ),
+    )
+
+
+def _facts(kind: str, name: str, fingerprint: str, channels: int) -> dict:
+    return {
+        "schema_version": 1,
+        "name": name,
+        "recipe": {
+            "name": name,
+            "description": "scikit-learn's digits on 2 cores; planted memorization",
+            "data": {"source": "digits", "split": "train", "size": 8, "channels": channels},
+            "plan": PLANS[kind].model_dump(),
+            "encoder": {"backbone": "convnet", "method": "simclr", "representation": "full"},
+            "train": {"epochs": 50},
+            "inspect": {"neighbours": 10, "duplicate_threshold": 0.98, "encoder": None},
+        },
+        "recipe_fingerprint": "0123456789abcdef",
+        "dataset_fingerprint": fingerprint,
+        "seconds": {"shard": 1.2, "train": 124.0, "align": 9.5, "score": 0.3},
+        "versions": {"python": "3.11.0", "curate": "0.1.0", "torch": "2.15.0"},
+        "command": "curate run digits",
+        "device": "cpu",
+        "cores": 2,
+    }
+
+
+def add_selection(
+    path: Path, name: str, strategy: str, *, keep: int, unscored: bool = True
+) -> None:
+    """Add a manifest that keeps so many of the scored samples, and all unscored ones or none."""
+    table = ScoreTable.read(path / "scores.parquet").table
+    scored = table["memorization"].is_valid().to_numpy()
+    m = table["memorization"].to_numpy()[scored]
+    uids = np.array(table["uid"].to_pylist(), dtype=object)
+    chosen = np.full(len(uids), unscored)
+    chosen[scored] = select(strategy, m, uids[scored], keep, 0)
+    made = Manifest.build(
+        table,
+        chosen,
+        strategy=strategy,
+        parameters={"count": keep},
+        provenance={"separation": read_json(path / "scores.json")["separation"]},
+    )
+    made.write(path / "manifests" / f"{name}.parquet")
+
+
+def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
+    """Add a comparison whose linear difference excludes 0 and whose k-NN one does not."""
+    rows = []
+    for seed in range(seeds):
+        for kind, gap in (("linear", -0.02 - 0.002 * seed), ("knn", 0.01 * (-1) ** seed)):
+            for strategy in ("drop-top", "random"):
+                accuracy = 0.9 + 0.004 * seed + (gap if strategy == "drop-top" else 0.0)
+                rows.append(
+                    {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
+                     "kind": kind, "accuracy": accuracy}
+                )  # fmt: skip
+    summary = comparison.summarise(rows, 270) | {"settings": {"budget": "epochs"}}
+    comparison.write(path / "comparisons" / "remove-50", rows, summary)
+
+
+def add_probe(path: Path, encoder: str) -> None:
+    """Add a probe of one encoder."""
+    results = [{"source": "self", "kind": "linear", "accuracy": 0.9125, "n_test": 80}]
+    write_json(path / "probes" / "f-on-self.json", {"encoder": encoder, "results": results})

@@ -1,0 +1,84 @@
+import pytest
+from made_run import add_selection
+
+from curate.reports import tables
+from curate.reports.material import gather
+
+
+def rows(table):
+    return {row[0]: row[1:] for row in table[2]}
+
+
+@pytest.mark.parametrize("kind", ["pair", "halves", "folds", "subsets"])
+def test_every_table_is_rectangular_and_its_numbers_have_units(runs, kind):
+    found = gather(runs[kind])
+    for make in (tables.tests, tables.groups, tables.data, tables.times, tables.encoders,
+                 tables.versions):  # fmt: skip
+        caption, head, body, numeric = make(found)
+        assert caption and body
+        assert {len(row) for row in body} == {len(head)}
+        assert numeric <= set(range(len(head)))
+        assert all(isinstance(cell, str) for row in body for cell in row)
+
+
+def test_group_tests_are_counted_as_memorization_predicts(runs):
+    caption, _, body, _ = tables.tests(gather(runs["pair"]))
+    assert [row[0] for row in body] == ["C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "E>0", "S=0"]
+    # The extra samples' mean is no prediction of memorization.
+    held = [row[2].startswith(("holds", "not rejected")) for row in body if row[0] != "E>0"]
+    assert caption == f"Group tests: {sum(held)} of 7 come out as memorization predicts"
+    assert sum(held) >= 6
+
+
+def test_selections_say_what_they_keep_and_how_sure_that_is(full_run):
+    found = rows(tables.selections(gather(full_run)))
+    assert found["drop-50"][:3] == [
+        "all but the 50 most memorized of 270 scored", "220 (81.5\u00a0%)", "50"
+    ]  # fmt: skip
+    assert found["top-100"][:3] == [
+        "the 100 most memorized of 270 scored", "100 (37.0\u00a0%)", "170"
+    ]  # fmt: skip
+    assert all(cells[3].endswith("\u00a0%") and cells[4] == "clear" for cells in found.values())
+
+
+def test_kept_samples_that_have_no_score_are_not_called_memorized(tmp_path):
+    from made_run import make_run
+
+    path = make_run(tmp_path / "pair", kind="pair")
+    add_selection(path, "a", "top", keep=100)
+    add_selection(path, "b", "top", keep=100, unscored=False)
+    found = rows(tables.selections(gather(path)))
+    assert found["a"][0] == "the 100 most memorized of 108 scored, and 192 not scored"
+    assert found["b"][0] == "the 100 most memorized of 108 scored"
+
+
+def test_a_run_without_selections_or_probes_has_no_such_table(runs):
+    found = gather(runs["folds"])
+    assert tables.selections(found) is None and tables.probes(found) is None
+
+
+def test_probes_have_percentages_and_counts(full_run):
+    assert tables.probes(gather(full_run))[2] == [
+        ["encoders/fold0", "the run’s own labels", "linear probe", "91.25\u00a0%", "80"]
+    ]
+
+
+def test_what_was_run_is_told(runs):
+    found = rows(tables.data(gather(runs["folds"])))
+    assert found["source"] == ["digits, split train"]
+    assert found["images, train"] == ["300 used, 0 rejected"]
+    assert found["canvas"] == ["8 × 8 pixels, 1 channel"]
+    assert found["scored / not scored"] == ["270 / 0 images"]
+    assert found["device"] == ["cpu, 2 CPU cores"]
+    assert found["command"] == ["curate run digits"]
+    assert rows(tables.times(gather(runs["folds"])))["train"] == [
+        "2\u00a0min 4\u00a0s",
+        "92\u00a0%",
+    ]
+
+
+def test_encoders_show_members_loss_and_time(runs):
+    found = rows(tables.encoders(gather(runs["halves"])))
+    assert {name: cells[:3] for name, cells in found.items()} == {
+        "f": ["135", "1.25", "15.5\u00a0s"], "g": ["135", "1.25", "15.5\u00a0s"]
+    }  # fmt: skip

@@ -1,0 +1,199 @@
+"""Files of every kind become the right pixels; what is no image, or no longer one, is refused."""
+
+import hashlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curate.decoding import FORMATS, MAX_BYTES, MAX_PIXELS, check, encode_png, in_order, picture
+from curate.errors import DataError
+from tests.rendered import encoded, every_mode, turned
+from tests.rendered import picture as render
+
+MODES = every_mode()
+
+
+# Damaged files make Pillow warn; whoever reads many of them is to be inside ``quiet``.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_its_pixels(name):
+    data, expected, tolerance = MODES[name]
+    image = picture(data)
+    found = np.asarray(image).astype(int)
+    assert image.mode == ("L" if expected.ndim == 2 else "RGB")
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_check_tells_size_and_format(name):
+    data, expected, _ = MODES[name]
+    found = check(data)
+    assert (found.height, found.width) == expected.shape[:2]
+    assert found.extension == name.rpartition(".")[2].replace("pgm", "ppm")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_upright(orientation):
+    data, upright = turned(orientation)
+    found = np.asarray(picture(data)).astype(int)
+    assert found.shape == upright.shape
+    assert np.abs(found - upright).max() <= 24
+    assert (check(data).width, check(data).height) == (upright.shape[1], upright.shape[0])
+
+
+def test_a_damaged_exif_block_turns_nothing():
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(40)
+    data = encoded(render(1, 20, 10), "JPEG", exif=exif)
+    assert picture(data).size == (20, 10)
+
+
+def test_large_whole_numbers_and_floats_are_scaled_by_their_maximum():
+    values = np.array([[0, 500_000, 1_000_000]])
+    whole = np.asarray(picture(encoded(Image.fromarray(values.astype(np.int32)), "TIFF")))
+    real = np.asarray(picture(encoded(Image.fromarray(values.astype(np.float32)), "TIFF")))
+    assert whole.tolist() == real.tolist() == [[0, 128, 255]]
+    odd = np.array([[np.nan, np.inf, -5.0, 0.5, 1.0]], dtype=np.float32)
+    assert np.asarray(picture(encoded(Image.fromarray(odd), "TIFF"))).tolist() == [
+        [0, 0, 0, 128, 255]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello, I am no image\n" * 50, "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|damaged"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "not an image|damaged"),
+    ],
+)
+def test_what_is_no_image_is_refused(data, reason):
+    with pytest.raises(DataError, match=reason):
+        check(data)
+
+
+def test_formats_outside_the_list_are_refused():
+    for kind in ("ICO", "TGA", "PCX", "ICNS", "DDS"):
+        with pytest.raises(DataError, match="not an image"):
+            check(encoded(render(1, 16, 16), kind))
+    assert set(FORMATS) == {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"}
+
+
+def _png(width, height, body):
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + body)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c))
+        for c in (*chunks, b"IEND")
+    )
+
+
+@pytest.mark.parametrize("side", [9_460, 20_000, 60_000])
+def test_a_bomb_is_refused_by_its_header(side):
+    # The body is as small as a compressor makes so many zeros; one that decoded it would see.
+    bomb = _png(side, side, zlib.compress(bytes(10_000)))
+    with pytest.raises(DataError, match="pixels are more than"):
+        check(bomb)
+    assert side * side > MAX_PIXELS
+
+
+def test_a_large_file_is_refused_unread(monkeypatch):
+    monkeypatch.setattr("curate.decoding.MAX_BYTES", 100)
+    with pytest.raises(DataError, match="bytes are more than the 100 allowed"):
+        check(encoded(render(1, 40, 30), "PNG"))
+    assert MAX_BYTES == 2**28
+
+
+@pytest.mark.parametrize("name", ["rgb.jpg", "progressive.jpg", "rgb.png", "rgb.webp", "rgb.tif"])
+def test_a_cut_is_detected_wherever_pixels_are_lost(name):
+    data, _, _ = MODES[name]
+    whole = np.asarray(picture(data))
+    detected = 0
+    for end in range(len(data)):
+        try:
+            check(data[:end])
+        except DataError:
+            detected += 1
+        else:  # what is missing holds no pixels
+            assert np.array_equal(np.asarray(picture(data[:end])), whole), end
+    assert detected >= 0.9 * len(data)
+
+
+def test_every_flipped_bit_of_a_png_is_detected():
+    data = encoded(render(3, 24, 18), "PNG")
+    for place in range(len(data) - 12):  # the last chunk, IEND, holds nothing
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        with pytest.raises(DataError):
+            check(bytes(flipped))
+
+
+def test_random_damage_never_raises_anything_else():
+    random = np.random.default_rng(1)
+    refused = 0
+    for data, _, _ in MODES.values():
+        for _ in range(25):
+            damaged = bytearray(data)
+            for place in random.integers(0, len(data), 6):
+                damaged[place] = random.integers(256)
+            try:
+                check(bytes(damaged))
+            except DataError:
+                refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 8), (28, 28), (32, 32, 3), (1, 1), (300, 400, 3), (3, 70_000)]
+)
+def test_an_array_survives_as_png_with_bytes_of_our_own(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    data = encode_png(pixels)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
+    assert np.array_equal(np.asarray(picture(data)), pixels)
+    assert check(data).extension == "png"
+
+
+def test_a_png_is_the_same_on_every_machine():
+    data = encode_png(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    assert hashlib.sha256(data).hexdigest() == (
+        "b0eb4945328da0f6a155a9246905713af8277632e60ed7ee9bca9bcdf82977de"
+    )
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 2000), (2**22, 40), (2**30, 40)])
+def test_work_comes_back_in_order_and_few_at_a_time(size, most, monkeypatch):
+    monkeypatch.setattr("curate.decoding.threads", lambda: 8)
+    taken = 0
+
+    def numbers():
+        nonlocal taken
+        for i in range(5000):
+            taken += 1
+            yield i
+
+    done = in_order(lambda i: i * i, numbers(), size=lambda i: size)
+    assert next(done) == 0
+    assert taken < most
+    assert list(done) == [i * i for i in range(1, 5000)]
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
+def test_no_item_is_lost_at_the_edge_of_a_group(n):
+    assert list(in_order(str, range(n), size=lambda i: 1)) == [str(i) for i in range(n)]
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    with pytest.raises(DataError, match="empty"):
+        list(in_order(check, [encoded(render(1, 9, 9), "PNG"), b""], size=len))

@@ -99,6 +99,7 @@ def estimate(
     inclusion: np.ndarray,
     offsets: np.ndarray,
     *,
+    repeat: np.ndarray,
     calibrate: bool,
     pair: bool,
 ) -> Estimate:
@@ -110,6 +111,7 @@ def estimate(
             leaves ``se_views`` undefined.
         inclusion: (n, E) bool.
         offsets: (E,) from ``OffsetFit``.
+        repeat: (E,) which repeat of the plan each encoder belongs to.
         calibrate: Whether ``memorization`` has the offsets removed.
         pair: Whether the encoders are f and g in turn, so that ``delta`` is defined.
     """
@@ -123,11 +125,11 @@ def estimate(
     if pair:
         delta = used[:, 1::2].mean(axis=1) - used[:, 0::2].mean(axis=1)
     se_views = _jackknife(leave_one_out, inclusion)
-    se_encoders = _between_encoders(level, inclusion)
+    se_encoders = np.sqrt(_between(level[:, :, None], inclusion, repeat))
     # What a view does to one encoder alone is part of the spread over encoders already and counts
     # once. Without the encoders' part the views' part is all that is known; it is a lower bound,
     # and ``reliability.encoders: null`` says so.
-    shared = np.nan_to_num(se_views) ** 2 - _view_by_encoder(leave_one_out, inclusion)
+    shared = np.nan_to_num(se_views) ** 2 - _view_by_encoder(leave_one_out, inclusion, repeat)
     se = np.sqrt(np.nan_to_num(se_encoders) ** 2 + np.maximum(shared, 0.0))
     se[np.isnan(se_views) & np.isnan(se_encoders)] = np.nan
     return Estimate(
@@ -171,32 +173,48 @@ def _jackknife(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
     return np.sqrt((k - 1) / k * (centred**2).sum(axis=1))
 
 
-def _view_by_encoder(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
-    """Return the part of the views' variance that is not shared by the encoders of a side, (n,).
+def _view_by_encoder(
+    leave_one_out: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray
+) -> np.ndarray:
+    """Return the part of the views' variance that the spread over encoders contains, (n,).
 
-    From the residuals of a two-way layout, encoders of a side by views, of the jackknife's
-    pseudo-values; 0 where no side has two encoders.
+    From the residuals of a two-way layout, encoders (or repeats) by views, of the jackknife's
+    pseudo-values; 0 where there is no spread to see.
     """
     k = leave_one_out.shape[2]
     if k < 2:
         return np.zeros(len(leave_one_out))
     replicates = leave_one_out.astype(np.float64)
     effect = (k - 1) * (replicates.mean(axis=2, keepdims=True) - replicates)
-    return np.nan_to_num(_variance_of_contrast(effect, inclusion) / (k * (k - 1)))
+    return np.nan_to_num(_between(effect, inclusion, repeat) / (k * (k - 1)))
 
 
-def _between_encoders(level: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
-    """Return the standard error of the contrast from the spread over the encoders of each side.
+def _between(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> np.ndarray:
+    """Return the variance of a contrast of ``values`` (n, E, V) that encoders make, summed over V.
 
-    A side with one encoder borrows the variance of the other; with one on both, it is undefined.
+    Encoders of one repeat share initialisation, and a pair or fold of them the samples they were
+    not trained on; what they share cancels in a contrast. Repeats are independent, so that with two
+    or more of them the spread of their contrasts is what counts, and else that within the sides.
     """
-    return np.sqrt(_variance_of_contrast(level[:, :, None], inclusion))
+    within = _variance_of_contrast(values, inclusion)
+    numbers = np.unique(repeat)
+    if len(numbers) < 2:
+        return within
+    contrasts = np.stack(
+        [_contrast(values[:, repeat == r], inclusion[:, repeat == r]) for r in numbers], axis=1
+    )
+    there = ~np.isnan(contrasts).any(axis=2)
+    n = there.sum(axis=1).astype(np.float64)
+    centred = np.where(there[:, :, None], contrasts - _side(contrasts, there)[:, None], 0.0)
+    total = (centred**2).sum(axis=(1, 2))
+    return np.divide(total, n * (n - 1), out=within, where=n > 1)
 
 
 def _variance_of_contrast(values: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
     """Return what the spread of ``values`` (n, E, V) over a side's encoders means for a contrast.
 
-    Squares are summed over the last axis. NaN where no side has two encoders, or one has none.
+    Squares are summed over the last axis. A side with one encoder borrows the other's variance; NaN
+    where both have one, or one has none.
     """
     variances, counts = [], []
     for side in (inclusion, ~inclusion):

@@ -33,33 +33,12 @@ def build_plan(
         DataError: If there are fewer samples than the plan needs.
     """
     own = np.array(sorted(uids), dtype=object)
-    starts, inverse = _shuffled(own, config.seed, "plan")
     n = len(own)
-    if isinstance(config, PairPlan):
-        group, inclusion, names = _pair(config, n, starts, inverse, held_out=len(extra) > 0)
-    elif isinstance(config, HalvesPlan):
-        need(n, 2, "halves")
-        part = _parts([n // 2], starts, inverse, n)
-        group = np.array(["f", "g"], dtype=object)[part]
-        inclusion = np.stack([part == 0, part == 1], axis=1)
-        names = ["f", "g"]
-    elif isinstance(config, FoldsPlan):
-        need(n, config.folds, f"{config.folds} folds")
-        bounds = [n * j // config.folds for j in range(1, config.folds)]
-        part = _parts(bounds, starts, inverse, n)
-        group = np.array([str(p) for p in part], dtype=object)
-        inclusion = part[:, None] != np.arange(config.folds)[None]
-        names = [f"fold{j}" for j in range(config.folds)]
-    else:
-        need(n, 2, "subsets")
-        size = max(1, round(n * config.fraction))
-        columns = [
-            _parts([size], *_shuffled(own, config.seed, "subset", j), n) == 0
-            for j in range(config.subsets)
-        ]
-        group = np.full(n, "-", dtype=object)
-        inclusion = np.stack(columns, axis=1)
-        names = [f"subset{j}" for j in range(config.subsets)]
+    need(n, getattr(config, "folds", 2), config.kind)
+    drawn = [_draw(config, own, r, held_out=len(extra) > 0) for r in range(config.repeats)]
+    group = drawn[0][0]
+    inclusion = np.concatenate([columns for _, columns, _ in drawn], axis=1)
+    names = [n if r == 0 else f"{n}-{r}" for r, (_, _, some) in enumerate(drawn) for n in some]
     for name, count in zip(names, inclusion.sum(axis=0), strict=True):
         if not count:
             raise DataError(
@@ -71,15 +50,50 @@ def build_plan(
     group = np.concatenate([group, np.full(len(held_out), "E", dtype=object)])
     nothing = np.zeros((len(held_out), len(names)), dtype=bool)
     inclusion = np.concatenate([inclusion, nothing])
-    encoders = [n if r == 0 else f"{n}-{r}" for r in range(config.repeats) for n in names]
     by_uid = np.argsort(all_uids, kind="stable")
     return Plan(
         kind=config.kind,
         uids=all_uids[by_uid],
         group=group[by_uid],
-        encoders=tuple(encoders),
-        inclusion=np.tile(inclusion, (1, config.repeats))[by_uid],
+        encoders=tuple(names),
+        inclusion=inclusion[by_uid],
     )
+
+
+def _draw(
+    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    own: np.ndarray,
+    repeat: int,
+    *,
+    held_out: bool,
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return group (N,), inclusion (N, encoders of one repeat) and their names.
+
+    A pair's and halves' groups are the same in every repeat, since ``delta`` is between them. Folds
+    and subsets are drawn anew: which others a sample is trained with moves its score as well, and
+    only then do repeats average over it and the standard errors see it.
+    """
+    n = len(own)
+    if isinstance(config, PairPlan):
+        return _pair(config, n, *_shuffled(own, config.seed, "plan"), held_out=held_out)
+    if isinstance(config, HalvesPlan):
+        part = _parts([n // 2], *_shuffled(own, config.seed, "plan"), n)
+        group = np.array(["f", "g"], dtype=object)[part]
+        return group, np.stack([part == 0, part == 1], axis=1), ["f", "g"]
+    again = (repeat,) if repeat else ()
+    if isinstance(config, FoldsPlan):
+        bounds = [n * j // config.folds for j in range(1, config.folds)]
+        part = _parts(bounds, *_shuffled(own, config.seed, "plan", *again), n)
+        group = np.array([str(p) for p in part], dtype=object)
+        inclusion = part[:, None] != np.arange(config.folds)[None]
+        return group, inclusion, [f"fold{j}" for j in range(config.folds)]
+    size = max(1, round(n * config.fraction))
+    columns = [
+        _parts([size], *_shuffled(own, config.seed, "subset", j, *again), n) == 0
+        for j in range(config.subsets)
+    ]
+    names = [f"subset{j}" for j in range(config.subsets)]
+    return np.full(n, "-", dtype=object), np.stack(columns, axis=1), names
 
 
 def need(have: int, least: int, what: str) -> None:

@@ -151,6 +151,7 @@ def _estimate(
             left_out_nEK,
             made.inclusion[rows],
             offsets,
+            repeat=made.repeats,
             calibrate=run.recipe.score.calibrate,
             pair=made.kind in ("pair", "halves"),
         )

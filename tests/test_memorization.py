@@ -15,8 +15,11 @@ def fit(align, inclusion, chosen=None):
     return fitted.offsets()
 
 
-def estimate(align, left_out, inclusion, offsets, calibrate=True, pair=False):
-    return mem.estimate(align, left_out, inclusion, offsets, calibrate=calibrate, pair=pair)
+def estimate(align, left_out, inclusion, offsets, calibrate=True, pair=False, repeat=None):
+    repeat = np.zeros(align.shape[1], int) if repeat is None else repeat
+    return mem.estimate(
+        align, left_out, inclusion, offsets, repeat=repeat, calibrate=calibrate, pair=pair
+    )
 
 
 def simulated(rng, n, inclusion, *, noise=0.0, effect=0.1, offsets=None):
@@ -176,6 +179,25 @@ def test_se_is_right_where_views_and_encoders_both_err(encoders):
     within = np.abs(scored.memorization - truth) < 1.96 * scored.se
     if e > 4:
         assert 0.88 < within.mean() < 0.975
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_what_the_encoders_of_a_repeat_share_is_no_error(k):
+    rng = np.random.default_rng(13)
+    n, repeats, views, truth = 8000, 6, 4, 0.05
+    inclusion = np.concatenate([folds(rng, n, k) for _ in range(repeats)], axis=1)
+    repeat = np.repeat(np.arange(repeats), k)
+    start = np.repeat(rng.normal(0, 0.2, (n, repeats)), k, axis=1)
+    level = 0.8 - truth * inclusion + start + rng.normal(0, 0.04, (n, k * repeats))
+    distances = level[:, :, None] + rng.normal(0, 0.06, (n, k * repeats, views))
+    align = distances.mean(axis=2)
+    left_out = (distances.sum(axis=2, keepdims=True) - distances) / (views - 1)
+    scored = estimate(align, left_out, inclusion, np.zeros(k * repeats), repeat=repeat)
+    error = (scored.memorization - truth).std()
+    # Views add nothing that encoders do not show: what is cut at 0 leans to the careful side.
+    assert 0.98 * error < np.sqrt((scored.se**2).mean()) < 1.09 * error
+    one = estimate(align, left_out, inclusion, np.zeros(k * repeats))
+    assert np.sqrt((one.se**2).mean()) > 1.5 * error
 
 
 def test_rank_breaks_ties_by_uid_and_skips_the_unscored():

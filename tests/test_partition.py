@@ -74,10 +74,32 @@ def test_folds_leave_each_sample_out_of_exactly_one_encoder_a_repeat():
     plan = build_plan(PLANS["folds"], make_uids(203))
     assert plan.encoders == (*[f"fold{j}" for j in range(5)], *[f"fold{j}-1" for j in range(5)])
     assert ((~plan.inclusion[:, :5]).sum(axis=1) == 1).all()
-    assert (plan.inclusion[:, :5] == plan.inclusion[:, 5:]).all()
+    assert ((~plan.inclusion[:, 5:]).sum(axis=1) == 1).all()
     sizes = [(plan.group == str(j)).sum() for j in range(5)]
     assert max(sizes) - min(sizes) <= 1
     assert [Plan.repeat(e) for e in ("fold3", "fold3-1")] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["folds", "subsets"])
+def test_repeats_draw_anew_and_leave_the_first_ones_alone(kind):
+    uids = make_uids(200)
+    one, three = (build_plan(PLANS[kind].model_copy(update={"repeats": r}), uids) for r in (1, 3))
+    e = len(one.encoders)
+    assert three.encoders[:e] == one.encoders
+    assert (three.inclusion[:, :e] == one.inclusion).all()
+    assert (three.group == one.group).all()
+    parts = [three.inclusion[:, r * e : (r + 1) * e] for r in range(3)]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert 0.05 < (parts[a] != parts[b]).mean() < 0.6
+    assert [p.sum() for p in parts] == [parts[0].sum()] * 3
+
+
+@pytest.mark.parametrize("kind", ["pair", "halves"])
+def test_groups_between_which_delta_is_are_the_same_in_every_repeat(kind):
+    plan = build_plan(PLANS[kind].model_copy(update={"repeats": 3}), make_uids(200))
+    assert plan.encoders == ("f", "g", "f-1", "g-1", "f-2", "g-2")
+    for r in (1, 2):
+        assert (plan.inclusion[:, 2 * r : 2 * r + 2] == plan.inclusion[:, :2]).all()
 
 
 def test_too_few_samples_are_refused_with_the_numbers():

@@ -35,6 +35,11 @@ class Plan:
         """Return the uids that ``encoder`` is trained on, sorted."""
         return self.uids[self.inclusion[:, self.encoders.index(encoder)]]
 
+    @property
+    def repeats(self) -> np.ndarray:
+        """Which repeat of the plan each encoder belongs to, (E,) int64."""
+        return np.array([self.repeat(name) for name in self.encoders], dtype=np.int64)
+
     def to_table(self) -> pa.Table:
         """Return the plan as a table: uid, group, one boolean column per encoder."""
         columns: dict[str, pa.Array] = {

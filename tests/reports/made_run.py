@@ -89,6 +89,7 @@ def make_run(
         left_out,
         plan.inclusion,
         fit.offsets(),
+        repeat=plan.repeats,
         calibrate=True,
         pair=kind in ("pair", "halves"),
     )

@@ -35,6 +35,9 @@ def test_every_kind_is_named():
         ("folder:/no/such", "source folder: there is no folder /no/such."),
         ("idx:/no/such", "source idx: there is no folder /no/such."),
         ("wds:/no/such/*.tar", "source wds: no tar file at /no/such/*.tar."),
+        ("hf:/no/such", "source hf: there is nothing at /no/such."),
+        ("hf:./no", "source hf: there is nothing at ./no."),
+        ("hf:no-*.parquet", "source hf: there is nothing at no-*.parquet."),
         ("wds:pipe:touch canary", "source wds: no tar file at pipe:touch canary."),
     ],
 )
@@ -54,6 +57,13 @@ def test_a_path_is_a_folder_and_data_replaces_it(tmp_path):
     for name in ("folder", "folder:gone", f"folder:{tmp_path / 'here'}", str(tmp_path / "here")):
         source = open_source(name, split="train", data=tmp_path / "there")
         assert list(source.paths()) == ["there.jpg"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(next(iter(mixed(1)))[1])
+    assert list(open_source("folder:~/in", split="train").paths()) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("name", ["digits", "torchvision:CIFAR10"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,17 +101,18 @@ def build_canvas(
     reader = Reader(shards)
     n = reader.index.num_rows
     shape = (n, channels, size, size)
-    need_space(path.parent, int(np.prod(shape)), "the decoded dataset")
+    need_space(path.parent, math.prod(shape), "the decoded dataset")
 
     def canvas(data: bytes) -> np.ndarray:
         return _array(_fitted(picture(data), size, fit), channels)
 
-    with replacing(path) as temporary, quiet():
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with replacing(path) as temporary, temporary.open("wb") as stream, quiet():
+        # Not through a memory map: that kills the process where the disk is full.
+        np.lib.format.write_array_header_1_0(stream, header)
         for row, image in enumerate(in_order(canvas, reader.read(range(n)), size=len)):
-            array[row] = image
+            stream.write(image.data)
             report("decode", row + 1, n)
-        array.flush()
 
 
 def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:

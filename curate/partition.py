@@ -34,7 +34,8 @@ def build_plan(
     """
     own = np.array(sorted(uids), dtype=object)
     n = len(own)
-    need(n, getattr(config, "folds", 2), config.kind)
+    folds = config.folds if isinstance(config, FoldsPlan) else 0
+    need(n, max(2, folds), f"{folds} folds" if folds else config.kind)
     drawn = [_draw(config, own, r, held_out=len(extra) > 0) for r in range(config.repeats)]
     group = drawn[0][0]
     inclusion = np.concatenate([columns for _, columns, _ in drawn], axis=1)

@@ -43,6 +43,7 @@ def align(run: Run, context: Context) -> Plan:
     encoders = {e: load_encoder(run.path / "encoders" / e, device=device) for e in used}
     with run.timed("align"):
         done, total = 0, sum(len(parts[s]) for s in missing)
+        context.report("align", done, total)
         for s, names in missing.items():
             uids = made.uids[parts[s]]
             found = align_images(

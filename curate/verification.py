@@ -76,10 +76,11 @@ def _run(path: Path, full: bool, report: Report) -> tuple[int, list[str]]:
 
 
 def _shards(path: Path, full: bool, report: Report) -> tuple[int, list[str]]:
-    """Check the shards' sizes against their facts, and in full every sample against its hash."""
+    """Check the shards' sizes against their facts, and in full every sample and every byte."""
     faults = []
     reader = Reader(path)
-    for name, made in read_json(path / "dataset.json")["shards"].items():
+    shards = read_json(path / "dataset.json")["shards"]
+    for name, made in shards.items():
         file = path / name
         if not file.is_file():
             faults.append(f"shard {name} is missing")
@@ -87,7 +88,13 @@ def _shards(path: Path, full: bool, report: Report) -> tuple[int, list[str]]:
             size = f"{file.stat().st_size:,} bytes, not {made['size']:,}"
             faults.append(f"shard {name} has {size}")
     n = reader.index.num_rows
-    return n, faults or (_samples(reader, n, report) if full else [])
+    if full and not faults:
+        faults = _samples(reader, n, report) or [
+            f"shard {name} changed outside of its images"
+            for name, made in shards.items()
+            if file_sha256(path / name) != made["sha256"]
+        ]
+    return n, faults
 
 
 def _samples(reader: Reader, n: int, report: Report) -> list[str]:

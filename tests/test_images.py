@@ -1,6 +1,8 @@
 """Decoded arrays and the canvas: right pixels, right rows, the same bytes for any thread count."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -121,6 +123,26 @@ def test_a_disk_that_is_too_small_is_told_before(tmp_path):
     with pytest.raises(ResourceError, match="the decoded dataset needs"):
         build_canvas(tmp_path / "shards", tmp_path / "c.npy", size=2_000_000, channels=3)
     assert not (tmp_path / "c.npy").exists()
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path):
+    shards.write([(Given(mixed(40)), "train")], tmp_path / "s")
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from curate.errors import ResourceError\n"
+        "from curate.images import build_canvas\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "here = Path(sys.argv[1])\n"
+        "try:\n    build_canvas(here / 's', here / 'c' / 'c.npy', size=32, channels=3)\n"
+        "except ResourceError as error:\n    sys.exit(str(error))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+    )
+    assert "cannot write" in done.stderr and done.returncode == 1, done
+    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_another_index_or_a_damaged_file_is_refused(tmp_path):

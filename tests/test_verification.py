@@ -70,3 +70,15 @@ def test_every_changed_sample_is_found(tiny_runs):
     assert "index.parquet" in faults(shards)
     (shards / "index.parquet").unlink()
     assert "index.parquet" in faults(shards)
+
+
+def test_changes_outside_of_the_images_are_found_in_full(tiny_runs):
+    shards = tiny_runs / "tiny" / "shards"
+    tar = shards / "00000.tar"
+    data = tar.read_bytes()
+    for place in (0, 150, data.index(b".cls"), len(data) - 1):
+        tar.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        verify(shards)
+        assert "shard 00000.tar changed outside of its images" in faults(shards, full=True)
+    tar.write_bytes(data)
+    verify(shards, full=True)

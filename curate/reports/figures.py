@@ -301,12 +301,12 @@ def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
             axes.plot([row["mean"]], [-k], "o", color=PALETTE[1], markersize=6)
             axes.plot(row["seeds"], [-k] * len(row["seeds"]), "|", color=INK, alpha=0.7)
             # Only beside its bar, so that it crosses no label.
-            axes.plot([0, 0], [-k - 0.25, -k + 0.15], color=INK, linewidth=0.9, linestyle=":")
+            axes.plot([0, 0], [-k - 0.2, -k + 0.1], color=INK, linewidth=0.9, linestyle=":")
             axes.annotate(
                 row["label"],
                 (0.01, -k),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 8),
+                xytext=(0, 9),
                 textcoords="offset points",
                 fontsize=8.5,
             )

@@ -34,8 +34,8 @@ class Selection:
         facts: Content of its JSON.
         kept: How many samples it keeps.
         dropped: How many it drops.
-        expected_share: Expected share of those it picks out by score that belong there, given the
-            standard errors, in [0, 1]; None where that is unknown.
+        expected_share: Expected share of those it picks out by score that would be picked again,
+            were scores drawn anew with their standard errors, in [0, 1]; None where unknown.
     """
 
     name: str

@@ -148,9 +148,10 @@ def _meaning(material: Material) -> str:
 def _selections_note(material: Material) -> str:
     """Return how to read the table of selections."""
     text = (
-        "“Expected to belong” is the mean probability, given the standard errors, that a sample is "
-        f"on the side of the cut where it was put: 100{words.NBSP}% would be certainty."
+        "“Expected to stay” is the share of what a selection picks by score that would be picked "
+        "again if scores were drawn anew around these, with their standard errors. It takes these "
+        "scores for the true ones, which makes it optimistic."
     )
     if material.summary["reliability"].get("encoders") is None:
-        text += " The errors count views only here, so that it is too high."
+        text += " The errors count views only here, which makes it more so."
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from curate.reports import words
 from curate.reports.material import Material
@@ -13,9 +14,12 @@ Step = tuple[str, str | None]
 
 def steps(material: Material) -> list[Step]:
     """Return what to do next with a run."""
-    run = shlex.quote(words.shown(material.run["name"]))
+    path = material.path
+    # Where a name alone would not find the run, its path does.
+    run = shlex.quote(words.shown(path.name if path.parent == Path("runs") else path))
     made: list[Step] = []
-    if material.summary["separation"] != "clear":
+    clear = material.summary["separation"] == "clear"
+    if not clear:
         epochs = 4 * int(material.recipe.get("train", {}).get("epochs", 100))
         made.append(
             (
@@ -34,7 +38,7 @@ def steps(material: Material) -> list[Step]:
             )
         )
     scored = material.summary["n_scored"]
-    if not material.comparisons and scored > 1:
+    if clear and not material.comparisons and scored > 1:
         made.append(
             (
                 "Find out whether selecting matters: retrain on memorized and on random "
@@ -43,8 +47,8 @@ def steps(material: Material) -> list[Step]:
                 "--seeds 3",
             )
         )
-    if material.selections:
-        first = material.path / "manifests" / f"{material.selections[0].name}.parquet"
+    if clear and material.selections:
+        first = path / "manifests" / f"{material.selections[0].name}.parquet"
         made.append(
             (
                 "Use a selection: the names of the files it keeps, or with --to folder the images "
@@ -52,7 +56,7 @@ def steps(material: Material) -> list[Step]:
                 f"curate export {shlex.quote(words.shown(first))} --to paths --out kept.txt",
             )
         )
-    elif scored:
+    elif clear:
         unscored = " --unscored keep" if material.summary["n_unscored"] else ""
         made.append(("Select images to keep.", f"curate select {run} --fraction 0.8{unscored}"))
     if material.inspected is None:

@@ -73,12 +73,12 @@ def selections(material: Material) -> Table | None:
                 _selected(chosen),
                 f"{chosen.kept:,} ({words.percent(share, 1)})",
                 f"{chosen.dropped:,}",
-                "–" if chosen.expected_share is None else words.percent(chosen.expected_share),
+                _stays(chosen),
                 words.shown(chosen.facts.get("separation", "–")),
             ]
         )
     head = ["manifest", "what it keeps", "kept (images)", "dropped (images)"]
-    head += ["expected to belong", "separation"]
+    head += ["expected to stay", "separation"]
     return "Manifests of this run", head, rows, {2, 3, 4}
 
 
@@ -89,6 +89,16 @@ def _selected(chosen: Selection) -> str:
     text = selection.describe(strategy, kept, counts["scored"])
     unscored = chosen.kept - kept
     return words.shown(f"{text}, and {unscored:,} not scored" if unscored else text)
+
+
+def _stays(chosen: Selection) -> str:
+    """Return the expected share that stays on its side of the cut, beside what luck would give."""
+    if chosen.expected_share is None:
+        return "–"
+    counts = chosen.facts["counts"]
+    side = "dropped_scored" if chosen.facts["strategy"] == "drop-top" else "kept_scored"
+    luck = words.percent(counts[side] / counts["scored"])
+    return f"{words.percent(chosen.expected_share)} (luck: {luck})"
 
 
 def probes(material: Material) -> Table | None:
@@ -127,7 +137,7 @@ def data(material: Material) -> Table:
         ["plan", ", ".join(f"{k} {v}" for k, v in plan.items())],
         ["scored / not scored", _scored(material)],
         ["device", _device(material)],
-        ["command", words.shown(run.get("command", "not recorded"))],
+        ["command", words.shown(run.get("command", "not recorded"), limit=600)],
         ["recipe fingerprint", words.shown(run.get("recipe_fingerprint", "–"))],
         ["dataset fingerprint", words.shown(run.get("dataset_fingerprint", "–"))],
     ]
@@ -144,12 +154,12 @@ def _scored(material: Material) -> str:
 
 
 def times(material: Material) -> Table:
-    """Return seconds per stage and their share."""
+    """Return seconds per stage and their share, the longest first."""
     spent = material.run.get("seconds", {})
     total = sum(spent.values())
     rows = [
         [words.shown(stage), words.seconds(s), words.percent(s / total if total else 0)]
-        for stage, s in spent.items()
+        for stage, s in sorted(spent.items(), key=lambda item: -item[1])
     ]
     return f"Time: {words.seconds(total)} in all", ["stage", "time", "share"], rows, {1, 2}
 

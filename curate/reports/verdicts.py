@@ -81,10 +81,10 @@ def ranking(summary: Mapping[str, Any]) -> Verdict:
         return Verdict(question, "open", "Unknown", text)
     if both is None:
         text = (
-            f"Reliability {number(views, 2)} counts the random views only: near 1, fresh views "
-            "would give nearly this order again. With one encoder on each side, how much of the "
-            "order is training noise is unknown, and that is usually the larger part. Take it as "
-            "an upper limit."
+            f"Reliability {words.fixed(views, 2)} counts the random views only: near 1, fresh "
+            "views would give nearly this order again. With one encoder on each side, how much of "
+            "the order is training noise is unknown, and that is usually the larger part. Take it "
+            "as an upper limit."
         )
         return Verdict(question, "open", "Unknown: views only", text)
     both = max(0.0, both)
@@ -94,12 +94,12 @@ def ranking(summary: Mapping[str, Any]) -> Verdict:
     )
     part += "." if views is None else f" (counting views alone: {words.percent(max(0.0, views))})."
     if both >= words.GOOD:
-        return Verdict(question, "good", f"Good: {number(both, 2)} of 1", part)
+        return Verdict(question, "good", f"Good: {words.fixed(both, 2)} of 1", part)
     if both >= words.MODERATE:
         more = " Trust groups of images, such as the top tenth, more than neighbouring ranks."
-        return Verdict(question, "open", f"Moderate: {number(both, 2)} of 1", part + more)
+        return Verdict(question, "open", f"Moderate: {words.fixed(both, 2)} of 1", part + more)
     more = " The order of single images is close to noise: read galleries as examples, not proof."
-    return Verdict(question, "bad", f"Poor: {number(both, 2)} of 1", part + more)
+    return Verdict(question, "bad", f"Poor: {words.fixed(both, 2)} of 1", part + more)
 
 
 def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:

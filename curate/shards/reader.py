@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.errors import DataError
-from curate.records.sample import INDEX_SCHEMA
+from curate.records.index import read_index
 
 OPEN_SHARDS = 16
 """How many shards are held open at a time."""
@@ -33,15 +32,9 @@ class Reader:
         """``index.parquet``, in order of shard and offset.
 
         Raises:
-            DataError: If it is missing or broken.
+            DataError: If it is missing or changed.
         """
-        path = self.folder / "index.parquet"
-        try:
-            return pq.read_table(path).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} is missing; run the shard stage again.") from error
-        except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is damaged; run the shard stage again.") from error
+        return read_index(self.folder)
 
     @cached_property
     def _checked(self) -> np.ndarray:

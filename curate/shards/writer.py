@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import read_json, replacing, write_json
+from curate.atomic import file_sha256, read_json, replacing, write_json
 from curate.decoding import Checked, check, in_order, quiet
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.progress import Report, silent
@@ -89,7 +89,8 @@ def write(
         report: Progress callback.
 
     Returns:
-        ``fingerprint``, ``classes``, ``splits``, ``shards``, ``written`` and ``rejected``.
+        What ``dataset.json`` holds (``fingerprint``, ``classes``, ``splits``, ``shards``,
+        ``index``), and ``written`` and ``rejected`` over all splits.
 
     Raises:
         UsageError: If ``folder`` holds something else.
@@ -123,6 +124,7 @@ def write(
                 for _, role in parts
             },
             "shards": tally.shards,
+            "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
         }
         write_json(folder / "dataset.json", facts)
         with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
@@ -163,13 +165,20 @@ def _claimed(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ResourceError(f"cannot write {marker}: {error.strerror}.") from error
     try:
-        for name in there:
-            if OURS.fullmatch(name):
-                (folder / name).unlink()
+        _empty(folder, there)
         yield
         marker.unlink()
     finally:
         lock.release()
+
+
+def _empty(folder: Path, there: list[str]) -> None:
+    try:
+        for name in there:
+            if OURS.fullmatch(name):
+                (folder / name).unlink()
+    except OSError as error:
+        raise ResourceError(f"cannot write {folder}: {error.strerror}.") from error
 
 
 def _classes(parts: Sequence[tuple[Source, str]]) -> tuple[str, ...]:
@@ -304,7 +313,7 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     written, bad = tally.written.total(), tally.rejected.total()
     names = ", ".join(dict.fromkeys(source.name for source, _ in parts))
     if not written and not bad:
-        raise DataError(f"{names}: no images found.")
+        raise DataError(f"{names}: no images found; check the place and what is in it.")
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "

@@ -36,7 +36,8 @@ def open_source(name: str, *, split: str, data: Path | None = None) -> Source:
     """
     kind, _, where = name.partition(":")
     if kind in SOURCES:
-        return SOURCES[kind](where, split, data)
+        home = str(Path(where).expanduser()) if where.startswith("~") else where
+        return SOURCES[kind](home, split, data)
     if name and Path(name).is_dir():
         return folder.open_folder(name, split, data)
     if "/" in kind or kind.startswith("."):

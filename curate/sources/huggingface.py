@@ -88,8 +88,10 @@ def open_huggingface(where: str, split: str, data: Path | None) -> HuggingFace:
     files = _parquet(place)
     if files:
         return _from_parquet(place, files, split)
-    if data or Path(place).exists():
+    if Path(place).exists():
         raise DataError(f"{place} holds no data set saved by datasets, and no parquet files.")
+    if data or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place) or place.startswith("."):
+        raise UsageError(f"source hf: there is nothing at {place}.")
     return _hub(place, split)
 
 

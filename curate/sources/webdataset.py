@@ -21,12 +21,12 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.atomic import read_json
 from curate.decoding import MAX_BYTES
 from curate.errors import DataError, UsageError
-from curate.records.sample import INDEX_SCHEMA, Entry
+from curate.records.index import read_index
+from curate.records.sample import Entry
 from curate.sources.base import EXTENSIONS, Select, matching, need_split, plain, storable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -143,10 +143,7 @@ def open_webdataset(where: str, split: str, data: Path | None) -> Tars | Own:
 
 
 def _own(folder: Path, split: str) -> Own:
-    try:
-        index = pq.read_table(folder / "index.parquet").select(INDEX_SCHEMA.names)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{folder / 'index.parquet'} is no index of shards: {error}.") from error
+    index = read_index(folder)
     splits = tuple(pc.unique(index["split"]).to_pylist())
     need_split(split, splits, str(folder))
     classes = tuple(read_json(folder / "dataset.json")["classes"])

@@ -6,8 +6,9 @@ from made_run import make_run
 
 from curate.atomic import write_table
 from curate.neighbours import INSPECT_SCHEMA
-from curate.reports.galleries import galleries
+from curate.reports.galleries import _Cards, galleries
 from curate.reports.material import gather
+from curate.reports.thumbnails import Thumbnail
 
 
 def facts(sample):
@@ -53,7 +54,7 @@ def test_fewer_samples_than_places_are_all_shown(tmp_path):
 
 
 def test_labels_are_named_where_they_have_names(tmp_path):
-    names = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    names = tuple(f"digit {k}" for k in range(10))
     samples = galleries(gather(make_run(tmp_path / "a", n=80, classes=names)))["most"]["samples"]
     assert {s["label"] for s in samples} <= {*names}
     samples = galleries(gather(make_run(tmp_path / "b", n=80, classes=())))["most"]["samples"]
@@ -108,10 +109,6 @@ def test_no_duplicates_are_said_in_a_sentence(run):
 
 
 def test_copies_of_one_file_are_called_so(tmp_path):
-    """Two digits of one content: a uid and the same with -1."""
-    from curate.reports.galleries import _Cards
-    from curate.reports.thumbnails import Thumbnail
-
     found = gather(make_run(tmp_path / "run", n=60))
     uid = "ab" * 16
     images = {name: Thumbnail("data:,", "a.png", True) for name in (uid, f"{uid}-1")}

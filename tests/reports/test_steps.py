@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 from made_run import make_run
@@ -12,10 +13,12 @@ def commands(material):
 
 
 def test_a_run_without_signal_is_told_to_get_one_first(tmp_path):
-    material = gather(make_run(tmp_path / "run", kind="pair", effect=0.0, n=200))
+    path = make_run(tmp_path / "run", kind="pair", effect=0.0, n=200)
+    material = gather(path)
     advice, command = steps(material)[0]
     assert "Do not select by these scores" in advice
-    assert command == "curate run digits --set train.epochs=200 --fresh"
+    assert command == f"curate run {path} --set train.epochs=200 --fresh"
+    assert not any("curate select" in c or "curate export" in c for c in commands(material))
 
 
 @pytest.mark.parametrize(
@@ -28,24 +31,27 @@ def test_a_run_without_signal_is_told_to_get_one_first(tmp_path):
     ],
 )
 def test_more_encoders_are_asked_for_as_the_plan_allows(runs, kind, setting):
-    assert f"curate score {kind} --set {setting} --fresh" in commands(gather(runs[kind]))
+    path = runs[kind]
+    assert f"curate score {path} --set {setting} --fresh" in commands(gather(path))
 
 
 def test_a_plan_with_many_folds_is_repeated(runs):
     found = gather(runs["folds"])
     plan = {**found.recipe["plan"], "folds": 12}
     found = dataclasses.replace(found, run={**found.run, "recipe": {**found.recipe, "plan": plan}})
-    assert "curate score folds --set plan.repeats=4 --fresh" in commands(found)
+    assert f"curate score {found.path} --set plan.repeats=4 --fresh" in commands(found)
 
 
 def test_a_plan_that_leaves_samples_unscored_says_what_to_do_with_them(runs):
-    assert "curate select pair --fraction 0.8 --unscored keep" in commands(gather(runs["pair"]))
-    assert "curate select folds --fraction 0.8" in commands(gather(runs["folds"]))
+    some, all_ = runs["pair"], runs["folds"]
+    assert f"curate select {some} --fraction 0.8 --unscored keep" in commands(gather(some))
+    assert f"curate select {all_} --fraction 0.8" in commands(gather(all_))
 
 
 def test_a_comparison_removes_fewer_than_there_are(runs):
-    found = commands(gather(runs["folds"]))
-    assert "curate compare folds --remove 27 --strategies top,random --seeds 3" in found
+    path = runs["folds"]
+    want = f"curate compare {path} --remove 27 --strategies top,random --seeds 3"
+    assert want in commands(gather(path))
 
 
 def test_what_was_done_is_not_advised_again(full_run):
@@ -56,5 +62,12 @@ def test_what_was_done_is_not_advised_again(full_run):
 
 def test_a_hostile_name_is_one_word_of_the_command(runs):
     found = gather(runs["folds"])
-    found = dataclasses.replace(found, run={**found.run, "name": "x; rm -rf ~\n"})
+    found = dataclasses.replace(found, path=Path("runs/x; rm -rf ~\n"))
     assert all("'x; rm -rf ~\\u000a'" in command for command in commands(found))
+
+
+def test_a_run_where_runs_lie_is_called_by_its_name(tmp_path, monkeypatch):
+    make_run(tmp_path / "runs" / "digits", n=60)
+    monkeypatch.chdir(tmp_path)
+    found = commands(gather(Path("runs/digits")))
+    assert "curate select digits --fraction 0.8" in found

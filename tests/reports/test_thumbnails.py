@@ -45,7 +45,7 @@ def test_a_large_image_becomes_a_small_jpeg_in_its_own_colours(tmp_path):
 
 
 def test_a_sample_that_is_not_there_is_named(runs):
-    with pytest.raises(DataError, match="sample nosuch is not in .*index.parquet"):
+    with pytest.raises(DataError, match=r"sample nosuch is not in .*index\.parquet"):
         thumbnails(runs["folds"] / "shards", ["nosuch"], channels=1)
 
 

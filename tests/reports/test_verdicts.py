@@ -41,9 +41,9 @@ def test_what_could_not_be_tested_is_not_called_tested(tests):
         (None, None, "open", "Unknown"),
         (0.9, None, "open", "Unknown: views only"),
         (0.9, 0.85, "good", "Good: 0.85 of 1"),
-        (0.9, 0.5, "open", "Moderate: 0.5 of 1"),
-        (0.9, 0.1, "bad", "Poor: 0.1 of 1"),
-        (0.9, -0.7, "bad", "Poor: 0 of 1"),
+        (0.9, 0.5, "open", "Moderate: 0.50 of 1"),
+        (0.9, 0.1, "bad", "Poor: 0.10 of 1"),
+        (0.9, -0.7, "bad", "Poor: 0.00 of 1"),
     ],
 )
 def test_the_ranking_is_judged_by_both_parts_of_its_noise(views, encoders, state, answer):

@@ -397,7 +397,7 @@ def test_damage_to_shards_of_ours_is_detected(own):
     with pytest.raises(DataError, match=r"cannot read .*00001.tar: No such file"):
         list(opened(folder).entries())
     (folder / "index.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"index.parquet is no index of shards"):
+    with pytest.raises(DataError, match=r"index.parquet changed since it was written"):
         opened(folder)
 
 

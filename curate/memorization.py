@@ -303,7 +303,7 @@ def _reliability(table: Estimate, scored: np.ndarray) -> dict[str, Any]:
 
     encoders = None if np.isnan(table.se_encoders[scored]).any() else part(table.se)
     note = (
-        "views and encoders: what another training of the same plan would repeat"
+        "views and encoders: what a run with other training and view seeds would repeat"
         if encoders is not None
         else "views only: one encoder on each side cannot show how much is training noise"
     )

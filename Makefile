@@ -20,7 +20,7 @@ lint: .venv/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/.tested
+docs: .venv/.installed
 	$(BIN)/python -m tests.generate_cli_docs
 
 .venv/.installed: pyproject.toml

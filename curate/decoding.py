@@ -183,8 +183,8 @@ GROUP_BYTES = 2**22
 decoding it."""
 
 
-def threads() -> int:
-    """Return how many threads decode: one a core that this process may use."""
+def cores() -> int:
+    """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -206,11 +206,11 @@ def in_order(
         return [work(item) for item in group]
 
     waiting: deque[Future[list[Out]]] = deque()
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             for group in _groups(items, size):
                 waiting.append(pool.submit(together, group))
-                if len(waiting) > 2 * threads():
+                if len(waiting) > 2 * cores():
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

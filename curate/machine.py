@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from curate import decoding
 from curate.errors import CurateError
 from curate.opening import versions
 
@@ -14,7 +15,7 @@ def doctor() -> dict[str, Any]:
     """Return versions, devices, FAISS and disk of this machine, and what is missing."""
     import torch
 
-    from curate import neighbours, stages
+    from curate import neighbours
 
     missing = []
     try:
@@ -25,7 +26,7 @@ def doctor() -> dict[str, Any]:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
         "versions": versions(),
-        "cores": stages.cores(),
+        "cores": decoding.cores(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(there)],
         "faiss": faiss,
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),

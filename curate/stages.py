@@ -5,7 +5,6 @@ Each stage first does what is missing before it, and leaves alone what is done.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import torch
 from curate import keyed, neighbours, probing, shards, sources
 from curate.atomic import write_table
 from curate.backbone import load_encoder
+from curate.decoding import cores
 from curate.engine import Unit, run_units
 from curate.errors import MismatchError, UsageError, unknown
 from curate.images import Canvas, build_canvas, open_canvas
@@ -68,12 +68,6 @@ class Context:
         if self.resolved_device() != "cpu":
             return 1
         return max(1, cores() // run.recipe.train.threads)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 # Shards

@@ -174,7 +174,7 @@ def test_a_png_is_the_same_on_every_machine():
 
 @pytest.mark.parametrize(("size", "most"), [(1, 2000), (2**22, 40), (2**30, 40)])
 def test_work_comes_back_in_order_and_few_at_a_time(size, most, monkeypatch):
-    monkeypatch.setattr("curate.decoding.threads", lambda: 8)
+    monkeypatch.setattr("curate.decoding.cores", lambda: 8)
     taken = 0
 
     def numbers():

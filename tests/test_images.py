@@ -98,7 +98,7 @@ def test_shrinking_averages(tmp_path):
 def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
     images, digests = list(mixed(50)), set()
     for threads in (1, 2, 7):
-        monkeypatch.setattr(decoding, "threads", lambda n=threads: n)
+        monkeypatch.setattr(decoding, "cores", lambda n=threads: n)
         folder = tmp_path / str(threads)
         made(folder, images, size=32, channels=3)
         files = sorted(p for p in folder.rglob("*") if p.is_file())

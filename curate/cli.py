@@ -195,7 +195,8 @@ def score(display: Display, asked: Request) -> None:
     if facts["already"]:
         display.hint(f"nothing to do: {made.path} was scored before")
     top = max(1, facts["n_scored"] * 3 // 4)
-    display.hint(f"next: 'curate select --top {top} {_typed(made)}'")
+    rest = " --unscored keep" if facts["n_unscored"] else ""
+    display.hint(f"next: 'curate select --top {top}{rest} {_typed(made)}'")
 
 
 @command(app, "curate inspect digits")

@@ -58,7 +58,9 @@ def test_units_may_carry_more_than_a_pipe_holds(tmp_path):
 
 
 def test_no_units_are_no_work(tmp_path):
-    run_units([], 4)
+    seen = []
+    run_units([], 4, lambda *event: seen.append(event))
+    assert seen == []
 
 
 @pytest.mark.parametrize(

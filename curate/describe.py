@@ -54,13 +54,22 @@ def score_lines(facts: dict[str, Any]) -> list[str]:
     if reliability["encoders"] is not None:
         lines.append(
             f"reliability {reliability['encoders']:.2f} (views and encoders; views alone "
-            f"{_known(reliability['views'])})"
+            f"{_known(reliability['views'])}): {_ranking(reliability['encoders'])}"
         )
     else:
         lines.append(f"reliability {_known(reliability['views'])} ({reliability['note']})")
     if "path" in facts:
         lines.append(f"scores      {facts['path']}")
     return lines
+
+
+def _ranking(reliability: float) -> str:
+    """Return in words what a reliability means for the order of single samples."""
+    if reliability >= 0.8:
+        return "another run would rank much alike"
+    if reliability >= 0.4:
+        return "trust groups such as the top tenth more than single ranks"
+    return "the order of single samples is close to noise"
 
 
 def _known(value: float | None) -> str:

@@ -53,7 +53,7 @@ SHARED = {
     "sources": {"base", "metadata", "idx"},
     "views": {"spec", "draws", "apply"},
     "methods": {"base"},
-    "selectors": {"base", "chance"},
+    "selectors": {"base"},
     "probes": {"base"},
     "exports": {"subset"},
 }

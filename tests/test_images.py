@@ -172,3 +172,11 @@ def test_one_pixel_images_and_long_thin_ones_fit(tmp_path):
         canvas, _ = made(tmp_path / fit, images, size=16, channels=3, fit=fit)
         assert canvas.array.max() == 9
         assert (canvas.array[0] == 9).all()
+
+
+@pytest.mark.parametrize("brightest", [1, 200, 255, 256, 40_000, 65_535])
+def test_sixteen_bits_mean_the_same_however_dark_the_image_is(brightest):
+    values = np.linspace(0, brightest, 64).astype(np.uint16).reshape(8, 8)
+    for kind in ("PNG", "TIFF"):
+        found = decode(encoded(values, kind), channels=1)[0]
+        assert np.array_equal(found, np.rint(values / 257).astype(np.uint8))

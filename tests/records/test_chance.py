@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curate.records.chance import luck, p_top
-from curate.selectors import chance
+from curate.records import chance
 
 
 def frequency(m, se, n, draws=4000):

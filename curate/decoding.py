@@ -168,7 +168,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
     """Scale 16-bit, 32-bit or float pixels to uint8."""
-    # Whole numbers span 16 bits however dark they are; floats have no such rule, and their own largest
+    # Whole numbers span 16 bits however dark they are; floats have no such rule, and their largest
     # value tells which they mean.
     steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)

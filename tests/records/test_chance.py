@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from curate.records.chance import luck, p_top
 from curate.records import chance
+from curate.records.chance import luck, p_top
 
 
 def frequency(m, se, n, draws=4000):

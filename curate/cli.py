@@ -14,7 +14,7 @@ import typer
 
 from curate import describe, errors
 from curate.console import Display
-from curate.exits import Stopped, explain
+from curate.exits import explain
 from curate.options import (
     RUNS,
     DataPath,
@@ -26,6 +26,7 @@ from curate.options import (
     Workers,
     command,
 )
+from curate.stopping import Stopped, obey
 
 if TYPE_CHECKING:
     from curate.rundir import Run
@@ -53,7 +54,7 @@ def main() -> None:
 def _stop(number: int, _frame: object) -> None:
     # A second signal while leaving must not cut the saving short.
     signal.signal(number, signal.SIG_IGN)
-    raise Stopped(number)
+    obey(number)
 
 
 def call(arguments: Sequence[str]) -> int:

@@ -315,6 +315,8 @@ def _train_arms(
                 }
                 if not run.done(f"compare/{name}/{arm}"):
                     units.append(Unit(f"compare {arm}", train_arm, arguments))
+    if units:
+        run.check_code(f"compare/{name}")
     run_units(units, context.training_workers(run), context.report)
     return arms
 

@@ -7,21 +7,14 @@ import errno
 import typer
 
 from curate.errors import CurateError
-
-
-class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived; not an Exception, so that nothing swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+from curate.stopping import Stopped
 
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message of what ended a command."""
     match error:
         case Stopped():
-            text = "interrupted: finished units are kept; the same command goes on from there."
+            text = "interrupted: what was done is kept; the same command goes on from there."
             return 128 + error.number, text
         case CurateError():
             return error.exit_code, f"error: {error}"

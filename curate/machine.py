@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from curate import decoding
+from curate.code import versions
 from curate.errors import CurateError
-from curate.opening import versions
 
 
 def doctor() -> dict[str, Any]:

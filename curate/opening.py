@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from curate import recipe as recipes
 from curate import rundir
 from curate.atomic import file_sha256, read_json
+from curate.code import versions
 from curate.errors import UsageError, unknown
 from curate.recipe import Recipe
 from curate.rundir import Run
-
-PACKAGES = (
-    "curate",
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "scipy",
-    "pillow",
-    "pyarrow",
-    "webdataset",
-    "datasets",
-    "scikit-learn",
-    "faiss-cpu",
-    "faiss-gpu-cu12",
-)
-"""Distributions whose versions a run records."""
-
-
-def versions() -> dict[str, str]:
-    """Return the installed version of every package that shapes a run's artefacts."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def open_run(

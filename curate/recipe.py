@@ -23,7 +23,7 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-NOT_SHAPING = ("description", "data.max_bad", "score.batch_size")
+NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
 """Keys that change no artefact: a run goes on when they differ."""
 
 
@@ -146,6 +146,8 @@ class Train(Section):
     """``auto``: bfloat16 on CUDA, float32 on CPU."""
     threads: Positive = 4
     """CPU threads of one training. Part of the recipe, since sums depend on it in the last bit."""
+    save_every: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds between stored states, from which an interrupted training goes on; 0: every step."""
 
 
 class Views(Section):

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate import code
 from curate.atomic import TEMPORARY, file_sha256, read_json, write_json
 from curate.errors import DataError, InUseError, MismatchError, UsageError
 from curate.recipe import Recipe, parse, shaping
@@ -141,7 +142,15 @@ class Run:
             for stale in self.path.rglob(f"*{TEMPORARY}"):
                 # Left by a process that was killed while it wrote.
                 stale.unlink(missing_ok=True)
+            self._sweep_states()
             yield
+
+    def _sweep_states(self) -> None:
+        """Delete the states of units whose record a killed process could still write."""
+        states = self.path / "cache" / "states"
+        for folder in {path.parent for path in states.rglob("*.json")}:
+            if self._record(str(folder.relative_to(states))).is_file():
+                shutil.rmtree(folder)
 
     # Completion records
 
@@ -170,7 +179,29 @@ class Run:
             }
             for path in sorted(outputs)
         }
-        write_json(self._record(unit), {**facts, "unit": unit, "outputs": made})
+        about = {"unit": unit, "code": code.shaping(), "outputs": made}
+        write_json(self._record(unit), {**facts, **about})
+        shutil.rmtree(self.states(unit), ignore_errors=True)
+
+    def states(self, unit: str) -> Path:
+        """Return the folder in which a unit that takes long keeps how far it is."""
+        return self.path / "cache" / "states" / unit
+
+    def check_code(self, family: str) -> None:
+        """Check that the done units of a family, such as ``train``, were made by this very code.
+
+        A stage is made by one code from its first unit to its last; a later stage may be made by a
+        newer one.
+
+        Raises:
+            MismatchError: If not; what changed is shown.
+        """
+        for record in (self.path / "records" / family).rglob("*.json"):
+            # The others agree with it, since each was made after this check.
+            refuse_other_code(
+                read_json(record).get("code", {}), f"a part of {family!r} of run {self.path}"
+            )
+            return
 
     def forget(self, *units: str) -> None:
         """Drop the records of units and of all below them: what they were made from is made anew.
@@ -292,6 +323,20 @@ def names(runs: Path) -> list[str]:
 def enclosing(path: Path) -> Path | None:
     """Return the run directory that a file or folder lies in; None if it lies in none."""
     return next((p for p in path.resolve().parents if (p / "run.json").is_file()), None)
+
+
+def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
+    """Check that this is the code that began some work (``code.shaping``).
+
+    Raises:
+        MismatchError: If not; what changed is shown.
+    """
+    changes = difference(before, code.shaping())
+    if changes:
+        raise MismatchError(
+            f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
+            "it, or start over beside it with --fresh."
+        )
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

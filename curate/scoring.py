@@ -36,6 +36,7 @@ def align(run: Run, context: Context) -> Plan:
     missing = {s: names for s, names in wanted.items() if names}
     if not missing:
         return made
+    run.check_code("align")
     run.forget("score")
     images, device, config = stages.canvas(run, context), context.resolved_device(), run.recipe
     views = measuring_views(run)

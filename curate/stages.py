@@ -193,6 +193,7 @@ def train(run: Run, context: Context) -> Plan:
     made = plan(run, context)
     missing = [name for name in made.encoders if not run.done(f"train/{name}")]
     if missing:
+        run.check_code("train")
         canvas(run, context)
         device = context.resolved_device()
         run.note(device=device_name(device))
@@ -253,9 +254,19 @@ def train_unit(
         report(label, done, total)
 
     out = run.path / folder
-    images = open_canvas(run.path / "cache" / "canvas.npy", index(run))
+    rows = index(run)
+    images = open_canvas(run.path / "cache" / "canvas.npy", rows)
     trained = train_encoder(
-        images, uids, run.recipe, seed=seed, out=out, device=device, report=named, steps=steps
+        images,
+        uids,
+        run.recipe,
+        seed=seed,
+        out=out,
+        device=device,
+        states=run.states(unit),
+        labels=rows["label"].fill_null(-1).to_numpy(),
+        report=named,
+        steps=steps,
     )
     made = [out / name for name in ("weights.safetensors", "config.json", "log.jsonl")]
     run.complete(unit, made, n=len(uids), **trained, **facts)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import logging
 import math
+import shutil
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from curate import keyed, methods, views
-from curate.atomic import replacing, write_json, write_text
+from curate import code, keyed, methods, stopping, views
+from curate.atomic import write_json, write_text
 from curate.backbone import Encoder
+from curate.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
 from curate.errors import DataError, DivergedError
 from curate.images import Canvas
-from curate.methods.base import Method
+from curate.methods.base import Batch, Method
 from curate.progress import Report, silent
 from curate.recipe import Recipe, Train
+from curate.rundir import refuse_other_code
 from curate.views.apply import augment
 from curate.views.draws import Draws
 
@@ -40,13 +44,16 @@ def train_encoder(
     seed: int,
     out: Path,
     device: str,
+    states: Path | None = None,
+    labels: np.ndarray | None = None,
     report: Report = silent,
     steps: int | None = None,
 ) -> dict[str, Any]:
     """Train an encoder on some samples and write it.
 
     The order of samples is a pure function of (seed, epoch) and the views of a sample one of (seed,
-    uid, epoch): trainings with one seed show a sample they share the same views.
+    uid, epoch): trainings with one seed show a sample they share the same views. A training that
+    was interrupted goes on from its newest state, and ends with the same bytes (on CPU).
 
     Args:
         canvas: Decoded images.
@@ -55,6 +62,9 @@ def train_encoder(
         seed: Seed of initialisation, order and views.
         out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``.
         device: ``cpu`` or ``cuda``.
+        states: Folder of this training's states; None keeps none.
+        labels: (N,) int64 label of each row of the canvas, -1 for none; needed by supervised
+            methods alone.
         report: Gets (``train``, steps done, steps in all).
         steps: Train for so many steps instead of the recipe's epochs.
 
@@ -62,27 +72,29 @@ def train_encoder(
         Final loss (mean of the last epoch), steps, epochs, skipped steps, seconds.
 
     Raises:
-        DataError: If there are too few samples to train on.
+        DataError: If there are too few samples to train on, or labels are needed and missing.
         DivergedError: If the loss stays not finite.
+        MismatchError: If other code began this training.
+        Stopped: If a signal came; the state is stored.
     """
-    started = time.monotonic()
     if device == "cpu":
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(seed)
     config = recipe.encoder
-    encoder = Encoder(
-        config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
-    )
-    method = methods.build(config.method, encoder, recipe.method_config).to(device).train()
     uids = np.array(sorted(uids), dtype=object)
     if len(uids) < 2:
         raise DataError(f"{out.name}: training needs at least 2 samples; here is {len(uids)}.")
-    loop = _Loop(method, canvas, uids, recipe, seed, device, steps)
-    facts = loop.run(report)
-    weights = {name: t.detach().cpu().contiguous() for name, t in encoder.state_dict().items()}
-    with replacing(out / "weights.safetensors") as temporary:
-        save_file(weights, temporary)
-    write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.log))
+    encoder = Encoder(
+        config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
+    )
+    classes = int(labels.max(initial=-1)) + 1 if labels is not None else 0
+    method = methods.build(config.method, encoder, recipe.method_config, classes)
+    loop = _Loop(method.to(device).train(), canvas, uids, labels, recipe, seed, device, steps)
+    if states is not None:
+        loop.resume(states)
+    facts = loop.run(states, report)
+    write_tensors(out / "weights.safetensors", loop.method.kept.state_dict())
+    write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
     write_json(
         out / "config.json",
         {
@@ -99,7 +111,26 @@ def train_encoder(
             "samples": len(uids),
         },
     )
-    return {**facts, "seconds": round(time.monotonic() - started, 3)}
+    return facts
+
+
+@dataclass
+class _Progress:
+    """How far a training is; all of it but ``started`` is part of a state."""
+
+    step: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    loss_sum: float = 0.0
+    counted: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def spend(self, seconds: float) -> None:
+        """Add the time that a step took."""
+        self.seconds += seconds
+        self.epoch_seconds += seconds
 
 
 class _Loop:
@@ -110,102 +141,190 @@ class _Loop:
         method: Method,
         canvas: Canvas,
         uids: np.ndarray,
+        labels: np.ndarray | None,
         recipe: Recipe,
         seed: int,
         device: str,
         steps: int | None,
     ) -> None:
         self.method, self.config, self.device = method, recipe.train, device
-        self.images = canvas.array
-        self.rows = canvas.rows(uids)
+        self.images, self.rows = canvas.array, canvas.rows(uids)
+        self.labels = self._labels(labels) if method.supervised else None
         self.words = keyed.uid_words(uids)
         self.order_words = keyed.uid_words(uids, repeats=True)
         self.seed, self.key = seed, keyed.stream(seed, "views")
-        self.spec = views.spec(recipe.views.train, recipe.views.settings)
+        spec = views.spec(recipe.views.train, recipe.views.settings)
+        self.specs = [method.view(v, spec) for v in range(method.n_views)]
         self.batch = min(self.config.batch_size, len(uids))
         self.per_epoch = len(uids) // self.batch
         self.total = steps or self.config.epochs * self.per_epoch
         self.warmup = min(self.total, self.config.warmup_epochs * self.per_epoch)
         self.optimizer = optimizer(method, self.config)
+        self.buffers = Buffers(method)
         self.autocast = self.config.precision == "bfloat16" or (
             self.config.precision == "auto" and device == "cuda"
         )
-        self.log: list[dict[str, Any]] = []
+        self.progress = _Progress()
+        self.identity = {
+            "recipe_fingerprint": recipe.fingerprint(),
+            "seed": seed,
+            "samples": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
+            "steps": self.total,
+        }
 
-    def run(self, report: Report) -> dict[str, Any]:
-        """Make every step; returns what the completion record says."""
-        skipped = in_a_row = 0
-        loss_sum, counted, epoch_started = 0.0, 0, time.monotonic()
-        for step, (epoch, batch) in enumerate(self._batches(), 1):
-            rate = learning_rate(step - 1, self.total, self.warmup, self.config.lr)
-            loss = self._step(epoch, batch, rate)
-            if math.isfinite(loss):
-                in_a_row = 0
-                loss_sum, counted = loss_sum + loss, counted + 1
-            else:
-                skipped, in_a_row = skipped + 1, in_a_row + 1
-                if in_a_row >= PATIENCE:
-                    raise DivergedError(
-                        f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
-                        f"(step {step} of {self.total}); lower train.lr or set train.clip_norm."
-                    )
-            report("train", step, self.total)
-            if step % self.per_epoch == 0 or step == self.total:
-                spent = time.monotonic() - epoch_started
-                images = self.batch * ((step - 1) % self.per_epoch + 1)
-                mean = loss_sum / counted if counted else None
-                self.log.append(
-                    {
-                        "epoch": epoch + 1,
-                        "step": step,
-                        "loss": mean,
-                        "lr": rate,
-                        "images_per_second": round(images / spent, 1) if spent > 0 else None,
-                        "seconds": round(spent, 4),
-                    }
-                )
-                loss_sum, counted, epoch_started = 0.0, 0, time.monotonic()
-        if skipped:
-            log.warning("%d steps with a loss that was not finite were skipped.", skipped)
-        last = self.log[-1]
+    def _labels(self, labels: np.ndarray | None) -> np.ndarray:
+        """Return the label of each sample, for a method that needs them.
+
+        Raises:
+            DataError: If one has none.
+        """
+        n = len(self.rows)
+        taught = labels[self.rows] if labels is not None else np.full(n, -1)
+        if missing := int((taught < 0).sum()):
+            raise DataError(
+                f"a supervised method needs labels; {missing:,} of {n:,} samples have none."
+            )
+        return taught
+
+    def resume(self, states: Path) -> None:
+        """Go on from the newest state of this very training; of another one, states are deleted.
+
+        Raises:
+            MismatchError: If other code stored it.
+        """
+        found = newest(states)
+        if found is None:
+            return
+        facts, tensors = found
+        if facts.get("identity") != self.identity:
+            shutil.rmtree(states)
+            return
+        refuse_other_code(facts.get("code", {}), f"the training in {states}")
+        restore(self.method, self.optimizer, tensors)
+        self.progress = _Progress(**facts["progress"])
+
+    def _store(self, states: Path) -> None:
+        facts = {
+            "identity": self.identity,
+            "code": code.shaping(),
+            "progress": dataclasses.asdict(self.progress),
+        }
+        store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)
+
+    def run(self, states: Path | None, report: Report) -> dict[str, Any]:
+        """Make every step that is left; returns what the completion record says."""
+        now, stored = self.progress, time.monotonic()
+        with stopping.held() as work:
+            order = np.empty(0, dtype=np.int64)
+            while now.step < self.total:
+                started = time.monotonic()
+                epoch, k = divmod(now.step, self.per_epoch)
+                if k == 0 or not len(order):
+                    order = self.order(epoch)
+                rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
+                loss = self._step(epoch, order[k * self.batch : (k + 1) * self.batch], rate)
+                now.spend(time.monotonic() - started)
+                self._count(loss)
+                report("train", now.step, self.total)
+                if (k + 1) % self.per_epoch == 0 or now.step == self.total:
+                    self._end_epoch(epoch, k + 1, rate)
+                # A state with a step behind it that was not finite is not one to go back to.
+                good = states is not None and now.in_a_row == 0 and now.step < self.total
+                due = time.monotonic() - stored >= self.config.save_every
+                if good and (due or work.wanted is not None):
+                    assert states is not None
+                    self._store(states)
+                    stored = time.monotonic()
+                if work.wanted is not None:
+                    break
+        if now.skipped:
+            log.warning("%d steps with a loss that was not finite were skipped.", now.skipped)
+        last = now.log[-1]
         return {
             "loss": last["loss"],
             "steps": self.total,
             "epochs": last["epoch"],
-            "skipped": skipped,
+            "skipped": now.skipped,
+            "seconds": round(now.seconds, 3),
         }
 
-    def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield epoch and positions of each step; what does not fill a batch waits for its turn."""
-        for step in range(self.total):
-            epoch, k = divmod(step, self.per_epoch)
-            if k == 0:
-                key = keyed.stream(self.seed, "order", epoch)
-                order = np.argsort(keyed.hash64(key, self.order_words), kind="stable")
-            yield epoch, order[k * self.batch : (k + 1) * self.batch]
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order of the samples in an epoch; what fills no batch is left for another."""
+        key = keyed.stream(self.seed, "order", epoch)
+        return np.argsort(keyed.hash64(key, self.order_words), kind="stable")
 
-    def _step(self, epoch: int, batch: np.ndarray, rate: float) -> float:
-        """Make one step; returns its loss. One that is not finite leaves the weights alone."""
-        pixels = torch.from_numpy(self.images[self.rows[batch]]).to(self.device)
-        words = torch.from_numpy(self.words[batch].view(np.int64)).to(self.device)
-        n = self.method.n_views
-        shown = [
-            augment(pixels, self.spec, key=self.key, words=words, view=epoch * n + v)
-            for v in range(n)
-        ]
-        draws = [Draws.of(self.key, words, epoch * n + v) for v in range(n)]
+    def _count(self, loss: float) -> None:
+        """Count a step and its loss.
+
+        Raises:
+            DivergedError: If it was the last of too many in a row that were not finite.
+        """
+        now = self.progress
+        now.step += 1
+        if math.isfinite(loss):
+            now.in_a_row = 0
+            now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
+            return
+        now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
+        if now.in_a_row >= PATIENCE:
+            raise DivergedError(
+                f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
+                f"(step {now.step} of {self.total}); lower train.lr or set train.clip_norm."
+            )
+
+    def _end_epoch(self, epoch: int, steps: int, rate: float) -> None:
+        """Add a line to the log."""
+        now = self.progress
+        spent, images = now.epoch_seconds, self.batch * steps
+        now.log.append(
+            {
+                "epoch": epoch + 1,
+                "step": now.step,
+                "loss": now.loss_sum / now.counted if now.counted else None,
+                "lr": rate,
+                "images_per_second": round(images / spent, 1) if spent > 0 else None,
+                "seconds": round(spent, 4),
+            }
+        )
+        now.loss_sum, now.counted, now.epoch_seconds = 0.0, 0, 0.0
+
+    def _step(self, epoch: int, chosen: np.ndarray, rate: float) -> float:
+        """Make one step; returns its loss. One that is not finite leaves everything as it was."""
+        batch = self._batch(epoch, chosen)
+        self.buffers.keep()
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
-            loss: Tensor = self.method(shown, draws)
+            loss: Tensor = self.method(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
         norm = nn.utils.clip_grad_norm_(self.method.parameters(), limit)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            self.buffers.put_back()
             return float("nan")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.method.after_step(batch)
         return float(loss.detach())
+
+    def _batch(self, epoch: int, chosen: np.ndarray) -> Batch:
+        """Return the views of some samples, by their place among those trained on."""
+        pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
+        words = torch.from_numpy(self.words[chosen].view(np.int64)).to(self.device)
+        first = epoch * len(self.specs)
+        taught = None
+        if self.labels is not None:
+            taught = torch.from_numpy(self.labels[chosen]).to(self.device)
+        return Batch(
+            views=[
+                augment(pixels, spec, key=self.key, words=words, view=first + v)
+                for v, spec in enumerate(self.specs)
+            ],
+            draws=[Draws.of(self.key, words, first + v) for v in range(len(self.specs))],
+            labels=taught,
+            epoch=self.progress.step / self.per_epoch,
+            done=self.progress.step / self.total,
+        )
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent / "curate"
 # From the ground up: a module imports from the layers below its own, and beside it in its own; a
 # shelf imports nothing beside it.
 LAYERS = [
-    {"errors", "progress"},
-    {"keyed", "atomic", "records"},
-    {"decoding", "backbone"},
+    {"errors", "progress", "stopping"},
+    {"keyed", "atomic", "code", "records"},
+    {"checkpoint", "decoding", "backbone"},
     {"sources", "shards", "views", "selectors", "probes"},
     {"methods", "exports", "images"},
     {"recipe"},

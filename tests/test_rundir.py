@@ -9,7 +9,7 @@ import sys
 import pytest
 from command import TINY
 
-from curate import atomic, rundir
+from curate import atomic, code, rundir
 from curate.atomic import read_json, replacing, write_json, write_text
 from curate.errors import DataError, InUseError, MismatchError, ResourceError, UsageError
 from curate.recipe import load
@@ -211,3 +211,32 @@ def test_equal_content_is_equal_bytes_and_nan_is_no_json(tmp_path):
         (tmp_path / "c").write_text(text)
         with pytest.raises(DataError, match="c"):
             read_json(tmp_path / "c")
+
+
+def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    run.check_code("train")
+    run.complete("train/f", [out])
+    run.check_code("train")
+    now = code.shaping()
+    assert {"curate", "torch", "numpy", "curate code"} <= set(now)
+    monkeypatch.setattr(code, "shaping", lambda: {**now, "curate code": "another"})
+    with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
+        run.check_code("train")
+    run.check_code("align")  # a later stage may be made by newer code
+
+
+def test_states_go_with_the_unit_they_were_for(run):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    states = [run.states(f"train/{name}") for name in ("f", "g", "h")]
+    for folder in states:
+        write_json(folder / "000000001.json", {})
+        write_text(folder / "000000001.safetensors", "tensors")
+    run.complete("train/f", [out])
+    assert [folder.exists() for folder in states] == [False, True, True]
+    # Killed between the record and the end of the sweep.
+    write_json(run._record("train/g"), {"outputs": {}})
+    with run.lock():
+        assert [folder.exists() for folder in states] == [False, False, True]

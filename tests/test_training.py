@@ -1,14 +1,18 @@
 import json
+import re
+import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from curate import keyed, recipe, training
+from curate import code, keyed, recipe, stopping, training
 from curate.backbone import load_encoder
-from curate.errors import DataError, DivergedError
+from curate.errors import DataError, DivergedError, MismatchError
 from curate.images import Canvas
+from curate.methods.base import Method
 from curate.records.sample import content_uid
 
 N = 120
@@ -26,6 +30,17 @@ def made(**overrides):
         "views": {"train": "digits"},
     }
     return recipe.build(content, overrides, where="test")
+
+
+class Idle(Method):
+    n_views = 1
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        return self.weight.sum()
 
 
 @pytest.fixture
@@ -80,26 +95,25 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
 
 
 def test_every_sample_is_seen_once_an_epoch_where_batches_fill_it(canvas):
-    method = torch.nn.Linear(1, 1)
-    method.n_views = 1
-    loop = training._Loop(method, canvas, UIDS, made(**{"train.batch_size": 40}), 0, "cpu", None)
-    batches = list(loop._batches())
-    assert [epoch for epoch, _ in batches] == [0] * 3 + [1] * 3 + [2] * 3
-    for epoch in range(3):
-        seen = np.concatenate([batch for e, batch in batches if e == epoch])
-        assert sorted(seen.tolist()) == list(range(N))
-    assert batches[0][1].tolist() != batches[3][1].tolist()
+    method = Idle(None)
+    loop = training._Loop(
+        method, canvas, UIDS, None, made(**{"train.batch_size": 40}), 0, "cpu", None
+    )
+    assert (loop.per_epoch, loop.total) == (3, 9)
+    orders = [loop.order(epoch).tolist() for epoch in range(3)]
+    assert all(sorted(order) == list(range(N)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
 
 
 def test_the_order_of_shared_samples_does_not_depend_on_the_others(canvas):
-    method = torch.nn.Linear(1, 1)
-    method.n_views = 1
+    method = Idle(None)
     few = np.array(sorted(UIDS)[10:90], dtype=object)
     orders = []
     for uids in (np.array(sorted(UIDS), dtype=object), few):
-        loop = training._Loop(method, canvas, uids, made(**{"train.batch_size": 8}), 0, "cpu", None)
-        first = np.concatenate([batch for epoch, batch in loop._batches() if epoch == 0])
-        orders.append([u for u in uids[first] if u in set(few)])
+        loop = training._Loop(
+            method, canvas, uids, None, made(**{"train.batch_size": 8}), 0, "cpu", None
+        )
+        orders.append([u for u in uids[loop.order(0)] if u in set(few)])
     shared = [u for u in orders[0] if u in set(orders[1])]
     assert shared == orders[1]
 
@@ -151,3 +165,153 @@ def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp
     for view in range(6):
         one, two = shown[shared, view]
         assert one == two
+
+
+MAE = {
+    "encoder.method": "mae", "encoder.backbone": "vit_micro", "encoder.decoder_dim": 32,
+    "encoder.decoder_depth": 1, "encoder.decoder_heads": 4, "views.train": "crop-flip",
+}  # fmt: skip
+
+
+def stop_after(step):
+    def report(what, done, total):
+        if done == step:
+            stopping.obey(signal.SIGTERM)
+
+    return report
+
+
+def without_times(out):
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"], line["images_per_second"]
+    return lines
+
+
+@pytest.mark.parametrize("overrides", [{}, MAE, {"train.optimizer": "lars", "train.lr": 0.3},
+                                       {"train.optimizer": "sgd", "train.lr": 0.03}],
+                         ids=["simclr", "mae", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("steps", [(1,), (3, 7), (2, 3, 8)])
+def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrides, steps):
+    facts, wanted = trained(canvas, tmp_path / "undisturbed", **overrides)
+    out, states = tmp_path / "stopped", tmp_path / "states"
+
+    def go_on(report):
+        torch.rand(3)  # what else this process drew does not matter
+        return training.train_encoder(
+            canvas, UIDS, made(**overrides), seed=1, out=out, device="cpu", states=states,
+            report=report,
+        )  # fmt: skip
+
+    for step in steps:
+        with pytest.raises(stopping.Stopped):
+            go_on(stop_after(step))
+        assert not out.exists()
+        assert max(int(path.stem) for path in states.glob("*.json")) == step
+    seen = []
+    again = go_on(lambda *progress: seen.append(progress))
+    assert [done for _, done, _ in seen] == list(range(steps[-1] + 1, 10))
+    assert (out / "weights.safetensors").read_bytes() == wanted
+    assert without_times(out) == without_times(tmp_path / "undisturbed")
+    assert {**again, "seconds": 0} == {**facts, "seconds": 0}
+
+
+def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeypatch):
+    stored = []
+    real = training.store
+    monkeypatch.setattr(training, "store", lambda *a: (stored.append(a[1]), real(*a)))
+    for every, wanted in ((0, list(range(1, 9))), (1000, [])):
+        stored.clear()
+        training.train_encoder(
+            canvas, UIDS, made(**{"train.save_every": every}), seed=1, out=tmp_path / "out",
+            device="cpu", states=tmp_path / "states",
+        )  # fmt: skip
+        assert stored == wanted
+    assert made(**{"train.save_every": 1}).fingerprint() == made().fingerprint()
+
+
+def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
+    states = tmp_path / "states"
+
+    def train(report, uids=UIDS, seed=1):
+        training.train_encoder(
+            canvas, uids, made(), seed=seed, out=tmp_path / "out", device="cpu", states=states,
+            report=report,
+        )  # fmt: skip
+
+    with pytest.raises(stopping.Stopped):
+        train(stop_after(4))
+    for other in ({"seed": 2}, {"uids": UIDS[:100]}):
+        seen = []
+        shutil.copytree(states, tmp_path / "kept", dirs_exist_ok=True)
+        train(lambda *progress, seen=seen: seen.append(progress), **other)
+        assert seen[0][1] == 1
+        shutil.copytree(tmp_path / "kept", states, dirs_exist_ok=True)
+    seen = []
+    train(lambda *progress: seen.append(progress))
+    assert seen[0][1] == 5
+
+
+def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch):
+    def train(report):
+        training.train_encoder(
+            canvas, UIDS, made(), seed=1, out=tmp_path / "out", device="cpu",
+            states=tmp_path / "states", report=report,
+        )  # fmt: skip
+
+    with pytest.raises(stopping.Stopped):
+        train(stop_after(4))
+    now = code.shaping()
+    monkeypatch.setattr(code, "shaping", lambda: {**now, "torch": "99.0"})
+    with pytest.raises(MismatchError, match=rf"torch: '{re.escape(now['torch'])}' -> '99.0'"):
+        train(lambda *_: None)
+
+
+class Sometimes(Idle):
+    """Its loss is not finite at some steps, and its forward pass spoils a statistic then."""
+
+    def __init__(self, encoder, bad):
+        super().__init__(encoder)
+        self.bad, self.calls, self.after = bad, 0, 0
+        self.register_buffer("statistic", torch.zeros(1))
+
+    def forward(self, batch):
+        self.calls += 1
+        value = float("nan") if self.calls in self.bad else 1.0
+        self.statistic += value
+        return self.weight.sum() * value + value
+
+    def after_step(self, batch):
+        self.after += 1
+
+
+def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, caplog):
+    method = Sometimes(None, {2, 3})
+    loop = training._Loop(method, canvas, UIDS, None, made(), 0, "cpu", None)
+    facts = loop.run(tmp_path, lambda *_: None)
+    assert facts["skipped"] == 2 and method.after == loop.total - 2
+    assert method.statistic.item() == loop.total - 2 and method.weight.isfinite().all()
+    assert "2 steps with a loss that was not finite" in caplog.text
+
+
+def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
+    method = Sometimes(None, set(range(4, 100)))
+    loop = training._Loop(
+        method, canvas, UIDS, None, made(**{"train.save_every": 0, "train.epochs": 9}), 0, "cpu",
+        None,
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"step 13 of 27"):
+        loop.run(tmp_path, lambda *_: None)
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
+
+
+def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
+    class Taught(Idle):
+        supervised = True
+
+    labels = np.arange(N)
+    loop = training._Loop(Taught(None), canvas, UIDS, labels, made(), 0, "cpu", None)
+    assert loop._batch(0, np.array([3, 5])).labels.tolist() == loop.rows[[3, 5]].tolist()
+    for missing in (None, np.where(labels == 7, -1, labels)):
+        with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
+            training._Loop(Taught(None), canvas, UIDS, missing, made(), 0, "cpu", None)

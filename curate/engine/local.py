@@ -14,8 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from curate import stopping
 from curate.errors import CurateError, ResourceError
 from curate.progress import Report, silent
+
+GRACE = 60.0
+"""Seconds that a worker has to store what it is at when it is stopped."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,19 @@ def run_units(units: Sequence[Unit], workers: int, report: Report = silent) -> N
         _follow(processes, events, len(units), report)
     finally:
         tasks.cancel_join_thread()
-        for process in processes:
-            if process.pid is not None:
-                process.terminate()
-                process.join()
+        _end([process for process in processes if process.pid is not None])
+
+
+def _end(processes: list[Any]) -> None:
+    """Stop workers that still work, and give them time to store how far they are."""
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
 
 
 def _follow(processes: list[Any], events: Any, left: int, report: Report) -> None:
@@ -96,20 +109,32 @@ def _follow(processes: list[Any], events: Any, left: int, report: Report) -> Non
 
 def _work(tasks: Any, events: Any, parent: int) -> None:
     """Do units until there are none; a unit's error ends the worker."""
-    # Ctrl-C reaches the whole group; the parent decides, saves and stops the workers.
+    # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
     def progress(what: str, done: int, total: int) -> None:
         events.put(("progress", (what, done, total)))
 
-    while (unit := tasks.get()) is not None:
-        try:
-            unit.function(**unit.arguments, report=progress)
-        except Exception as error:
-            events.put(("error", _portable(unit.name, error)))
-            return
-        events.put(("done", unit.name))
+    try:
+        while (unit := tasks.get()) is not None:
+            try:
+                unit.function(**unit.arguments, report=progress)
+            except Exception as error:
+                events.put(("error", _portable(unit.name, error)))
+                return
+            events.put(("done", unit.name))
+    except stopping.Stopped:
+        # Nobody reads any more what is still on its way.
+        events.cancel_join_thread()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stop(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    stopping.obey(number)
 
 
 def _portable(name: str, error: Exception) -> Exception:

@@ -45,13 +45,19 @@ def config(name: str, settings: Mapping[str, Any]) -> BaseModel:
     return made
 
 
-def build(name: str, encoder: Encoder, settings: BaseModel) -> Method:
+def build(name: str, encoder: Encoder, settings: BaseModel, classes: int = 0) -> Method:
     """Return the method's module around ``encoder``, heads freshly initialised.
+
+    Args:
+        name: A key of ``METHODS``.
+        encoder: What is to be trained.
+        settings: The method's Config.
+        classes: How many labels there are; 0 where the dataset has none.
 
     Raises:
         UsageError: If the method cannot train such a backbone.
     """
-    made: Method = _module(name).build(encoder, settings)
+    made: Method = _module(name).build(encoder, settings, classes)
     return made
 
 

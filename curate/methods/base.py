@@ -4,34 +4,64 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from curate.backbone import Encoder
 from curate.views.draws import Draws
+from curate.views.spec import ViewSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step shows a method.
+
+    Attributes:
+        views: ``n_views`` times (B, C, H, W) float in [0, 1], as ``view`` asks for them.
+        draws: The views' random numbers, for what a method draws besides (slots from
+            ``views.apply.METHOD`` on).
+        labels: (B,) int64; None unless the method is supervised.
+        epoch: Epochs done before this step, with its fraction.
+        done: Share of the training's steps done before this one, in [0, 1).
+    """
+
+    views: Sequence[Tensor]
+    draws: Sequence[Draws] = ()
+    labels: Tensor | None = None
+    epoch: float = 0.0
+    done: float = 0.0
 
 
 class Method(nn.Module, ABC):
     """An encoder in training.
 
     Attributes:
+        supervised: Whether the loss takes labels.
         n_views: Views of each sample that the loss takes.
-        encoder: The network whose representations are kept.
+        encoder: The network that gradients train.
     """
 
-    n_views: ClassVar[int]
+    supervised: ClassVar[bool] = False
+    n_views: int
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    @abstractmethod
-    def forward(self, views: Sequence[Tensor], draws: Sequence[Draws]) -> Tensor:
-        """Return the loss, a scalar, lower = better.
+    @property
+    def kept(self) -> Encoder:
+        """The network whose representations are kept: the trained one, or its teacher."""
+        return self.encoder
 
-        Args:
-            views: ``n_views`` times (B, C, H, W) float in [0, 1].
-            draws: The views' random numbers, for what a method draws besides (slots from
-                ``views.apply.METHOD`` on).
-        """
+    def view(self, number: int, spec: ViewSpec) -> ViewSpec:
+        """Return how view ``number`` (0 to ``n_views`` - 1) is made, given the recipe's views."""
+        return spec
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss, a scalar, lower = better."""
+
+    def after_step(self, batch: Batch) -> None:
+        """Do what follows a step of the optimizer, such as moving a teacher."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from curate.backbone import Encoder, transformer_block
 from curate.errors import UsageError
 from curate.methods import base
+from curate.methods.base import Batch
 from curate.views.apply import METHOD
-from curate.views.draws import Draws
 
 
 class Config(BaseModel):
@@ -87,7 +86,7 @@ def normalised_patches(patches: Tensor) -> Tensor:
 class MAE(base.Method):
     """A masked autoencoder around a Vision Transformer; positions are fixed sines and cosines."""
 
-    n_views: ClassVar[int] = 1
+    n_views = 1
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder)
@@ -137,11 +136,11 @@ class MAE(base.Method):
         out: Tensor = self.predict(self.decoder(x)[:, 1:])
         return out
 
-    def forward(self, views: Sequence[Tensor], draws: Sequence[Draws]) -> Tensor:
-        """Return the reconstruction loss of one view, (B, C, H, W)."""
-        (pixels,) = views
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the reconstruction loss of one view."""
+        (pixels,) = batch.views
         n = len(self.decoder_positions) - 1
-        visible = visible_patches(draws[0].uniform(METHOD, n), self.config.mask_ratio)
+        visible = visible_patches(batch.draws[0].uniform(METHOD, n), self.config.mask_ratio)
         predicted = self.reconstruct(self.encode(pixels, visible), visible)
         target = patchify(self.encoder.normalise(pixels), self.patch)
         if self.config.norm_pix:
@@ -151,7 +150,7 @@ class MAE(base.Method):
         return reconstruction_loss(predicted, target, hidden)
 
 
-def build(encoder: Encoder, config: Config) -> MAE:
+def build(encoder: Encoder, config: Config, classes: int) -> MAE:
     """Return MAE around ``encoder``.
 
     Raises:

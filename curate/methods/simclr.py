@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from curate.backbone import Encoder, pool
 from curate.methods import base
-from curate.views.draws import Draws
+from curate.methods.base import Batch
 
 
 class Config(BaseModel):
@@ -47,7 +46,7 @@ def nt_xent(z_1: Tensor, z_2: Tensor, temperature: float) -> Tensor:
 class SimCLR(base.Method):
     """SimCLR around an encoder: pooled representation, projection head, NT-Xent."""
 
-    n_views: ClassVar[int] = 2
+    n_views = 2
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder)
@@ -61,14 +60,14 @@ class SimCLR(base.Method):
             nn.BatchNorm1d(config.projection),
         )
 
-    def forward(self, views: Sequence[Tensor], draws: Sequence[Draws]) -> Tensor:
-        """Return NT-Xent of two views, (B, C, H, W) each."""
+    def forward(self, batch: Batch) -> Tensor:
+        """Return NT-Xent of two views."""
         # One pass over both: the batch statistics then are those of both views, as in the paper.
-        z = self.projector(pool(self.encoder.forward_float(torch.cat(list(views)))))
+        z = self.projector(pool(self.encoder.forward_float(torch.cat(list(batch.views)))))
         z_1, z_2 = z.chunk(2)
         return nt_xent(z_1, z_2, self.temperature)
 
 
-def build(encoder: Encoder, config: Config) -> SimCLR:
+def build(encoder: Encoder, config: Config, classes: int) -> SimCLR:
     """Return SimCLR around ``encoder``."""
     return SimCLR(encoder, config)

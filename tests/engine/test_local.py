@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from curate import stopping
 from curate.engine import Unit, run_units
 from curate.errors import DataError, ResourceError
 
@@ -83,3 +84,53 @@ def test_an_error_stops_the_others_and_keeps_its_kind(error, kind, text):
 def test_a_killed_worker_is_noticed():
     with pytest.raises(ResourceError, match="killed, probably for want of memory"):
         run_units([Unit("long", wait), Unit("killed", die)], 2)
+
+
+def hold(path: Path, report) -> None:
+    with stopping.held() as work:
+        report("held", 0, 1)
+        while work.wanted is None:
+            time.sleep(0.01)
+        path.write_text(str(work.wanted))
+
+
+def test_workers_end_what_they_hold_when_the_command_is_stopped(tmp_path):
+    begun = []
+
+    def report(*event):
+        begun.append(event)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda number, _: stopping.obey(number))
+    try:
+        with pytest.raises(stopping.Stopped) as stopped:
+            run_units(
+                [Unit(str(i), hold, {"path": tmp_path / str(i)}) for i in range(2)], 2, report
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.number == signal.SIGTERM
+    assert [(tmp_path / str(i)).read_text() for i in range(2)] == ["15", "15"]
+
+
+def test_a_worker_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.engine.local.GRACE", 0.1)
+    units = [
+        Unit("deaf", deaf, {"path": tmp_path / "deaf"}),
+        Unit("fail", fail_later, {"path": tmp_path / "deaf"}),
+    ]
+    with pytest.raises(DataError, match="broken"):
+        run_units(units, 2)
+
+
+def deaf(path: Path, report) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    path.write_text("begun")
+    time.sleep(600)
+
+
+def fail_later(path: Path, report) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+    raise DataError("broken")

@@ -6,6 +6,7 @@ from curate import methods
 from curate.backbone import Encoder
 from curate.errors import UsageError
 from curate.methods import mae
+from curate.methods.base import Batch
 from curate.views.draws import Draws
 
 SMALL = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 4}
@@ -102,12 +103,12 @@ def test_positions_are_fixed_and_tell_patches_apart():
 def test_a_step_reaches_every_weight_and_depends_on_the_draws():
     method = made()
     pixels = [torch.rand(6, 3, 8, 8)]
-    loss = method(pixels, [Draws.of(1, WORDS, 0)])
+    loss = method(Batch(pixels, [Draws.of(1, WORDS, 0)]))
     loss.backward()
     idle = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
-    assert loss.item() == method(pixels, [Draws.of(1, WORDS, 0)]).item()
-    assert loss.item() != method(pixels, [Draws.of(1, WORDS, 1)]).item()
+    assert loss.item() == method(Batch(pixels, [Draws.of(1, WORDS, 0)])).item()
+    assert loss.item() != method(Batch(pixels, [Draws.of(1, WORDS, 1)])).item()
 
 
 def test_a_backbone_without_patches_is_refused():

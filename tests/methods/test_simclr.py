@@ -5,6 +5,7 @@ from lightly.loss import NTXentLoss
 from curate import methods
 from curate.backbone import Encoder
 from curate.errors import UsageError
+from curate.methods.base import Batch
 from curate.methods.simclr import nt_xent
 
 
@@ -32,7 +33,7 @@ def test_a_step_reaches_encoder_and_head():
     torch.manual_seed(0)
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, methods.config("simclr", {"projection": 16}))
-    loss = method(list(torch.rand(2, 6, 1, 8, 8)), [])
+    loss = method(Batch(list(torch.rand(2, 6, 1, 8, 8))))
     loss.backward()
     idle = [n for n, p in method.named_parameters() if p.grad is None]
     assert idle == []

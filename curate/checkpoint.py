@@ -1,0 +1,126 @@
+"""States of a training in progress: tensors as safetensors, the rest JSON, the last two kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from curate.atomic import file_sha256, read_json, replacing, write_json
+from curate.errors import DataError
+
+log = logging.getLogger("curate")
+
+KEPT = 2
+"""States that are kept: the newest, and one in case that is damaged."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically.
+
+    Raises:
+        ResourceError: If there is no space or no permission.
+    """
+    # Not by safetensors' own writer, whose temporary file and errors are its own as well.
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def store(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write the state after ``step`` steps, then forget all but the last two.
+
+    Args:
+        folder: Holds the states of one training and nothing else.
+        step: Steps made.
+        tensors: What ``tensors_of`` returned.
+        facts: What else there is to go on from, as JSON.
+    """
+    path = folder / f"{step:09d}.safetensors"
+    write_tensors(path, tensors)
+    # Last: a state is there once this is.
+    write_json(path.with_suffix(".json"), {**facts, "step": step, "sha256": file_sha256(path)})
+    for old in _steps(folder)[KEPT:]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return facts and tensors of the newest state that is whole; None if there is none."""
+    for path in _steps(folder):
+        tensors = path.with_suffix(".safetensors")
+        try:
+            facts = read_json(path)
+            if not tensors.is_file() or file_sha256(tensors) != facts.get("sha256"):
+                raise DataError(f"{tensors} is missing or damaged.")
+            return facts, load_file(tensors)
+        except DataError as error:
+            log.warning("%s An earlier state is used, or none.", error)
+    return None
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Return the states' JSON files, newest first."""
+    return sorted(folder.glob("*.json"), reverse=True)
+
+
+def tensors_of(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return everything of a training that is a tensor: weights, moments, random states."""
+    found = {f"method.{name}": t for name, t in method.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{i}.{name}": t for name, t in moments.items() if t is not None}
+    found["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        found["random.cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def restore(
+    method: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put what ``tensors_of`` returned back where it came from."""
+    weights = _below("method", tensors)
+    method.load_state_dict(weights)
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimizer", tensors).items():
+        i, _, moment = name.partition(".")
+        like = trained[int(i)]
+        if tensor.shape == like.shape and tensor.ndim:
+            # In the memory layout of the weights, as the optimizer makes its moments.
+            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(int(i), {})[moment] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")
+    }
+
+
+class Buffers:
+    """Running statistics of a network, put back after a step that was not finite."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._there = [b for b in network.buffers() if b.is_floating_point()]
+        self._kept = [b.clone() for b in self._there]
+
+    def keep(self) -> None:
+        """Remember them as they are."""
+        if self._there:
+            torch._foreach_copy_(self._kept, self._there)
+
+    def put_back(self) -> None:
+        """Make them what they were."""
+        if self._there:
+            torch._foreach_copy_(self._there, self._kept)

@@ -141,6 +141,10 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest gradient norm; null clips nothing."""
+    alignment_lambda: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Lambda of Eq. 3 of arXiv 2401.12233: how strongly equal representations are held apart."""
+    snapshots: Positive | None = None
+    """Keep the encoder after every so many epochs as well, to score memorization over training."""
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 on CUDA, float32 on CPU."""

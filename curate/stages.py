@@ -268,7 +268,7 @@ def train_unit(
         report=named,
         steps=steps,
     )
-    made = [out / name for name in ("weights.safetensors", "config.json", "log.jsonl")]
+    made = [path for path in out.rglob("*") if path.is_file()]
     run.complete(unit, made, n=len(uids), **trained, **facts)
 
 

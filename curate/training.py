@@ -9,6 +9,7 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from curate import code, keyed, methods, stopping, views
+from curate.align import distance, represent
 from curate.atomic import write_json, write_text
 from curate.backbone import Encoder
 from curate.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
@@ -89,29 +91,47 @@ def train_encoder(
     )
     classes = int(labels.max(initial=-1)) + 1 if labels is not None else 0
     method = methods.build(config.method, encoder, recipe.method_config, classes)
+    about = {
+        "encoder": {
+            "backbone": config.backbone,
+            "patch": config.patch,
+            "size": recipe.data.size,
+            "channels": recipe.data.channels,
+            "representation": config.representation,
+        },
+        "method": {"name": config.method, **recipe.method_config.model_dump(mode="json")},
+        "recipe_fingerprint": recipe.fingerprint(),
+        "seed": seed,
+        "samples": len(uids),
+    }
     loop = _Loop(method.to(device).train(), canvas, uids, labels, recipe, seed, device, steps)
     if states is not None:
         loop.resume(states)
-    facts = loop.run(states, report)
-    write_tensors(out / "weights.safetensors", loop.method.kept.state_dict())
+
+    def snapshot(epoch: int) -> None:
+        write_encoder(out / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
+
+    facts = loop.run(states, snapshot, report)
+    write_encoder(out, loop.method.kept, about)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
-    write_json(
-        out / "config.json",
-        {
-            "encoder": {
-                "backbone": config.backbone,
-                "patch": config.patch,
-                "size": recipe.data.size,
-                "channels": recipe.data.channels,
-                "representation": config.representation,
-            },
-            "method": {"name": config.method, **recipe.method_config.model_dump(mode="json")},
-            "recipe_fingerprint": recipe.fingerprint(),
-            "seed": seed,
-            "samples": len(uids),
-        },
-    )
     return facts
+
+
+def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:
+    """Write ``weights.safetensors`` and ``config.json``, which ``load_encoder`` reads."""
+    write_tensors(out / "weights.safetensors", encoder.state_dict())
+    write_json(out / "config.json", about)
+
+
+def snapshot_name(epoch: int) -> str:
+    """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
+    return f"snapshots/{epoch:05d}"
+
+
+def snapshot_epochs(config: Train) -> range:
+    """Return the epochs after which an encoder is kept besides its end."""
+    every = config.snapshots or config.epochs
+    return range(every, config.epochs, every)
 
 
 @dataclass
@@ -155,10 +175,15 @@ class _Loop:
         self.seed, self.key = seed, keyed.stream(seed, "views")
         spec = views.spec(recipe.views.train, recipe.views.settings)
         self.specs = [method.view(v, spec) for v in range(method.n_views)]
+        self.weight = self.config.alignment_lambda
+        if self.weight:
+            self.specs += [spec, spec]
         self.batch = min(self.config.batch_size, len(uids))
         self.per_epoch = len(uids) // self.batch
         self.total = steps or self.config.epochs * self.per_epoch
         self.warmup = min(self.total, self.config.warmup_epochs * self.per_epoch)
+        # Trainings of equal steps on fewer samples have epochs of their own; they keep none.
+        self.snapshots = range(0) if steps else snapshot_epochs(self.config)
         self.optimizer = optimizer(method, self.config)
         self.buffers = Buffers(method)
         self.autocast = self.config.precision == "bfloat16" or (
@@ -211,8 +236,16 @@ class _Loop:
         }
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)
 
-    def run(self, states: Path | None, report: Report) -> dict[str, Any]:
-        """Make every step that is left; returns what the completion record says."""
+    def run(
+        self, states: Path | None, snapshot: Callable[[int], None], report: Report
+    ) -> dict[str, Any]:
+        """Make every step that is left; returns what the completion record says.
+
+        Args:
+            states: Where states are stored; None stores none.
+            snapshot: Called with the epoch after which an encoder is to be kept.
+            report: Progress callback.
+        """
         now, stored = self.progress, time.monotonic()
         with stopping.held() as work:
             order = np.empty(0, dtype=np.int64)
@@ -228,6 +261,9 @@ class _Loop:
                 report("train", now.step, self.total)
                 if (k + 1) % self.per_epoch == 0 or now.step == self.total:
                     self._end_epoch(epoch, k + 1, rate)
+                    if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
+                        # Before the state that has it behind it, so that none is passed over.
+                        snapshot(epoch + 1)
                 # A state with a step behind it that was not finite is not one to go back to.
                 good = states is not None and now.in_a_row == 0 and now.step < self.total
                 due = time.monotonic() - stored >= self.config.save_every
@@ -294,6 +330,8 @@ class _Loop:
         self.buffers.keep()
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
             loss: Tensor = self.method(batch)
+            if self.weight:
+                loss = (1 - self.weight) * loss - self.weight * self._alignment(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
@@ -307,6 +345,12 @@ class _Loop:
         self.method.after_step(batch)
         return float(loss.detach())
 
+    def _alignment(self, batch: Batch) -> Tensor:
+        """Return the mean distance of two views' representations (arXiv 2401.12233, Eq. 3)."""
+        encoder = self.method.encoder
+        z_1, z_2 = represent(encoder, torch.cat(list(batch.extra)), "full").chunk(2)
+        return distance(z_1, z_2, "l2").mean()
+
     def _batch(self, epoch: int, chosen: np.ndarray) -> Batch:
         """Return the views of some samples, by their place among those trained on."""
         pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
@@ -315,12 +359,15 @@ class _Loop:
         taught = None
         if self.labels is not None:
             taught = torch.from_numpy(self.labels[chosen]).to(self.device)
+        shown = [
+            augment(pixels, spec, key=self.key, words=words, view=first + v)
+            for v, spec in enumerate(self.specs)
+        ]
+        n = self.method.n_views
         return Batch(
-            views=[
-                augment(pixels, spec, key=self.key, words=words, view=first + v)
-                for v, spec in enumerate(self.specs)
-            ],
-            draws=[Draws.of(self.key, words, first + v) for v in range(len(self.specs))],
+            views=shown[:n],
+            extra=shown[n:],
+            draws=[Draws.of(self.key, words, first + v) for v in range(n)],
             labels=taught,
             epoch=self.progress.step / self.per_epoch,
             done=self.progress.step / self.total,

@@ -6,10 +6,11 @@ import signal
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from curate import code, keyed, recipe, stopping, training
-from curate.backbone import load_encoder
+from curate import code, keyed, methods, recipe, stopping, training, views
+from curate.backbone import Encoder, load_encoder
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.images import Canvas
 from curate.methods.base import Method
@@ -288,7 +289,7 @@ class Sometimes(Idle):
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, caplog):
     method = Sometimes(None, {2, 3})
     loop = training._Loop(method, canvas, UIDS, None, made(), 0, "cpu", None)
-    facts = loop.run(tmp_path, lambda *_: None)
+    facts = loop.run(tmp_path, lambda _: None, lambda *_: None)
     assert facts["skipped"] == 2 and method.after == loop.total - 2
     assert method.statistic.item() == loop.total - 2 and method.weight.isfinite().all()
     assert "2 steps with a loss that was not finite" in caplog.text
@@ -301,7 +302,7 @@ def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
         None,
     )  # fmt: skip
     with pytest.raises(DivergedError, match=r"step 13 of 27"):
-        loop.run(tmp_path, lambda *_: None)
+        loop.run(tmp_path, lambda _: None, lambda *_: None)
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
 
 
@@ -315,3 +316,82 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
             training._Loop(Taught(None), canvas, UIDS, missing, made(), 0, "cpu", None)
+
+
+def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
+    overrides = {"train.snapshots": 2, "train.epochs": 6, "train.save_every": 0}
+    kept = []
+    states = tmp_path / "states"
+
+    def report(what, done, total):
+        if (done - 1) % 6 == 0 and done > 1:  # the state after the last step of epochs 2 and 4
+            kept.append(load_file(states / f"{done - 1:09d}.safetensors"))
+
+    training.train_encoder(
+        canvas, UIDS, made(**overrides), seed=1, out=tmp_path / "out", device="cpu",
+        states=states, report=report,
+    )  # fmt: skip
+    folders = sorted((tmp_path / "out" / "snapshots").iterdir())
+    assert [folder.name for folder in folders] == ["00002", "00004"]
+    assert list(training.snapshot_epochs(made(**overrides).train)) == [2, 4]
+    for folder, state in zip(folders, kept, strict=True):
+        wanted = {n.removeprefix("method.encoder."): t for n, t in state.items()
+                  if n.startswith("method.encoder.")}  # fmt: skip
+        found = load_file(folder / "weights.safetensors")
+        assert found.keys() == wanted.keys() and all(
+            torch.equal(found[n], wanted[n]) for n in found
+        )
+        assert json.loads((folder / "config.json").read_text())["epoch"] == int(folder.name)
+        load_encoder(folder)
+    _, plain = trained(canvas, tmp_path / "plain", **{"train.epochs": 6})
+    assert (tmp_path / "out" / "weights.safetensors").read_bytes() == plain
+
+
+def test_no_snapshot_is_lost_where_a_training_was_killed(canvas, tmp_path):
+    overrides = {"train.snapshots": 1, "train.save_every": 0}
+    wanted = tmp_path / "undisturbed"
+    trained(canvas, wanted, **overrides)
+    for kill in (3, 4, 6):
+        out, states = tmp_path / f"out-{kill}", tmp_path / f"states-{kill}"
+
+        def train(report=lambda *_: None, out=out, states=states):
+            training.train_encoder(
+                canvas, UIDS, made(**overrides), seed=1, out=out, device="cpu", states=states,
+                report=report,
+            )  # fmt: skip
+
+        def die(what, done, total, kill=kill):
+            if done == kill:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(die)
+        train()
+        for path in wanted.rglob("*.safetensors"):
+            assert (out / path.relative_to(wanted)).read_bytes() == path.read_bytes()
+
+
+def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
+    _, plain = trained(canvas, tmp_path / "plain")
+    _, regular = trained(canvas, tmp_path / "regular", **{"train.alignment_lambda": 0.5})
+    assert regular != plain
+
+    recipe_ = made(**{"train.alignment_lambda": 0.25})
+    encoder = Encoder("convnet", size=8, channels=1)
+    method = methods.build("simclr", encoder, recipe_.method_config).eval()
+    loop = training._Loop(method, canvas, UIDS, None, recipe_, 0, "cpu", None)
+    batch = loop._batch(0, np.arange(5))
+    assert len(batch.views) == 2 and len(batch.extra) == 2
+    key, words = keyed.stream(0, "views"), torch.from_numpy(loop.words[:5].view(np.int64))
+    pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
+    total = 0.0
+    z = []
+    for view in (2, 3):
+        shown = training.augment(pixels, views.VIEWS["digits"], key=key, words=words, view=view)
+        z.append(encoder.forward_float(shown).detach().flatten(1).double())
+    for a, b in zip(*z, strict=True):
+        total += float((a / a.norm() - b / b.norm()).norm()) / 5
+    assert loop._alignment(batch).item() == pytest.approx(total, rel=1e-5)
+    with torch.no_grad():
+        wanted = 0.75 * float(method(batch)) - 0.25 * total
+    assert loop._step(0, np.arange(5), 0.0) == pytest.approx(wanted, rel=1e-4)

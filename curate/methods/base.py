@@ -20,6 +20,7 @@ class Batch:
 
     Attributes:
         views: ``n_views`` times (B, C, H, W) float in [0, 1], as ``view`` asks for them.
+        extra: Further views, as the recipe has them, for what is asked of every method.
         draws: The views' random numbers, for what a method draws besides (slots from
             ``views.apply.METHOD`` on).
         labels: (B,) int64; None unless the method is supervised.
@@ -28,6 +29,7 @@ class Batch:
     """
 
     views: Sequence[Tensor]
+    extra: Sequence[Tensor] = ()
     draws: Sequence[Draws] = ()
     labels: Tensor | None = None
     epoch: float = 0.0

@@ -12,7 +12,7 @@ from curate import rundir
 from curate.atomic import read_json
 from curate.errors import UsageError, unknown
 from curate.machine import doctor
-from curate.opening import open_run
+from curate.opening import open_run, recipe_of
 from curate.progress import Report, silent
 from curate.recipe import Recipe
 from curate.rundir import Run
@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "doctor",
     "export",
+    "forecast",
     "inspect",
     "load_encoder",
     "load_recipe",
@@ -160,6 +161,22 @@ def train(
         "encoders": list(made.encoders),
         "trained": len(made.encoders) - before,
     }
+
+
+def forecast(
+    name: str | Recipe,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+) -> dict[str, Any]:
+    """Return what training and scoring will take, as ``forecasting.forecast`` tells it."""
+    from curate.forecasting import forecast
+
+    recipe, there = recipe_of(name, runs=runs, overrides=overrides)
+    return forecast(recipe, _context(there, data, device, workers, silent), there)
 
 
 def score(

@@ -70,21 +70,6 @@ def call(arguments: Sequence[str]) -> int:
         return code
 
 
-def _overrides(set_: list[str] | None, seed: int | None, limit: int | None) -> dict[str, Any]:
-    """Return ``{"section.key": value}`` of --set, --seed and --limit."""
-    out: dict[str, Any] = {}
-    if seed is not None:
-        out |= {f"{section}.seed": seed for section in ("plan", "train", "score", "select")}
-    if limit is not None:
-        out["data.limit"] = limit
-    for item in set_ or []:
-        key, sign, value = item.partition("=")
-        if not sign:
-            raise errors.UsageError(f"--set {item}: expected section.key=value.")
-        out[key.strip()] = value
-    return out
-
-
 def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:
     """Open or create the run that is asked for, and call a stage of the library on it."""
     from curate import api
@@ -92,7 +77,7 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
     run = api.open_run(
         asked.name,
         runs=asked.runs,
-        overrides=_overrides(asked.set_, asked.seed, asked.limit),
+        overrides=asked.overrides(),
         data=asked.data,
         fresh=asked.fresh,
     )
@@ -174,10 +159,28 @@ def shard(
 
 
 @command(app, "curate train digits --set train.epochs=50")
-def train(display: Display, asked: Request) -> None:
+def train(
+    display: Display,
+    asked: Request,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what it would take; write nothing.")
+    ] = False,
+) -> None:
     """Train the encoders of the plan."""
     from curate import api
 
+    if dry_run:
+        told = api.forecast(
+            asked.name,
+            runs=asked.runs,
+            overrides=asked.overrides(),
+            data=asked.data,
+            device=asked.device,
+            workers=asked.workers,
+        )
+        display.result(told, describe.forecast_lines(told))
+        display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
+        return
     made, facts = _stage(display, api.train, asked)
     display.result(facts, describe.train_lines(facts))
     if not facts["trained"]:

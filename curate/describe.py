@@ -40,6 +40,43 @@ def train_lines(facts: dict[str, Any]) -> list[str]:
     return [f"encoders    {facts['folder']}: {', '.join(facts['encoders'])}"]
 
 
+def forecast_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what a training would take."""
+    parameters, disk = facts["parameters"], facts["disk_bytes"]
+    sizes = facts["encoders"].values()
+    samples = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    scaled = ", from a smaller batch" if facts["scaled"] else ""
+    peak = facts["peak_memory_bytes"]
+    lines = [
+        f"samples     {facts['samples']:,}; {len(facts['encoders'])} encoders on {samples} each, "
+        f"{facts['to_train']} left to train",
+        f"parameters  {parameters['encoder']:,} of the encoder, "
+        f"{parameters['method']:,} in training",
+        f"steps       {facts['steps']:,} of {facts['batch_size']:,} images, "
+        f"{_duration(facts['seconds_per_step'])} each{scaled}",
+        f"time        {_duration(facts['train_seconds'])} to train on {facts['device']} "
+        f"({facts['workers']} at a time), {_duration(facts['score_seconds'])} to score",
+        f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
+        f"disk        {_gib(sum(disk.values()))} besides the shards ("
+        + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
+        + f"); {_gib(facts['free_disk_bytes'])} free",
+    ]
+    if sum(disk.values()) > facts["free_disk_bytes"]:
+        lines.append("the disk is too small")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _gib(n: int) -> str:
+    return f"{n / 2**30:.2f} GiB" if n >= 2**28 else f"{n / 2**20:.1f} MiB"
+
+
 def score_lines(facts: dict[str, Any]) -> list[str]:
     """Return the scores of a run in a few lines: what was scored, the tests, the verdict."""
     lines = [f"{facts['n_scored']:,} samples scored by {len(facts['encoders'])} encoders"]

@@ -317,7 +317,7 @@ def _train_arms(
                     units.append(Unit(f"compare {arm}", train_arm, arguments))
     if units:
         run.check_code(f"compare/{name}")
-    run_units(units, context.training_workers(run), context.report)
+    run_units(units, context.training_workers(run.recipe), context.report)
     return arms
 
 

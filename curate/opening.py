@@ -52,8 +52,7 @@ def open_run(
         return Run.open(rundir.newest(folder))
     origin: str | None = None
     if isinstance(name, Recipe):
-        stored = name.model_dump(mode="json")
-        recipe = recipes.build(stored, given, where=name.name) if given else name
+        recipe = _replaced(name, given)
         path = folder / recipe.name
     else:
         found = _existing(name, folder)
@@ -75,6 +74,34 @@ def open_run(
         "cores": os.cpu_count(),
     }
     return Run.create(path, recipe, facts)
+
+
+def recipe_of(
+    name: str | Recipe, *, runs: str | Path = "runs", overrides: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Run | None]:
+    """Return the recipe that ``open_run`` would open a run with, and the run if it is there.
+
+    Raises:
+        UsageError: If nothing has that name.
+    """
+    folder, given = Path(runs), dict(overrides or {})
+    if isinstance(name, Recipe):
+        recipe, path = _replaced(name, given), folder / name.name
+    else:
+        found = _existing(name, folder)
+        recipe, _ = _recipe_of(name, found, given, fresh=False)
+        path = found or folder / recipe.name
+    if not (path / "run.json").is_file():
+        return recipe, None
+    run = Run.open(path)
+    # What a run of other settings has done says nothing of this recipe.
+    return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+
+
+def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    if not given:
+        return recipe
+    return recipes.build(recipe.model_dump(mode="json"), given, where=recipe.name)
 
 
 def _existing(name: str, folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.console import Display
+from curate.errors import UsageError
 
 Name = Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")]
 RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="A run; default: the newest.")]
@@ -63,12 +64,31 @@ class Request:
     workers: Workers = None
     fresh: Fresh = False
 
+    def overrides(self) -> dict[str, Any]:
+        """Return ``{"section.key": value}`` of --set, --seed and --limit.
+
+        Raises:
+            UsageError: If a --set has no value.
+        """
+        out: dict[str, Any] = {}
+        if self.seed is not None:
+            sections = ("plan", "train", "score", "select")
+            out |= {f"{section}.seed": self.seed for section in sections}
+        if self.limit is not None:
+            out["data.limit"] = self.limit
+        for item in self.set_ or []:
+            key, sign, value = item.partition("=")
+            if not sign:
+                raise UsageError(f"--set {item}: expected section.key=value.")
+            out[key.strip()] = value
+        return out
+
 
 def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command that also takes --json, --quiet and --debug.
 
     The function's first parameter is the ``Display`` that these options make; ``--debug`` is read
-    by ``cli.call``, which shows errors. A ``Request`` as its second becomes the options that a
+    by ``cli.call``, which shows errors. A ``Request`` among the others becomes the options that a
     request has.
 
     Args:
@@ -78,16 +98,16 @@ def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], C
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        bundled = len(own) == 1 and own[0].annotation is Request
-        if bundled:
-            own = list(inspect.signature(Request, eval_str=True).parameters.values())
+        asked = [p.name for p in own if p.annotation is Request]
+        parts = list(inspect.signature(Request, eval_str=True).parameters.values())
+        if asked:
+            own = parts + [p for p in own if p.annotation is not Request]
 
         def called(*, as_json: bool, quiet: bool, debug: bool, **given: Any) -> None:
             with Display(quiet=quiet, as_json=as_json) as display:
-                if bundled:
-                    function(display, Request(**given))
-                else:
-                    function(display, **given)
+                if asked:
+                    given[asked[0]] = Request(**{p.name: given.pop(p.name) for p in parts})
+                function(display, **given)
 
         options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [
             _flag("as_json", "--json", text="Print one JSON object on stdout."),

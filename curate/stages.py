@@ -26,6 +26,7 @@ from curate.errors import MismatchError, UsageError, unknown
 from curate.images import Canvas, build_canvas, open_canvas
 from curate.partition import build_plan
 from curate.progress import Report, silent
+from curate.recipe import Recipe
 from curate.records.plan import Plan
 from curate.rundir import Run
 from curate.training import train_encoder
@@ -61,13 +62,13 @@ class Context:
             raise UsageError("--device cuda: no CUDA device is visible; 'curate doctor' tells why.")
         return ("cuda" if there else "cpu") if self.device == "auto" else self.device
 
-    def training_workers(self, run: Run) -> int:
+    def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""
         if self.workers is not None:
             return self.workers
         if self.resolved_device() != "cpu":
             return 1
-        return max(1, cores() // run.recipe.train.threads)
+        return max(1, cores() // recipe.train.threads)
 
 
 # Shards
@@ -202,7 +203,7 @@ def train(run: Run, context: Context) -> Plan:
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
                 for name in missing
             ]
-            run_units(units, context.training_workers(run), context.report)
+            run_units(units, context.training_workers(run.recipe), context.report)
     return made
 
 

@@ -38,7 +38,7 @@ LAYERS = [
     {"stages"},
     {"scoring"},
     {"downstream"},
-    {"pipeline", "machine"},
+    {"pipeline", "machine", "forecasting"},
     {"api"},
     {"describe", "console", "options", "exits"},
     {"cli"},

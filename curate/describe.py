@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -155,6 +157,45 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
     return [*lines, f"verdict     {facts['verdict']}", f"comparison  {facts['path']}"]
 
 
+def agreement_lines(facts: dict[str, Any]) -> list[str]:
+    """Return how alike rankings are, and a matrix where there are more than two."""
+    lines = []
+    for pair in facts["pairs"]:
+        lines.append(f"{pair['a']} and {pair['b']}: {pair['n']:,} samples scored by both")
+        lines += [
+            f"  {text:<13} {pair[name]['value']:+.3f} (95 % interval {pair[name]['low']:+.3f} to "
+            f"{pair[name]['high']:+.3f}, p = {pair[name]['p']:.2g})"
+            for name, text in (
+                ("kendall", "Kendall tau-b"),
+                ("spearman", "Spearman"),
+                ("pearson", "Pearson"),
+            )
+        ]
+        if pair["disattenuated"] is not None:
+            lines.append(f"  without the noise of both: {pair['disattenuated']:+.2f} (Pearson)")
+        lines += [
+            f"  top {top['n']:,}: {top['overlap']:.1%} shared ({top['low']:.1%} to "
+            f"{top['high']:.1%}; unrelated rankings: {top['chance']:.1%})"
+            for top in pair["tops"]
+        ]
+    if len(facts["names"]) > 2:
+        lines += ["Kendall tau-b of every two:", *_matrix(facts)]
+    return lines
+
+
+def _matrix(facts: dict[str, Any]) -> list[str]:
+    names = facts["names"]
+    values = {(p["a"], p["b"]): p["kendall"]["value"] for p in facts["pairs"]}
+    width = max(6, *map(len, names))
+    lines = [" " * width + "".join(f"  {name:>{width}}" for name in names)]
+    for a in names:
+        row = [
+            "1" if a == b else f"{values.get((a, b), values.get((b, a), 0.0)):+.3f}" for b in names
+        ]
+        lines.append(f"{a:<{width}}" + "".join(f"  {cell:>{width}}" for cell in row))
+    return lines
+
+
 def doctor_lines(facts: dict[str, Any]) -> list[str]:
     """Return what ``curate doctor`` says."""
     lines = [f"{name:<16} {number}" for name, number in facts["versions"].items()]
@@ -163,6 +204,26 @@ def doctor_lines(facts: dict[str, Any]) -> list[str]:
     lines.append(f"{'FAISS':<16} {facts['faiss'] or 'missing'}")
     lines.append(f"{'free disk':<16} {facts['free_disk_gib']} GiB")
     return lines + [f"missing: {what}" for what in facts["missing"]]
+
+
+def verify_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate verify`` says: that all is well, or a line a fault."""
+    if facts["ok"]:
+        return [f"{facts['path']}: {facts['checked']:,} checked, nothing missing or changed"]
+    return [_fault(**fault) for fault in facts["faults"]]
+
+
+def faults_in_short(facts: dict[str, Any]) -> str:
+    """Return the message that ``curate verify`` ends with: the first faults, and how many more."""
+    lines = verify_lines(facts)
+    more = f" (and {len(lines) - 3:,} more)" if len(lines) > 3 else ""
+    return f"{facts['path']}: {'; '.join(lines[:3])}{more}."
+
+
+def _fault(*, file: str, problem: str, offset: int | None, key: str | None) -> str:
+    if offset is not None and "offset" not in problem:
+        problem = f"at offset {offset:,}: {problem}"
+    return f"{file} {problem}" + (f" (sample {key})" if key else "")
 
 
 def after_verify(facts: dict[str, Any]) -> str:
@@ -175,6 +236,13 @@ def after_verify(facts: dict[str, Any]) -> str:
     }
     full = "" if facts["full"] else f"'curate verify {path} --full' checks every hash; "
     return f"next: {full}{following[facts['kind']]}"
+
+
+def recipe_lines(texts: Mapping[str, str]) -> list[str]:
+    """Return a line for each recipe: its name and the first sentence of its description."""
+    width = max(map(len, texts), default=0)
+    first = {name: re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0] for name, text in texts.items()}
+    return [f"{name:<{width}}  {sentence}" for name, sentence in first.items()]
 
 
 def as_yaml(content: dict[str, Any]) -> str:

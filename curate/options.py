@@ -49,6 +49,15 @@ Fresh = Annotated[
 
 RUNS = Path("runs")
 
+app = typer.Typer(
+    name="curate",
+    help="Rank every image by how strongly self-supervised encoders memorize it, and select by it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog="Start with `curate run digits`, then open the report that it names.",
+)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -84,7 +93,7 @@ class Request:
         return out
 
 
-def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command that also takes --json, --quiet and --debug.
 
     The function's first parameter is the ``Display`` that these options make; ``--debug`` is read
@@ -92,7 +101,6 @@ def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], C
     request has.
 
     Args:
-        app: Where to.
         example: What a user types, for the help text.
     """
 

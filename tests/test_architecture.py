@@ -19,11 +19,14 @@ LAYERS = [
     {"checkpoint", "decoding", "backbone"},
     {"sources", "shards", "views", "selectors", "probes"},
     {"methods", "exports", "images"},
+    {"recipe_files"},
     {"recipe"},
     {"rundir"},
     {
+        "agreement",
         "partition",
         "training",
+        "private",
         "align",
         "memorization",
         "neighbours",
@@ -39,13 +42,16 @@ LAYERS = [
     {"scoring"},
     {"downstream"},
     {"pipeline", "machine", "forecasting"},
+    {"choosing"},
     {"api"},
     {"describe", "console", "options", "exits"},
+    {"commands"},
     {"cli"},
 ]
 HEAVY = {
     "timm": {"backbone", "training"},
     "faiss": {"neighbours"},
+    "opacus": {"private"},
     "webdataset": {"shards", "sources"},
     "datasets": {"sources"},
 }

@@ -1,0 +1,150 @@
+"""The whole line and its stages: run, shard, train, score, inspect."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate import describe
+from curate.commands.named import named, typed, warn_of_noise
+from curate.console import Display
+from curate.options import (
+    RUNS,
+    DataPath,
+    Device,
+    Limit,
+    Request,
+    RunName,
+    Runs,
+    command,
+)
+
+if TYPE_CHECKING:
+    from curate.rundir import Run
+
+
+@command("curate run digits")
+def run(display: Display, asked: Request) -> None:
+    """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
+    from curate import api
+
+    made, facts = _stage(display, api.run_all, asked)
+    display.result(facts, describe.run_lines(facts))
+    warn_of_noise(display, facts)
+    display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
+
+
+@command("curate shard folder:photos --out shards")
+def shard(
+    display: Display,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
+            "`wds:GLOB`."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="New folder for the tars and their index.")
+    ],
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Split of the source.")
+    ] = "train",
+    data: DataPath = None,
+    limit: Limit = None,
+    max_bad: Annotated[
+        float,
+        typer.Option("--max-bad", metavar="X", min=0, max=1, help="Largest share of bad images."),
+    ] = 0.01,
+) -> None:
+    """Write the images of a source to WebDataset tars with an index."""
+    from curate import api
+
+    facts = api.shard(
+        source, out, split=split, data=data, limit=limit, max_bad=max_bad, report=display.report
+    )
+    display.result(facts, describe.shard_lines(facts))
+    display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
+
+
+@command("curate train digits --set train.epochs=50")
+def train(
+    display: Display,
+    asked: Request,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what it would take; write nothing.")
+    ] = False,
+) -> None:
+    """Train the encoders of the plan."""
+    from curate import api
+
+    if dry_run:
+        told = api.forecast(
+            asked.name,
+            runs=asked.runs,
+            overrides=asked.overrides(),
+            data=asked.data,
+            device=asked.device,
+            workers=asked.workers,
+        )
+        display.result(told, describe.forecast_lines(told))
+        display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
+        return
+    made, facts = _stage(display, api.train, asked)
+    display.result(facts, describe.train_lines(facts))
+    if not facts["trained"]:
+        display.hint(f"nothing to do: all encoders of {made.path} were trained before")
+    display.hint(f"next: 'curate score {typed(made)}'")
+
+
+@command("curate score imagenet-100k --data /data/imagenet-100k")
+def score(display: Display, asked: Request) -> None:
+    """Score every candidate; what is missing before it is done first."""
+    from curate import api
+
+    made, facts = _stage(display, api.score, asked)
+    display.result(facts, describe.score_lines(facts))
+    warn_of_noise(display, facts)
+    if facts["already"]:
+        display.hint(f"nothing to do: {made.path} was scored before")
+    top = max(1, facts["n_scored"] * 3 // 4)
+    rest = " --unscored keep" if facts["n_unscored"] else ""
+    display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
+
+
+@command("curate inspect digits")
+def inspect(
+    display: Display, run: RunName = None, runs: Runs = RUNS, device: Device = "auto"
+) -> None:
+    """Find outliers, near-duplicates and neighbours with FAISS."""
+    from curate import api
+
+    made = named(display, run, runs)
+    facts = api.inspect(made, device=device, report=display.report)
+    display.result(facts, describe.inspect_lines(facts))
+    display.hint(f"next: 'curate report {typed(made)}'")
+
+
+def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:
+    """Open or create the run that is asked for, and call a stage of the library on it."""
+    from curate import api
+
+    run = api.open_run(
+        asked.name,
+        runs=asked.runs,
+        overrides=asked.overrides(),
+        data=asked.data,
+        fresh=asked.fresh,
+    )
+    facts = stage(
+        run,
+        data=asked.data,
+        device=asked.device,
+        workers=asked.workers,
+        report=display.report,
+    )
+    return run, facts

@@ -51,7 +51,7 @@ class Alignment:
         replicates = pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * k, flat)
         return pa.table(
             {
-                "uid": pa.array(uids.tolist(), pa.string()),
+                "uid": pa.array(uids).cast(pa.string()),
                 "align": self.align,
                 "se": pa.array(self.se, from_pandas=True),
                 "n_views": np.full(n, n_views, dtype=np.int32),

@@ -48,6 +48,9 @@ UPRIGHT = {
 }
 """What turns an image upright, by its EXIF orientation."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -64,17 +67,29 @@ class Checked:
 def check(data: bytes) -> Checked:
     """Decode an image completely and return its size.
 
+    Of a JPEG, all that is compressed is decoded, but not every pixel is worked out: that cannot
+    fail, and takes as long again.
+
     Raises:
         DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
     """
-    image, kind = _picture(data)
+    with _opened(data) as image:
+        kind = _kind(image)
+        width, height = image.size
+        if kind == "JPEG":
+            image.draft(None, (1, 1))
+        image.load()
+        if _orientation(image) in SIDEWAYS:
+            width, height = height, width
+        if kind != "JPEG":
+            _plain(image)
     if kind == "PNG":  # Pillow skips the checksums of what it decodes
         try:
             with Image.open(io.BytesIO(data), formats=[kind]) as again:
                 again.verify()
         except Exception as error:
             raise DataError(f"damaged: {error}") from error
-    return Checked(image.width, image.height, FORMATS[kind])
+    return Checked(width, height, FORMATS[kind])
 
 
 def picture(data: bytes) -> Image.Image:
@@ -87,7 +102,9 @@ def picture(data: bytes) -> Image.Image:
     Raises:
         DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
     """
-    return _picture(data)[0]
+    with _opened(data) as image:
+        image.load()
+        return _plain(_upright(image))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -115,8 +132,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
     )
 
 
-def _picture(data: bytes) -> tuple[Image.Image, str]:
-    """Return the upright first frame in mode L or RGB, and the name of its format."""
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image that is not too large; whatever fails in the block says why it is refused."""
     if not data:
         raise DataError("the file is empty")
     if len(data) > MAX_BYTES:
@@ -125,9 +143,7 @@ def _picture(data: bytes) -> tuple[Image.Image, str]:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(_too_large(f"{image.width} x {image.height}"))
-            kind = "JPEG" if image.format == JPEG_WITH_MORE else str(image.format)
-            image.load()
-            return _plain(_upright(image)), kind
+            yield image
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -142,12 +158,21 @@ def _too_large(what: str) -> str:
     return f"{what} pixels are more than the {MAX_PIXELS:,} allowed"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _kind(image: Image.Image) -> str:
+    """Return the name of an image's format, one of ``FORMATS``."""
+    return "JPEG" if image.format == JPEG_WITH_MORE else str(image.format)
+
+
+def _orientation(image: Image.Image) -> int | None:
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image
-    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        return None
+    return orientation if isinstance(orientation, int) else None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT.get(_orientation(image) or 0)
     return image if turn is None else image.transpose(turn)
 
 

@@ -18,7 +18,7 @@ from curate.backbone import load_encoder
 from curate.engine import Unit, run_units
 from curate.errors import UsageError
 from curate.images import build_canvas, open_canvas
-from curate.probing import ProbeSet, probe, probe_set
+from curate.probing import INDEXED, ProbeSet, probe, probe_set
 from curate.progress import Report, silent
 from curate.rundir import Run
 from curate.stages import Context
@@ -99,7 +99,8 @@ def probe_data(
         if run is None:
             raise UsageError("probe on 'self' needs an encoder inside a run; use --on SOURCE.")
         images = stages.canvas(run, context)
-        return probe_set("self", images, stages.index(run), run.facts()["test_role"])
+        rows = stages.index(run, INDEXED)
+        return probe_set("self", images, rows, run.facts()["test_role"])
     fit = run.recipe.data.fit if run else "crop"
     wanted = {
         "source": name,
@@ -127,7 +128,7 @@ def probe_data(
             report=context.report,
         )
         write_json(ready, {**wanted, "test_role": "test" if test else None})
-    rows = shards.Reader(folder / "shards").index
+    rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
 

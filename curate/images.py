@@ -16,6 +16,7 @@ from curate.atomic import need_space, replacing
 from curate.decoding import in_order, picture, quiet
 from curate.errors import DataError
 from curate.progress import Report, silent
+from curate.records.sample import packed_uids
 from curate.shards import Reader
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -65,7 +66,9 @@ class Canvas:
         Raises:
             DataError: If a uid is not in the dataset.
         """
-        wanted = np.array([str(uid).encode() for uid in uids], dtype=np.bytes_)
+        wanted = np.asarray(uids)
+        if wanted.dtype.kind != "S":
+            wanted = np.array([str(uid).encode() for uid in uids], dtype=np.bytes_)
         place = np.searchsorted(self.uids, wanted, sorter=self._order)
         rows = self._order[np.minimum(place, len(self.uids) - 1)]
         unknown = self.uids[rows] != wanted
@@ -99,7 +102,7 @@ def build_canvas(
         ResourceError: If the disk is too small.
     """
     reader = Reader(shards)
-    n = reader.index.num_rows
+    n = len(reader)
     shape = (n, channels, size, size)
     need_space(path.parent, math.prod(shape), "the decoded dataset")
 
@@ -126,7 +129,16 @@ def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
 
 
 def open_canvas(path: Path, index: pa.Table) -> Canvas:
-    """Open a canvas that ``build_canvas`` wrote for the samples of ``index``.
+    """Open a canvas that ``build_canvas`` wrote for the samples of ``index``, of which uid is used.
+
+    Raises:
+        DataError: If it is missing, damaged, or of another number of samples.
+    """
+    return Canvas(open_pixels(path, index.num_rows), packed_uids(index["uid"]))
+
+
+def open_pixels(path: Path, n: int) -> np.ndarray:
+    """Return the array of the canvas at ``path``: n images, (n, C, H, W) uint8, memory-mapped.
 
     Raises:
         DataError: If it is missing, damaged, or of another number of samples.
@@ -135,9 +147,9 @@ def open_canvas(path: Path, index: pa.Table) -> Canvas:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path}: {error}; delete it, it is made again.") from error
-    if array.ndim != 4 or array.dtype != np.uint8 or len(array) != index.num_rows:
+    if array.ndim != 4 or array.dtype != np.uint8 or len(array) != n:
         raise DataError(
-            f"{path} holds {array.dtype} of shape {array.shape}, not the index's {index.num_rows} "
-            "images; delete it, it is made again."
+            f"{path} holds {array.dtype} of shape {array.shape}, not the index's {n} images; "
+            "delete it, it is made again."
         )
-    return Canvas(array, np.array(index["uid"].to_pylist(), dtype=np.bytes_))
+    return array

@@ -48,12 +48,22 @@ def uid_words(uids: Sequence[str] | np.ndarray, *, repeats: bool = False) -> np.
     """Return one uint64 per uid, shape (N,), to key draws by.
 
     Args:
-        uids: uids as ``records.sample.content_uid`` makes them, with or without a repeat suffix.
+        uids: uids as ``records.sample.content_uid`` makes them, strings or bytes, with or without
+            a repeat suffix.
         repeats: Whether exact repeats (``-1``, ``-2``...) get words of their own. Scores leave it
             False, so that equal images see equal views.
     """
-    words = np.array([int(uid[:16], 16) for uid in uids], dtype=np.uint64)
-    if repeats:
-        suffixes = [int(uid[33:]) if len(uid) > 32 else 0 for uid in uids]
-        words = words + np.array(suffixes, dtype=np.uint64) * np.uint64(GAMMA)
+    packed = np.asarray(uids, dtype=np.bytes_)
+    width = packed.dtype.itemsize
+    letters = packed.view(np.uint8).reshape(len(packed), width) if len(packed) else None
+    words = np.zeros(len(packed), dtype=np.uint64)
+    if letters is None:
+        return words
+    assert width >= 16, "a uid is a hash in hex"
+    for column in letters[:, :16].T:
+        words = words << np.uint64(4) | np.where(column < ord("a"), column - 48, column - 87)
+    if repeats and width > 33:
+        again = np.flatnonzero(letters[:, 32])
+        suffixes = [int(uid[33:]) for uid in packed[again].tolist()]
+        words[again] += np.array(suffixes, dtype=np.uint64) * np.uint64(GAMMA)
     return words

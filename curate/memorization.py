@@ -233,42 +233,72 @@ def _variance_of_contrast(values: np.ndarray, inclusion: np.ndarray) -> np.ndarr
     return out
 
 
-def rank(memorization: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    """Return ranks (N,) float64, 1 the most memorized, NaN where undefined; ties go by uid."""
-    out = np.full(len(memorization), np.nan)
-    scored = np.flatnonzero(~np.isnan(memorization))
-    by_uid = scored[np.argsort(uids[scored], kind="stable")]
-    order = by_uid[np.argsort(-memorization[by_uid], kind="stable")]
-    out[order] = np.arange(1, len(order) + 1)
+def rank(memorization: np.ndarray) -> np.ndarray:
+    """Return ranks (N,) int64 of samples sorted by uid: 1 the most memorized, 0 where undefined.
+
+    Ties go by uid.
+    """
+    out = np.zeros(len(memorization), dtype=np.int64)
+    order = np.argsort(-memorization, kind="stable")  # what is undefined comes last
+    scored = len(order) - int(np.isnan(memorization).sum())
+    out[order[:scored]] = np.arange(1, scored + 1)
     return out
 
 
-def summarise(table: Estimate, group: np.ndarray, *, pair: bool) -> dict[str, Any]:
+class Errors:
+    """Mean squares of the standard errors of the samples that have a score, shard by shard."""
+
+    NAMES = ("se_views", "se_encoders", "se")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._sums = dict.fromkeys(self.NAMES, 0.0)
+
+    def add(self, part: Estimate) -> None:
+        """Add samples."""
+        scored = ~np.isnan(part.memorization)
+        self.n += int(scored.sum())
+        for name in self.NAMES:
+            self._sums[name] += float((getattr(part, name)[scored] ** 2).sum())
+
+    def mean_square(self, name: str) -> float:
+        """Return the mean square of one of ``NAMES``; NaN where it is undefined for a sample."""
+        return self._sums[name] / self.n if self.n else float("nan")
+
+
+def summarise(
+    memorization: np.ndarray, errors: Errors, group: np.ndarray, *, delta: np.ndarray | None = None
+) -> dict[str, Any]:
     """Return what ``scores.json`` says of a run: groups, tests, reliability, separation.
 
     Args:
-        table: Scores of all N samples.
+        memorization: Scores of all N samples, NaN where undefined.
+        errors: Of the same samples.
         group: (N,) as in the plan.
-        pair: Whether group tests on ``delta`` apply; else the test is ``m > 0``.
+        delta: Of the same samples for a pair plan, whose groups are tested on it; else the test is
+            ``m > 0``.
     """
-    score = table.delta if pair else table.memorization
+    pair = delta is not None
+    score = memorization if delta is None else delta
     groups = {
         name: _moments(score[(group == name) & ~np.isnan(score)])
-        for name in sorted(set(group.tolist()), key=lambda g: ("SCIE".find(g) if pair else 0, g))
+        for name in sorted(
+            np.unique(group).tolist(), key=lambda g: ("SCIE".find(g) if pair else 0, g)
+        )
         if name != "-"
     }
     groups = {name: facts for name, facts in groups.items() if facts["n"]}
-    scored = ~np.isnan(table.memorization)
-    m = table.memorization[scored]
+    scored = ~np.isnan(memorization)
+    m = memorization[scored]
     if not pair:
         groups["all"] = _moments(m)
-    tests = _pair_tests(score, group) if pair else [_one_sample("m>0", m, "greater")]
+    tests = _pair_tests(score, group) if pair else [_one_sample("m>0", _moments(m), "greater")]
     return {
         "groups": groups,
         "tests": tests,
         "separation": _separation(tests),
-        "reliability": _reliability(table, scored),
-        "normalised_mean": _normalised_mean(table.memorization[_candidates(group, scored)]),
+        "reliability": _reliability(m, errors),
+        "normalised_mean": _normalised_mean(memorization[_candidates(group, scored)]),
         "n_scored": int(scored.sum()),
         "n_unscored": int((~scored).sum()),
         "score_direction": "higher = more memorized",
@@ -291,60 +321,76 @@ def _moments(values: np.ndarray) -> dict[str, Any]:
     return {"n": len(values), "mean": float(values.mean()) if len(values) else None, "sd": sd}
 
 
-def _reliability(table: Estimate, scored: np.ndarray) -> dict[str, Any]:
+def _reliability(m: np.ndarray, errors: Errors) -> dict[str, Any]:
     """Return ``1 - mean(se^2) / var(m)`` for the views' part and for both parts."""
-    m = table.memorization[scored]
     variance = float(m.var(ddof=1)) if len(m) > 1 else 0.0
 
-    def part(se: np.ndarray) -> float | None:
-        if variance <= 0 or np.isnan(se[scored]).any():
-            return None
-        return 1.0 - float((se[scored] ** 2).mean()) / variance
+    def part(name: str) -> float | None:
+        square = errors.mean_square(name)
+        return None if variance <= 0 or np.isnan(square) else 1.0 - square / variance
 
-    encoders = None if np.isnan(table.se_encoders[scored]).any() else part(table.se)
+    encoders = None if np.isnan(errors.mean_square("se_encoders")) else part("se")
     note = (
         "views and encoders: what a run with other training and view seeds would repeat"
         if encoders is not None
         else "views only: one encoder on each side cannot show how much is training noise"
     )
-    return {"views": part(table.se_views), "encoders": encoders, "note": note}
+    return {"views": part("se_views"), "encoders": encoders, "note": note}
 
 
 def _pair_tests(delta: np.ndarray, group: np.ndarray) -> list[dict[str, Any]]:
     """Return the tests of the paper's Tables 2 and 16 that the groups at hand allow."""
-    part = {name: delta[(group == name) & ~np.isnan(delta)] for name in "SCIE"}
+    part = {name: _moments(delta[(group == name) & ~np.isnan(delta)]) for name in "SCIE"}
     tests = []
     for a, b in (("C", "S"), ("C", "E"), ("S", "I"), ("E", "I")):
-        if len(part[a]) > 1 and len(part[b]) > 1:
-            found = stats.ttest_ind(part[a], part[b], equal_var=False, alternative="greater")
-            pooled = np.sqrt((part[a].var(ddof=1) + part[b].var(ddof=1)) / 2)
-            gap = part[a].mean() - part[b].mean()
-            tests.append(_test(f"{a}>{b}", found, gap, pooled, [len(part[a]), len(part[b])]))
+        if part[a]["n"] > 1 and part[b]["n"] > 1:
+            tests.append(_two_samples(f"{a}>{b}", part[a], part[b]))
     for name, side, label in (
         ("C", "greater", "C>0"),
         ("I", "less", "I<0"),
         ("E", "greater", "E>0"),
         ("S", "two-sided", "S=0"),
     ):
-        if len(part[name]) > 1:
+        if part[name]["n"] > 1:
             tests.append(_one_sample(label, part[name], side))
     return tests
 
 
-def _one_sample(label: str, values: np.ndarray, alternative: str) -> dict[str, Any]:
-    if len(values) < 2:
-        return {"name": label, "statistic": None, "p": None, "cohens_d": None, "n": [len(values)]}
-    found = stats.ttest_1samp(values, 0.0, alternative=alternative)
-    return _test(label, found, values.mean(), values.std(ddof=1), [len(values)])
+def _two_samples(label: str, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Return Welch's t-test of mean a > mean b, from the moments of both."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.ttest_ind_from_stats(
+            *(a["mean"], a["sd"], a["n"], b["mean"], b["sd"], b["n"]),
+            equal_var=False,
+            alternative="greater",
+        )
+    pooled = np.sqrt((a["sd"] ** 2 + b["sd"] ** 2) / 2)
+    gap = a["mean"] - b["mean"]
+    return _test(label, found.statistic, found.pvalue, gap, pooled, [a["n"], b["n"]])
 
 
-def _test(label: str, found: Any, gap: float, sd: float, n: list[int]) -> dict[str, Any]:
-    statistic, p = float(found.statistic), float(found.pvalue)
+def _one_sample(label: str, moments: dict[str, Any], alternative: str) -> dict[str, Any]:
+    """Return the t-test of a mean against 0, from moments: scipy's copies the sample four times."""
+    n, mean, sd = moments["n"], moments["mean"], moments["sd"]
+    if n < 2:
+        return {"name": label, "statistic": None, "p": None, "cohens_d": None, "n": [n]}
+    statistic = mean / (sd / np.sqrt(n)) if sd > 0 else np.nan
+    p = {
+        "greater": stats.t.sf(statistic, n - 1),
+        "less": stats.t.cdf(statistic, n - 1),
+        "two-sided": 2 * stats.t.sf(abs(statistic), n - 1),
+    }[alternative]
+    return _test(label, statistic, p, mean, sd, [n])
+
+
+def _test(
+    label: str, statistic: float, p: float, gap: float, sd: float, n: list[int]
+) -> dict[str, Any]:
     known = np.isfinite(statistic) and np.isfinite(p)
     return {
         "name": label,
-        "statistic": statistic if known else None,
-        "p": p if known else None,
+        "statistic": float(statistic) if known else None,
+        "p": float(p) if known else None,
         "cohens_d": float(gap / sd) if sd > 0 else None,
         "n": n,
     }

@@ -25,14 +25,14 @@ def build_plan(
 
     Args:
         config: The recipe's ``plan`` section.
-        uids: uids of the samples that encoders may be trained on.
+        uids: uids of the samples that encoders may be trained on, strings or bytes.
         extra: uids of a held-out split, seen by no encoder (S_E). One whose content is also among
             ``uids`` is left out: it would not be held out.
 
     Raises:
         DataError: If there are fewer samples than the plan needs.
     """
-    own = np.array(sorted(uids), dtype=object)
+    own = np.sort(np.asarray(uids, dtype=np.bytes_))
     n = len(own)
     folds = config.folds if isinstance(config, FoldsPlan) else 0
     need(n, max(2, folds), f"{folds} folds" if folds else config.kind)
@@ -48,7 +48,7 @@ def build_plan(
             )
     held_out = _held_out(config, own, extra)
     all_uids = np.concatenate([own, held_out])
-    group = np.concatenate([group, np.full(len(held_out), "E", dtype=object)])
+    group = np.concatenate([group, np.full(len(held_out), "E")])
     nothing = np.zeros((len(held_out), len(names)), dtype=bool)
     inclusion = np.concatenate([inclusion, nothing])
     by_uid = np.argsort(all_uids, kind="stable")
@@ -79,13 +79,13 @@ def _draw(
         return _pair(config, n, *_shuffled(own, config.seed, "plan"), held_out=held_out)
     if isinstance(config, HalvesPlan):
         part = _parts([n // 2], *_shuffled(own, config.seed, "plan"), n)
-        group = np.array(["f", "g"], dtype=object)[part]
+        group = np.array(["f", "g"])[part]
         return group, np.stack([part == 0, part == 1], axis=1), ["f", "g"]
     again = (repeat,) if repeat else ()
     if isinstance(config, FoldsPlan):
         bounds = [n * j // config.folds for j in range(1, config.folds)]
         part = _parts(bounds, *_shuffled(own, config.seed, "plan", *again), n)
-        group = np.array([str(p) for p in part], dtype=object)
+        group = np.array([str(j) for j in range(config.folds)])[part]
         inclusion = part[:, None] != np.arange(config.folds)[None]
         return group, inclusion, [f"fold{j}" for j in range(config.folds)]
     size = max(1, round(n * config.fraction))
@@ -94,7 +94,7 @@ def _draw(
         for j in range(config.subsets)
     ]
     names = [f"subset{j}" for j in range(config.subsets)]
-    return np.full(n, "-", dtype=object), np.stack(columns, axis=1), names
+    return np.full(n, "-"), np.stack(columns, axis=1), names
 
 
 def need(have: int, least: int, what: str) -> None:
@@ -141,7 +141,7 @@ def _pair(
         )
     need(min(sizes[1:3]), 1, "pair: candidates and independent")
     part = _parts(list(np.cumsum(sizes)), starts, inverse, n)
-    group = np.array(["S", "C", "I", "E", "-"], dtype=object)[part]
+    group = np.array(["S", "C", "I", "E", "-"])[part]
     inclusion = np.stack([(part == 0) | (part == 1), (part == 0) | (part == 2)], axis=1)
     return group, inclusion, ["f", "g"]
 
@@ -153,11 +153,9 @@ def _held_out(
 ) -> np.ndarray:
     """Return the held-out samples to measure: all, or as many as a pair's ``extra`` says."""
     if not len(extra):
-        return np.array([], dtype=object)
-    seen = set(keyed.uid_words(own).tolist())
-    uids = np.array(sorted(extra), dtype=object)
-    words = keyed.uid_words(uids)
-    fresh = uids[[w not in seen for w in words.tolist()]]
+        return np.array([], dtype=np.bytes_)
+    held_out = np.sort(np.asarray(extra, dtype=np.bytes_))
+    fresh = held_out[~np.isin(keyed.uid_words(held_out), keyed.uid_words(own))]
     if isinstance(config, PairPlan) and config.extra:
         asked = config.extra
         count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)

@@ -61,7 +61,7 @@ def refuse_early(run: Run, context: Context, plan: Plan) -> None:
             what becomes of unscored ones, or inspects an encoder that is not in the plan.
         DataError: If it compares, and there are no labels to probe on.
     """
-    own = np.isin(plan.uids, stages.own_uids(run))
+    own = np.isin(plan.uids, stages.own_uids(run).astype(np.bytes_))
     inclusion = plan.inclusion[own]
     scored = int((inclusion.any(axis=1) & ~inclusion.all(axis=1)).sum())
     config = run.recipe.select

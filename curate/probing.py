@@ -14,10 +14,13 @@ from curate import keyed, probes
 from curate.errors import DataError
 from curate.images import Canvas
 from curate.progress import Report, silent
+from curate.records.sample import packed_uids
 
 if TYPE_CHECKING:
     from curate.backbone import Encoder
 
+INDEXED = ("uid", "label", "split")
+"""Columns of the index that a probe needs."""
 HELD_OUT = 0.2
 """Share of the samples that probes are tested on where a source has no test split."""
 
@@ -29,9 +32,9 @@ class ProbeSet:
     Attributes:
         name: What the source is called in results.
         canvas: Decoded images.
-        train: (n,) uids to fit on, sorted.
+        train: (n,) uids to fit on, bytes, sorted.
         train_labels: (n,) int64.
-        test: (m,) uids to test on, sorted.
+        test: (m,) uids to test on, bytes, sorted.
         test_labels: (m,) int64.
         held_out: Whether the test samples were held out of the training split by a hash, so that
             the encoder may have seen them (without labels).
@@ -52,7 +55,7 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
     Args:
         name: What the source is called in results.
         canvas: Decoded images of every row of ``index``.
-        index: ``shards/index.parquet``.
+        index: The columns ``INDEXED`` of ``shards/index.parquet``.
         test_role: Value of ``split`` that marks test samples; None holds some out by a hash.
 
     Raises:
@@ -84,8 +87,7 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
 
 def _labelled(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.sort_by("uid")
-    uids = np.array(rows["uid"].to_pylist(), dtype=object)
-    return uids, rows["label"].to_numpy().astype(np.int64)
+    return packed_uids(rows["uid"]), rows["label"].to_numpy().astype(np.int64)
 
 
 def features(

@@ -253,7 +253,8 @@ class Run:
         from curate.shards import Reader
 
         reader = Reader(self.path / "shards")
-        rows = np.flatnonzero(pc.equal(reader.index["uid"], uid).to_numpy(zero_copy_only=False))
+        uids = reader.index(["uid"])["uid"]
+        rows = np.flatnonzero(pc.equal(uids, uid).to_numpy())
         if not len(rows):
             raise DataError(f"run {self.path} has no sample {uid}.")
         return decode(next(iter(reader.read(rows))), channels=self.recipe.data.channels)

@@ -5,22 +5,25 @@ Both go shard by shard, so that memory does not grow with the dataset.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import keyed, memorization, stages
 from curate.align import Alignment, align_images
-from curate.atomic import read_json, write_json, write_table
+from curate.atomic import read_json, replacing, write_json, write_table
 from curate.backbone import load_encoder
-from curate.errors import DivergedError
+from curate.errors import DataError, DivergedError
 from curate.records.plan import Plan
-from curate.records.scores import ScoreTable
+from curate.records.sample import packed_uids
+from curate.records.scores import SCORE_SCHEMA, ScoreTable
 from curate.rundir import Run
+from curate.shards import Reader
 from curate.stages import Context
 from curate.views import ViewSpec, spec
 
@@ -31,25 +34,28 @@ COLLAPSED = 1e-6
 def align(run: Run, context: Context) -> Plan:
     """Measure the alignment of every encoder on every sample of the plan."""
     made = stages.train(run, context)
-    parts = by_shard(run, made)
-    wanted = {s: [e for e in made.encoders if not run.done(f"align/{e}/{s}")] for s in parts}
+    sizes = {part.name: len(part.rows) for part in by_shard(run, made)}
+    wanted = {s: [e for e in made.encoders if not run.done(f"align/{e}/{s}")] for s in sizes}
     missing = {s: names for s, names in wanted.items() if names}
     if not missing:
         return made
     run.check_code("align")
     run.forget("score")
-    images, device, config = stages.canvas(run, context), context.resolved_device(), run.recipe
+    pixels, device, config = stages.pixels(run, context), context.resolved_device(), run.recipe
     views = measuring_views(run)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
     encoders = {e: load_encoder(run.path / "encoders" / e, device=device) for e in used}
     with run.timed("align"):
-        done, total = 0, sum(len(parts[s]) for s in missing)
+        done, total = 0, sum(sizes[s] for s in missing)
         context.report("align", done, total)
-        for s, names in missing.items():
-            uids = made.uids[parts[s]]
+        for part in by_shard(run, made):
+            names = missing.get(part.name, [])
+            if not names:
+                continue
+            uids = made.uids[part.rows]
             found = align_images(
                 {e: encoders[e] for e in names},
-                images.array[images.rows(uids)],
+                pixels[part.places],
                 keyed.uid_words(uids),
                 views,
                 config.score,
@@ -62,9 +68,9 @@ def align(run: Run, context: Context) -> Plan:
                         f"encoder {name} of {run.path} gives representations that are not finite; "
                         "lower train.lr or set train.clip_norm, and start over with --fresh."
                     )
-                path = run.path / "alignment" / name / f"{s}.parquet"
+                path = run.path / "alignment" / name / f"{part.name}.parquet"
                 write_table(path, alignment.to_table(uids, config.score.views))
-                run.complete(f"align/{name}/{s}", [path], n=len(uids))
+                run.complete(f"align/{name}/{part.name}", [path], n=len(uids))
             done += len(uids)
             context.report("align", done, total)
     return made
@@ -78,14 +84,48 @@ def measuring_views(run: Run) -> ViewSpec:
     return spec(chosen.measure, {})
 
 
-def by_shard(run: Run, made: Plan) -> dict[str, np.ndarray]:
-    """Return the plan's rows of each shard, by the shard's stem, in the order of the shards."""
-    rows = stages.index(run).select(["uid", "shard"])
-    place = pc.index_in(pa.array(made.uids, pa.string()), value_set=rows["uid"].combine_chunks())
-    names = rows["shard"].take(place).to_numpy().astype(str)
-    found, which, counts = np.unique(names, return_inverse=True, return_counts=True)
-    parts = np.split(np.argsort(which, kind="stable"), np.cumsum(counts)[:-1])
-    return {Path(s).stem: part for s, part in zip(found, parts, strict=True)}
+@dataclass(frozen=True)
+class Part:
+    """The samples of a plan that lie in one shard, n of them, sorted by uid.
+
+    Attributes:
+        name: The shard's stem.
+        rows: (n,) int64, their rows of the plan.
+        places: (n,) int64, their places in the index.
+        index: uid, key, shard and label of all samples of the shard.
+    """
+
+    name: str
+    rows: np.ndarray
+    places: np.ndarray
+    index: pa.Table
+
+
+def by_shard(run: Run, made: Plan) -> Iterator[Part]:
+    """Yield the plan's samples shard by shard.
+
+    Raises:
+        DataError: If a sample of the plan is in none.
+    """
+    start = found = 0
+    reader = Reader(run.path / "shards")
+    for index in reader.parts(["uid", "key", "shard", "label"]):
+        uids = packed_uids(index["uid"])
+        # A uid that is longer than any of the plan's is cut here, and differs below.
+        rows = np.searchsorted(made.uids, uids.astype(made.uids.dtype))
+        rows = np.minimum(rows, len(made.uids) - 1)
+        mine = np.flatnonzero(made.uids[rows] == uids)
+        if len(mine):
+            mine = mine[np.argsort(rows[mine], kind="stable")]
+            name = Path(index["shard"][0].as_py()).stem
+            yield Part(name, rows[mine], start + mine, index)
+        start += len(uids)
+        found += len(mine)
+    if found != len(made.uids):
+        raise DataError(
+            f"{len(made.uids) - found} of {len(made.uids)} samples of {run.path / 'plan.parquet'} "
+            "are not in the shards' index; start over with --fresh."
+        )
 
 
 def score(run: Run, context: Context) -> dict[str, Any]:
@@ -99,14 +139,17 @@ def score(run: Run, context: Context) -> dict[str, Any]:
         return read_json(summary_path)
     made, recipe = align(run, context), run.recipe
     with run.timed("score"):
-        parts = by_shard(run, made)
-        offsets = _offsets(run, made, parts)
-        estimate = _estimate(run, made, parts, offsets)
-        ranks = memorization.rank(estimate.memorization, made.uids)
-        table = ScoreTable.build(
-            stages.index(run), made.uids, made.group, estimate, ranks, recipe.score.views
-        )
-        summary = memorization.summarise(estimate, made.group, pair=made.kind == "pair")
+        offsets = _offsets(run, made)
+        memorization_N = np.empty(len(made.uids))
+        delta_N = np.empty(len(made.uids)) if made.kind == "pair" else None
+        errors = memorization.Errors()
+        for part, found in _estimates(run, made, offsets):
+            errors.add(found)
+            memorization_N[part.rows] = found.memorization
+            if delta_N is not None:
+                delta_N[part.rows] = found.delta
+        ranks_N = memorization.rank(memorization_N)
+        summary = memorization.summarise(memorization_N, errors, made.group, delta=delta_N)
         summary |= {
             "views": recipe.score.views,
             "pairing": recipe.score.pairing,
@@ -116,21 +159,30 @@ def score(run: Run, context: Context) -> dict[str, Any]:
             "encoders": list(made.encoders),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
         }
-        write_table(path, table.table)
+        with (
+            replacing(path) as temporary,
+            pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
+        ):
+            # Estimated once more: to keep all columns would take 80 bytes a sample.
+            for part, found in _estimates(run, made, offsets):
+                group, ranks = made.group[part.rows], ranks_N[part.rows]
+                uids, views = made.uids[part.rows], recipe.score.views
+                table = ScoreTable.build(part.index, uids, group, found, ranks, views)
+                out.write_table(table.table)
         write_json(summary_path, summary)
         run.complete("score", [path, summary_path])
     return summary
 
 
-def _offsets(run: Run, made: Plan, parts: dict[str, np.ndarray]) -> np.ndarray:
+def _offsets(run: Run, made: Plan) -> np.ndarray:
     """Return the level of each encoder, (E,), and find out whether one collapsed."""
     fitted = memorization.calibrates(made.group)
     fit = memorization.OffsetFit(len(made.encoders))
     largest = np.zeros(len(made.encoders))
-    for s, rows in parts.items():
-        align_nE, _ = _alignments(run, made, s)
-        chosen = fitted[rows]
-        fit.add(align_nE[chosen], made.inclusion[rows][chosen])
+    for part in by_shard(run, made):
+        align_nE, _ = _alignments(run, made, part.name)
+        chosen = fitted[part.rows]
+        fit.add(align_nE[chosen], made.inclusion[part.rows][chosen])
         largest = np.maximum(largest, align_nE.max(axis=0, initial=0.0))
     for name, value in zip(made.encoders, largest, strict=True):
         if value < COLLAPSED:
@@ -141,25 +193,24 @@ def _offsets(run: Run, made: Plan, parts: dict[str, np.ndarray]) -> np.ndarray:
     return fit.offsets()
 
 
-def _estimate(
-    run: Run, made: Plan, parts: dict[str, np.ndarray], offsets: np.ndarray
-) -> memorization.Estimate:
-    """Return the scores of all samples of the plan, in its order."""
-    columns: dict[str, np.ndarray] = {}
-    for s, rows in parts.items():
-        align_nE, left_out_nEK = _alignments(run, made, s)
-        part = memorization.estimate(
-            align_nE,
-            left_out_nEK,
-            made.inclusion[rows],
-            offsets,
-            repeat=made.repeats,
-            calibrate=run.recipe.score.calibrate,
-            pair=made.kind in ("pair", "halves"),
+def _estimates(
+    run: Run, made: Plan, offsets: np.ndarray
+) -> Iterator[tuple[Part, memorization.Estimate]]:
+    """Yield the samples of each shard and their scores."""
+    for part in by_shard(run, made):
+        align_nE, left_out_nEK = _alignments(run, made, part.name)
+        yield (
+            part,
+            memorization.estimate(
+                align_nE,
+                left_out_nEK,
+                made.inclusion[part.rows],
+                offsets,
+                repeat=made.repeats,
+                calibrate=run.recipe.score.calibrate,
+                pair=made.kind in ("pair", "halves"),
+            ),
         )
-        for name, values in vars(part).items():
-            columns.setdefault(name, np.empty(len(made.uids)))[rows] = values
-    return memorization.Estimate(**columns)
 
 
 def _alignments(run: Run, made: Plan, s: str) -> tuple[np.ndarray, np.ndarray]:

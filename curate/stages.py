@@ -23,11 +23,12 @@ from curate.backbone import load_encoder
 from curate.decoding import cores
 from curate.engine import Unit, run_units
 from curate.errors import MismatchError, UsageError, unknown
-from curate.images import Canvas, build_canvas, open_canvas
+from curate.images import Canvas, build_canvas, open_canvas, open_pixels
 from curate.partition import build_plan
 from curate.progress import Report, silent
 from curate.recipe import Recipe
 from curate.records.plan import Plan
+from curate.records.sample import packed_uids
 from curate.rundir import Run
 from curate.training import train_encoder
 
@@ -134,19 +135,19 @@ def split_for_tests(wanted: str | None, have: Sequence[str], train: str) -> str 
     return next((s for s in ("test", "validation", "val") if s in have and s != train), None)
 
 
-def index(run: Run) -> pa.Table:
-    """Return ``shards/index.parquet`` of a run."""
-    return shards.Reader(run.path / "shards").index
+def index(run: Run, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return ``shards/index.parquet`` of a run, or some of its columns."""
+    return shards.Reader(run.path / "shards").index(columns)
 
 
 def own_uids(run: Run) -> np.ndarray:
     """Return the uids of the dataset itself, without held-out splits, (n,) object, sorted."""
-    return _uids(index(run), "train")
+    return _uids(index(run, ["uid", "split"]), "train").astype(np.str_).astype(object)
 
 
 def _uids(rows: pa.Table, role: str) -> np.ndarray:
-    mine = rows.filter(pc.equal(rows["split"], role))["uid"].to_pylist()
-    return np.array(sorted(mine), dtype=object)
+    """Return the uids of a split, (n,) bytes, sorted."""
+    return np.sort(packed_uids(rows.filter(pc.equal(rows["split"], role))["uid"]))
 
 
 # Plan
@@ -158,7 +159,7 @@ def plan(run: Run, context: Context) -> Plan:
     path = run.path / "plan.parquet"
     if not run.done("plan"):
         with run.timed("plan"):
-            rows = index(run)
+            rows = index(run, ["uid", "split"])
             made = build_plan(run.recipe.plan, _uids(rows, "train"), _uids(rows, "extra"))
             write_table(path, made.to_table())
             run.complete("plan", [path])
@@ -169,7 +170,12 @@ def plan(run: Run, context: Context) -> Plan:
 
 
 def canvas(run: Run, context: Context) -> Canvas:
-    """Decode every image once and return the memory-mapped result."""
+    """Decode every image once and return the memory-mapped result, to be looked up by uid."""
+    return Canvas(pixels(run, context), packed_uids(index(run, ["uid"])["uid"]))
+
+
+def pixels(run: Run, context: Context) -> np.ndarray:
+    """Decode every image once; returns (N, C, H, W) uint8 in the order of the index."""
     shard(run, context)
     data, path = run.recipe.data, run.path / "cache" / "canvas.npy"
     if not run.done("canvas"):
@@ -183,7 +189,7 @@ def canvas(run: Run, context: Context) -> Canvas:
                 report=context.report,
             )
             run.complete("canvas", [path])
-    return open_canvas(path, index(run))
+    return open_pixels(path, len(shards.Reader(run.path / "shards")))
 
 
 # Training

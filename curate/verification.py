@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from curate import shards
 from curate.atomic import file_sha256, read_json
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
 from curate.progress import Report, silent
 from curate.records.manifest import Manifest
-from curate.shards import Reader
+from curate.rundir import Run
+from curate.shards import Fault
 
 
 def verify(path: Path, *, full: bool = False, report: Report = silent) -> dict[str, Any]:
-    """Check a run, shards or a manifest.
+    """Check a run, shards or a manifest, and go on behind what is wrong.
 
     Args:
         path: A run directory, a folder of shards, or a manifest's parquet file.
@@ -25,87 +27,109 @@ def verify(path: Path, *, full: bool = False, report: Report = silent) -> dict[s
 
     Returns:
         ``path``, ``kind`` (``run``, ``shards`` or ``manifest``), ``checked`` (how many files and
-        samples) and ``full``.
+        samples), ``full``, ``ok``, and ``faults``: one ``{file, offset, key, problem}`` each, with
+        the file relative to ``path``; offset and key are null where they mean nothing.
 
     Raises:
         UsageError: If ``path`` is none of these.
-        DataError: If anything is missing or changed; the first faults are named.
     """
     if (path / "run.json").is_file():
         kind, (checked, faults) = "run", _run(path, full, report)
-    elif (path / "index.parquet").is_file() or (path / "dataset.json").is_file():
-        kind, (checked, faults) = "shards", _shards(path, full, report)
+    elif any((path / name).is_file() for name in ("index.parquet", "dataset.json")):
+        kind, (checked, faults) = "shards", shards.faults(path, full=full, report=report)
     elif path.suffix == ".parquet" and path.is_file():
-        kind, checked, faults = "manifest", Manifest.read(path).table.num_rows, []
+        kind, (checked, faults) = "manifest", _manifest(path, path.name)
     else:
         what = "is no run, no folder of shards and no manifest" if path.exists() else "is not there"
         raise UsageError(f"{path} {what}; give a run, shards or a manifest's .parquet file.")
-    if faults:
-        more = f" (and {len(faults) - 3:,} more)" if len(faults) > 3 else ""
-        raise DataError(f"{path}: {'; '.join(faults[:3])}{more}.")
-    return {"path": str(path), "kind": kind, "checked": checked, "full": full}
+    return {
+        "path": str(path),
+        "kind": kind,
+        "checked": checked,
+        "full": full,
+        "ok": not faults,
+        "faults": [asdict(fault) for fault in faults],
+    }
 
 
-def _run(path: Path, full: bool, report: Report) -> tuple[int, list[str]]:
-    """Check what the completion records name, the manifests, and the shards' samples."""
-    checked, faults = 0, []
+def _run(path: Path, full: bool, report: Report) -> tuple[int, list[Fault]]:
+    """Check the shards' samples, what the completion records name, and the manifests."""
+    checked, faults = 1, []
+    try:
+        Run.open(path)
+    except CurateError as error:
+        faults.append(_fault("run.json", error, path / "run.json"))
+    known: dict[str, str] = {}
+    folder = path / "shards"
+    if any((folder / name).is_file() for name in ("index.parquet", "dataset.json")):
+        n, damaged = shards.faults(folder, full=full, report=report)
+        checked += n
+        faults += [replace(fault, file=f"shards/{fault.file}") for fault in damaged]
+        if full and n:
+            known = _digests(folder)
+    named = {fault.file for fault in faults}
     records = sorted((path / "records").rglob("*.json"))
     for done, record in enumerate(records, 1):
-        for name, made in read_json(record)["outputs"].items():
+        for name, fault in _record(path, record, known, full=full):
             checked += 1
-            file = path / name
-            if not file.is_file():
-                faults.append(f"{name} is missing")
-            elif file.stat().st_size != made["bytes"]:
-                size = f"{file.stat().st_size:,} bytes, not {made['bytes']:,}"
-                faults.append(f"{name} has {size}")
-            elif full and file_sha256(file) != made["sha256"]:
-                faults.append(f"{name} changed since it was made")
-        report("verify", done, len(records))
+            # Whatever was wrong with a shard is named once, and where it is wrong.
+            if fault is not None and name not in named:
+                named.add(name)
+                faults.append(fault)
+        report("verify records", done, len(records))
     for manifest in sorted((path / "manifests").glob("*.parquet")):
         checked += 1
-        try:
-            Manifest.read(manifest)
-        except DataError as error:
-            faults.append(str(error).rstrip("."))
-    # Whatever was wrong with a shard is named once.
-    if not faults and (path / "shards" / "index.parquet").is_file():
-        more, faults = _shards(path / "shards", full, report)
-        checked += more
+        faults += _manifest(manifest, f"manifests/{manifest.name}")[1]
     return checked, faults
 
 
-def _shards(path: Path, full: bool, report: Report) -> tuple[int, list[str]]:
-    """Check the shards' sizes against their facts, and in full every sample and every byte."""
-    faults = []
-    reader = Reader(path)
-    shards = read_json(path / "dataset.json")["shards"]
-    for name, made in shards.items():
-        file = path / name
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each shard, by its path in the run; those that differ were named."""
+    made = read_json(folder / "dataset.json")["shards"]
+    return {f"shards/{name}": shard["sha256"] for name, shard in made.items()}
+
+
+def _record(
+    path: Path, record: Path, known: Mapping[str, str], *, full: bool
+) -> Iterator[tuple[str, Fault | None]]:
+    """Yield every file that a completion record names, with what is wrong with it."""
+    name = str(record.relative_to(path))
+    try:
+        outputs = {
+            str(output): (int(made["bytes"]), str(made["sha256"]))
+            for output, made in read_json(record)["outputs"].items()
+        }
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+        yield name, _fault(name, error, record)
+        return
+    for output, (size, digest) in outputs.items():
+        yield output, _file(path / output, output, size, digest, known, full=full)
+
+
+def _file(
+    file: Path, name: str, size: int, digest: str, known: Mapping[str, str], *, full: bool
+) -> Fault | None:
+    try:
         if not file.is_file():
-            faults.append(f"shard {name} is missing")
-        elif file.stat().st_size != made["size"]:
-            size = f"{file.stat().st_size:,} bytes, not {made['size']:,}"
-            faults.append(f"shard {name} has {size}")
-    n = reader.index.num_rows
-    if full and not faults:
-        faults = _samples(reader, n, report) or [
-            f"shard {name} changed outside of its images"
-            for name, made in shards.items()
-            if file_sha256(path / name) != made["sha256"]
-        ]
-    return n, faults
+            return Fault(name, "is missing")
+        if (found := file.stat().st_size) != size:
+            return Fault(name, f"has {found:,} bytes, not {size:,}")
+        if full and (known.get(name) or file_sha256(file)) != digest:
+            return Fault(name, "changed since it was made")
+    except OSError as error:
+        return Fault(name, f"cannot be read ({error.strerror})")
+    return None
 
 
-def _samples(reader: Reader, n: int, report: Report) -> list[str]:
-    """Read every sample, which checks its hash, and go on behind one that fails."""
-    faults, row = [], 0
-    while row < n:
-        try:
-            for _ in reader.read(np.arange(row, n)):
-                row += 1
-                report("verify", row, n)
-        except DataError as error:
-            faults.append(str(error).rstrip("."))
-            row += 1
-    return faults
+def _manifest(path: Path, name: str) -> tuple[int, list[Fault]]:
+    """Return the number of rows of a manifest, and what is wrong with it."""
+    try:
+        return Manifest.read(path).table.num_rows, []
+    except CurateError as error:
+        return 0, [_fault(name, error, path)]
+
+
+def _fault(name: str, error: Exception, path: Path) -> Fault:
+    """Return an error as a fault of the file at ``path``, which it need not name again."""
+    text = str(error) or type(error).__name__
+    return Fault(name, text.removeprefix(str(path)).strip().rstrip("."))

@@ -584,6 +584,13 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
 # Verification
 
 
+def faulty(result, *texts):
+    """Assert that a verification listed its fault on stdout, and named it in its message."""
+    assert result.code == 3 and result.out.count("\n") == 1
+    message = result.err.splitlines()[-1]
+    assert message.startswith("error: ") and all(t in message and t in result.out for t in texts)
+
+
 def test_verify_names_what_is_missing_or_changed(tiny_runs):
     run = tiny_runs / "tiny"
     facts = json.loads(curate("verify", run, "--full", "--json").out)
@@ -594,11 +601,16 @@ def test_verify_names_what_is_missing_or_changed(tiny_runs):
     data[-1] ^= 1
     weights.write_bytes(data)
     assert curate("verify", run).code == 0
-    refused(curate("verify", run, "--full", "-q"), 3, "encoders/fold0/weights.safetensors changed")
+    faulty(curate("verify", run, "--full"), "encoders/fold0/weights.safetensors changed")
     weights.write_bytes(data[:-1])
-    refused(curate("verify", run, "-q"), 3, "weights.safetensors has")
+    faulty(curate("verify", run), "weights.safetensors has")
     weights.unlink()
-    refused(curate("verify", run, "-q"), 3, "weights.safetensors is missing")
+    faulty(curate("verify", run), "weights.safetensors is missing")
+    result = curate("verify", run, "--json")
+    facts = json.loads(result.out)
+    assert (result.code, facts["ok"], facts["kind"]) == (3, False, "run")
+    name = "encoders/fold0/weights.safetensors"
+    assert facts["faults"] == [{"file": name, "offset": None, "key": None, "problem": "is missing"}]
 
 
 def test_verify_checks_shards_and_manifests(tiny_runs, tmp_path):
@@ -609,13 +621,13 @@ def test_verify_checks_shards_and_manifests(tiny_runs, tmp_path):
     tar[row["offset"] + 40] ^= 1
     (shards / row["shard"]).write_bytes(tar)
     assert curate("verify", shards).code == 0
-    refused(curate("verify", shards, "--full", "-q"), 3, row["key"])
+    faulty(curate("verify", shards, "--full"), f"at offset {row['offset']:,}", row["key"])
     (shards / row["shard"]).write_bytes(tar[:-512])
-    refused(curate("verify", shards, "-q"), 3, row["shard"])
+    faulty(curate("verify", shards), row["shard"], "is cut short")
     manifest = tiny_runs / "tiny" / "manifests" / "top-0.5.parquet"
     assert json.loads(curate("verify", manifest, "--json").out)["kind"] == "manifest"
     manifest.with_suffix(".json").write_text("{}")
-    refused(curate("verify", manifest), 3, "top-0.5.json")
+    faulty(curate("verify", manifest), "top-0.5.json")
     refused(curate("verify", tmp_path / "nothing"), 2, "is not there")
     refused(curate("verify", TINY), 2, "is no run")
 

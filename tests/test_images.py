@@ -19,7 +19,7 @@ def made(folder, images, **options):
     """Write images to shards and a canvas; returns the open canvas and the index."""
     shards.write([(Given(images), "train")], folder / "shards")
     build_canvas(folder / "shards", folder / "canvas.npy", **options)
-    index = shards.Reader(folder / "shards").index
+    index = shards.Reader(folder / "shards").index()
     return open_canvas(folder / "canvas.npy", index), index
 
 

@@ -1,5 +1,7 @@
 """The estimator against plain definitions, properties of SCORES.md, and simulated truth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,6 +22,14 @@ def estimate(align, left_out, inclusion, offsets, calibrate=True, pair=False, re
     return mem.estimate(
         align, left_out, inclusion, offsets, repeat=repeat, calibrate=calibrate, pair=pair
     )
+
+
+def summarise(scored, group, *, pair):
+    errors = mem.Errors()
+    names = [field.name for field in dataclasses.fields(mem.Estimate)]
+    for rows in np.array_split(np.arange(len(group)), 3):
+        errors.add(mem.Estimate(**{name: getattr(scored, name)[rows] for name in names}))
+    return mem.summarise(scored.memorization, errors, group, delta=scored.delta if pair else None)
 
 
 def simulated(rng, n, inclusion, *, noise=0.0, effect=0.1, offsets=None):
@@ -201,9 +211,9 @@ def test_what_the_encoders_of_a_repeat_share_is_no_error(k):
 
 
 def test_rank_breaks_ties_by_uid_and_skips_the_unscored():
-    uids = np.array(["d", "b", "a", "c"], dtype=object)
-    ranks = mem.rank(np.array([0.5, 0.5, np.nan, 0.9]), uids)
-    assert ranks[[3, 1, 0]].tolist() == [1, 2, 3] and np.isnan(ranks[2])
+    ranks = mem.rank(np.array([np.nan, 0.5, 0.9, 0.5, -0.1, np.nan]))
+    assert ranks.tolist() == [0, 2, 1, 3, 4, 0]
+    assert mem.rank(np.full(3, np.nan)).tolist() == [0, 0, 0]
 
 
 def pair_scores(rng, effect, n=400):
@@ -218,7 +228,7 @@ def pair_scores(rng, effect, n=400):
 
 def test_group_tests_are_scipys_and_the_verdict_follows():
     scored, group = pair_scores(np.random.default_rng(8), effect=0.05)
-    facts = mem.summarise(scored, group, pair=True)
+    facts = summarise(scored, group, pair=True)
     assert [t["name"] for t in facts["tests"]] == [
         *("C>S", "C>E", "S>I", "E>I"),
         *("C>0", "I<0", "E>0", "S=0"),
@@ -231,6 +241,14 @@ def test_group_tests_are_scipys_and_the_verdict_follows():
     )
     assert facts["tests"][0]["statistic"] == pytest.approx(wanted.statistic)
     assert facts["tests"][0]["p"] == pytest.approx(wanted.pvalue)
+    for test, alternative in zip(
+        facts["tests"][4:], ["greater", "less", "greater", "two-sided"], strict=True
+    ):
+        mine = scored.delta[group == test["name"][0]]
+        wanted = stats.ttest_1samp(mine, 0.0, alternative=alternative)
+        assert test["statistic"] == pytest.approx(wanted.statistic)
+        assert test["p"] == pytest.approx(wanted.pvalue)
+        assert test["cohens_d"] == pytest.approx(mine.mean() / mine.std(ddof=1))
     assert facts["separation"] == "clear"
     assert facts["groups"]["I"]["mean"] < 0 < facts["groups"]["C"]["mean"]
     assert facts["n_scored"] == 800 and facts["n_unscored"] == 800
@@ -242,14 +260,14 @@ def test_group_tests_are_scipys_and_the_verdict_follows():
 
 def test_no_effect_is_called_none():
     scored, group = pair_scores(np.random.default_rng(9), effect=0.0)
-    assert mem.summarise(scored, group, pair=True)["separation"] == "none"
+    assert summarise(scored, group, pair=True)["separation"] == "none"
 
 
 def test_a_constant_encoder_gives_zero_and_no_nan_in_the_summary():
     rng = np.random.default_rng(10)
     inclusion = folds(rng, 60, 3)
     scored = estimate(np.zeros((60, 3)), np.zeros((60, 3, 5)), inclusion, np.zeros(3))
-    facts = mem.summarise(scored, np.full(60, "0", dtype=object), pair=False)
+    facts = summarise(scored, np.full(60, "0", dtype=object), pair=False)
     assert (scored.memorization == 0).all()
     assert facts["separation"] == "none" and facts["normalised_mean"] is None
     assert facts["reliability"]["views"] is None
@@ -266,5 +284,5 @@ def test_reliability_predicts_the_agreement_of_two_independent_runs():
         scored = estimate(align, np.zeros((n, e, 0)), inclusion, np.zeros(e))
         found.append(scored.memorization)
         group = np.full(n, "0", dtype=object)
-        stated.append(mem.summarise(scored, group, pair=False)["reliability"]["encoders"])
+        stated.append(summarise(scored, group, pair=False)["reliability"]["encoders"])
     assert np.corrcoef(found)[0, 1] == pytest.approx(np.mean(stated), abs=0.03)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.exports.subset import kept_rows
 from curate.progress import Report
@@ -21,23 +26,29 @@ def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
     """
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
-    keys = reader.index["key"].to_pylist()
-    labels = reader.index["label"].to_pylist()
-    width = len(str(max((v for v in labels if v is not None), default=0)))
+    index = reader.index(["key", "label"])
+    width = len(str(pc.max(index["label"]).as_py() or 0))
+    index = index.take(pa.array(rows))
     building = out.with_name(f".{out.name}.part")
     # What an interrupted export left.
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    for done, (row, data) in enumerate(zip(rows, reader.read(rows), strict=True), 1):
-        label = labels[row]
+    for done, (sample, data) in enumerate(zip(_samples(index), reader.read(rows), strict=True), 1):
+        label = sample["label"]
         place = building / ("unlabelled" if label is None else f"{label:0{width}d}")
         place.mkdir(exist_ok=True)
-        (place / f"{keys[row]}.{_extension(data)}").write_bytes(data)
+        (place / f"{sample['key']}.{_extension(data)}").write_bytes(data)
         report("export", done, len(rows))
     if out.is_dir():
         out.rmdir()
     building.rename(out)
     return len(rows)
+
+
+def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield key and label of each row."""
+    for batch in index.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()
 
 
 def _extension(data: bytes) -> str:

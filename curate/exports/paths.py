@@ -17,7 +17,7 @@ def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
     """Write the kept samples' original paths in index order; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
-    names = reader.index["path"].take(pa.array(rows)).to_pylist()
+    names = reader.index(["path"])["path"].take(pa.array(rows)).to_pylist()
     write_text(out, "".join(f"{name}\n" for name in names))
     report("export", len(rows), len(rows))
     return len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import DataError
+from curate.records.sample import longest, packed
+
+
+BATCH = 2**14
+"""Rows of a file that are read at a time: a column of strings takes twice what is kept of it."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,8 @@ class Plan:
 
     Attributes:
         kind: ``pair``, ``halves``, ``folds`` or ``subsets``.
-        uids: (N,) sorted uids, held-out extra samples included.
-        group: (N,) ``S C I E`` for pairs, ``f``/``g`` for halves, the fold number for folds,
+        uids: (N,) bytes, sorted uids, held-out extra samples included.
+        group: (N,) str, ``S C I E`` for pairs, ``f``/``g`` for halves, the fold number for folds,
             ``-`` for subsets; a held-out extra sample is ``E`` everywhere.
         encoders: Names of the E encoders, e.g. ``("f", "g")``.
         inclusion: (N, E) bool; ``inclusion[i, e]`` where encoder e was trained on sample i.
@@ -32,8 +38,9 @@ class Plan:
     inclusion: np.ndarray
 
     def members(self, encoder: str) -> np.ndarray:
-        """Return the uids that ``encoder`` is trained on, sorted."""
-        return self.uids[self.inclusion[:, self.encoders.index(encoder)]]
+        """Return the uids that ``encoder`` is trained on, (n,) object, strings, sorted."""
+        mine = self.uids[self.inclusion[:, self.encoders.index(encoder)]]
+        return mine.astype(np.str_).astype(object)
 
     @property
     def repeats(self) -> np.ndarray:
@@ -43,8 +50,8 @@ class Plan:
     def to_table(self) -> pa.Table:
         """Return the plan as a table: uid, group, one boolean column per encoder."""
         columns: dict[str, pa.Array] = {
-            "uid": pa.array(self.uids.tolist(), pa.string()),
-            "group": pa.array(self.group.tolist(), pa.string()),
+            "uid": pa.array(self.uids).cast(pa.string()),
+            "group": pa.array(self.group.astype(np.str_)),
         }
         for e, name in enumerate(self.encoders):
             columns[name] = pa.array(self.inclusion[:, e])
@@ -57,21 +64,42 @@ class Plan:
         Raises:
             DataError: If the file is not a plan.
         """
-        table = pq.read_table(path)
-        metadata = table.schema.metadata or {}
-        if b"curate.plan" not in metadata:
-            raise DataError(f"{path} is not a plan; make it again with 'curate train'.")
-        encoders = tuple(n for n in table.column_names if n not in ("uid", "group"))
-        inclusion = np.stack([table[n].to_numpy() for n in encoders], axis=1).astype(bool)
-        return cls(
-            kind=metadata[b"curate.plan"].decode(),
-            uids=np.array(table["uid"].to_pylist(), dtype=object),
-            group=np.array(table["group"].to_pylist(), dtype=object),
-            encoders=encoders,
-            inclusion=inclusion,
-        )
+        with pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
+            metadata = file.schema_arrow.metadata or {}
+            if b"curate.plan" not in metadata:
+                raise DataError(f"{path} is not a plan; make it again with 'curate train'.")
+            encoders = tuple(n for n in file.schema_arrow.names if n not in ("uid", "group"))
+            n = file.metadata.num_rows
+            inclusion = np.empty((n, len(encoders)), dtype=bool)
+            for e, name in enumerate(encoders):
+                for rows, batch in _batches(file, name):
+                    inclusion[rows, e] = batch.to_numpy(zero_copy_only=False)
+            return cls(
+                kind=metadata[b"curate.plan"].decode(),
+                uids=_strings(file, "uid"),
+                group=_strings(file, "group").astype(np.str_),
+                encoders=encoders,
+                inclusion=inclusion,
+            )
 
     @staticmethod
     def repeat(encoder: str) -> int:
         """Return which repeat of the plan an encoder belongs to: 0 for ``f``, 1 for ``f-1``."""
         return int(encoder.rpartition("-")[2]) if "-" in encoder else 0
+
+
+def _batches(file: pq.ParquetFile, name: str) -> Iterator[tuple[slice, pa.Array]]:
+    """Yield a column a few rows at a time, and which they are."""
+    start = 0
+    for batch in file.iter_batches(BATCH, columns=[name], use_threads=False):
+        yield slice(start, start + len(batch)), batch[name]
+        start += len(batch)
+
+
+def _strings(file: pq.ParquetFile, name: str) -> np.ndarray:
+    """Return a column of ASCII strings, (N,) bytes."""
+    width = max((longest(batch) for _, batch in _batches(file, name)), default=1)
+    out = np.empty(file.metadata.num_rows, dtype=f"S{width}")
+    for rows, batch in _batches(file, name):
+        out[rows] = packed(batch, width)
+    return out

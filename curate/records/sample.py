@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -16,6 +18,7 @@ INDEX_SCHEMA = pa.schema(
         ("offset", pa.int64()),
         ("size", pa.int64()),
         ("sha256", pa.string()),
+        ("crc32", pa.uint32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("label", pa.int64()),
@@ -23,7 +26,9 @@ INDEX_SCHEMA = pa.schema(
         ("split", pa.string()),
     ]
 )
-"""Columns of ``shards/index.parquet``; offset and size locate the image bytes in the tar."""
+"""Columns of ``shards/index.parquet``: offset and size locate the image bytes in the tar, sha256 is
+of them; crc32 is of the sample's whole record, from its first member's header to the next sample's:
+headers, image, label, metadata and what they are filled up with."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Sample:
     offset: int
     size: int
     sha256: str
+    crc32: int
     width: int
     height: int
     label: int | None
@@ -60,9 +66,34 @@ class Sample:
     split: str
 
 
+def packed_uids(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of uids as an (N,) bytes array, which takes no object a sample."""
+    out = np.empty(len(column), dtype=f"S{longest(column)}")
+    for start in range(0, len(column), 2**14):
+        some = column.slice(start, 2**14).combine_chunks()
+        out[start : start + len(some)] = packed(some, out.itemsize)
+    return out
+
+
+def packed(texts: pa.Array, width: int) -> np.ndarray:
+    """Return ASCII strings of at most ``width`` characters as an (n,) bytes array."""
+    padded = pc.utf8_rpad(texts, width, padding="\0")
+    return np.frombuffer(padded.buffers()[2], dtype=f"S{width}", count=len(padded))
+
+
+def longest(texts: pa.Array | pa.ChunkedArray) -> int:
+    """Return the length of the longest of some strings in bytes, at least 1."""
+    return pc.max(pc.binary_length(texts)).as_py() or 1
+
+
+def uid_of(sha256: str) -> str:
+    """Return the uid of an image by its sha256: the first 128 bits, as 32 hex digits."""
+    return sha256[:32]
+
+
 def content_uid(data: bytes) -> str:
-    """Return the first 128 bits of the sha256 of the image bytes, as 32 hex digits."""
-    return hashlib.sha256(data).hexdigest()[:32]
+    """Return the uid of image bytes."""
+    return uid_of(hashlib.sha256(data).hexdigest())
 
 
 def base_uid(uid: str) -> str:

@@ -89,17 +89,18 @@ class ScoreTable:
         """Return the table of what was measured.
 
         Args:
-            index: ``shards/index.parquet``, which gives key, shard and label.
-            uids: (N,) the plan's uids, any order.
+            index: ``shards/index.parquet``, or the part of it that has the samples: uid, key,
+                shard and label are used.
+            uids: (N,) the plan's uids, bytes or strings, any order.
             group: (N,) the plan's groups.
             measured: The estimator's (N,) columns, NaN where undefined.
-            ranks: (N,) float64, 1 the most memorized, NaN where unscored.
+            ranks: (N,) int64, 1 the most memorized, 0 where unscored.
             n_views: Views that alignments were measured with.
 
         Raises:
             DataError: If a uid of the plan is not in the index.
         """
-        names = pa.array(uids, pa.string())
+        names = pa.array(uids).cast(pa.string())
         rows = pc.index_in(names, value_set=index["uid"].combine_chunks())
         if rows.null_count:
             missing = names.filter(rows.is_null())[0].as_py()
@@ -113,14 +114,14 @@ class ScoreTable:
             "n_in": pa.array(np.asarray(measured.n_in).astype(np.int32)),
             "n_out": pa.array(np.asarray(measured.n_out).astype(np.int32)),
             "n_views": pa.array(np.full(len(uids), n_views, dtype=np.int32)),
-            "rank": _nullable(ranks).cast(pa.int64()),
+            "rank": pa.array(ranks, pa.int64(), mask=ranks == 0),
         }
         arrays = [columns[name] for name in SCORE_SCHEMA.names]
         return cls(pa.table(arrays, schema=SCORE_SCHEMA).sort_by("uid").combine_chunks())
 
     @classmethod
     def read(cls, path: Path) -> ScoreTable:
-        """Read ``scores.parquet``.
+        """Read ``scores.parquet``, whose rows lie shard by shard.
 
         Raises:
             DataError: If it is missing, is no parquet file, lacks a column, or repeats a uid.
@@ -136,7 +137,7 @@ class ScoreTable:
         table = table.select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
         if pc.count_distinct(table["uid"]).as_py() != table.num_rows:
             raise DataError(f"{path} repeats a uid; score the run again.")
-        return cls(table)
+        return cls(table.sort_by("uid").combine_chunks())
 
     def scored(self) -> pa.Table:
         """Return the rows that have a score."""

@@ -51,12 +51,13 @@ def thumbnails(shards: Path, uids: Iterable[str], *, channels: int) -> dict[str,
     """
     reader = Reader(shards)
     wanted = pa.array(sorted(set(uids)), pa.string())
-    rows = pc.index_in(wanted, value_set=reader.index["uid"].combine_chunks())
+    index = reader.index(["uid", "path"])
+    rows = pc.index_in(wanted, value_set=index["uid"].combine_chunks())
     if rows.null_count:
         missing = wanted.filter(rows.is_null())[0].as_py()
         raise DataError(f"sample {missing} is not in {shards / 'index.parquet'}; score again.")
     rows = rows.sort()
-    named = reader.index.select(["uid", "path"]).take(rows).to_pylist()
+    named = index.take(rows).to_pylist()
     images = reader.read(rows.to_numpy().astype(np.int64))
     return {
         sample["uid"]: _thumbnail(decode(data, channels=channels), sample["path"])

@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.atomic import read_json
 from curate.decoding import MAX_BYTES
 from curate.errors import DataError, UsageError
-from curate.records.index import read_index
+from curate.records.index import Index, open_index
 from curate.records.sample import Entry
 from curate.sources.base import EXTENSIONS, Select, matching, need_split, plain, storable
 
@@ -35,6 +34,7 @@ MAX_COMPANION = 2**20
 """Largest label or metadata member in bytes."""
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 """What a member without an extension begins with where it is an image."""
+APPLE_DOUBLE = b"\0\5\x16\7"
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Own:
     split: str
     splits: tuple[str, ...]
     classes: tuple[str, ...]
-    index: pa.Table
+    index: Index
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     def paths(self) -> Iterator[str]:
         """Return the paths that the images had in their own source."""
-        for batch in self.index.select(["path"]).to_batches():
-            yield from batch["path"].to_pylist()
+        for part in self.index.parts(["path", "split"]):
+            yield from part.filter(pc.equal(part["split"], self.split))["path"].to_pylist()
 
     def entries(self, select: Select | None = None) -> Iterator[Entry]:
         """Yield the images in the order of the index, each checked against its hash.
@@ -106,8 +106,8 @@ class Own:
         Raises:
             DataError: If a shard is missing, cut short or changed.
         """
-        for batch in self.index.to_batches(max_chunksize=4096):
-            for row in batch.to_pylist():
+        for part in self.index.parts():
+            for row in part.filter(pc.equal(part["split"], self.split)).to_pylist():
                 if select is None or select(row["path"]):
                     tar = self.folder / row["shard"]
                     with _opened(tar) as stream:
@@ -143,12 +143,12 @@ def open_webdataset(where: str, split: str, data: Path | None) -> Tars | Own:
 
 
 def _own(folder: Path, split: str) -> Own:
-    index = read_index(folder)
-    splits = tuple(pc.unique(index["split"]).to_pylist())
+    index = open_index(folder)
+    found = (pc.unique(part["split"]).to_pylist() for part in index.parts(["split"]))
+    splits = tuple(dict.fromkeys(split for some in found for split in some))
     need_split(split, splits, str(folder))
     classes = tuple(read_json(folder / "dataset.json")["classes"])
-    rows = index.filter(pc.equal(index["split"], split))
-    return Own(f"wds:{folder}", folder, split, splits, classes, rows)
+    return Own(f"wds:{folder}", folder, split, splits, classes, index)
 
 
 def _labels(tars: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
@@ -208,7 +208,7 @@ def _scan(tar: Path, name: str) -> tuple[list[Member], list[tuple[str, str]]]:
             base = inside.rpartition("/")[2]
             suffix = PurePosixPath(inside).suffix.lower()
             reason = _refusal(info, inside)
-            if info.isdir() or base.startswith("._"):  # macOS writes ._x beside x
+            if info.isdir() or _is_of_macos(stream, info, base, tar):
                 continue
             if reason is None and suffix in COMPANIONS:
                 if info.size > MAX_COMPANION:
@@ -273,6 +273,13 @@ def _is_image(stream: BinaryIO, info: tarfile.TarInfo, base: str, tar: Path) -> 
     if "." in base.lstrip("."):
         return False
     return _at(stream, info.offset_data, min(info.size, 4), tar).startswith(MAGIC)
+
+
+def _is_of_macos(stream: BinaryIO, info: tarfile.TarInfo, base: str, tar: Path) -> bool:
+    """Return whether a member is what macOS writes as ._x beside x; an image may be called so."""
+    if not base.startswith("._") or not info.isreg():
+        return False
+    return _at(stream, info.offset_data, min(info.size, 4), tar) == APPLE_DOUBLE
 
 
 def _described(

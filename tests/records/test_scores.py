@@ -37,7 +37,7 @@ def built():
         n_out=np.array([1.0, 0.0, 1.0, 1.0]),
         **{name: np.array([0.1, nan, 0.2, 0.3]) for name in names},
     )
-    ranks = np.array([1, nan, 3, 2])
+    ranks = np.array([1, 0, 3, 2])
     group = np.array(["0", "1", "0", "1"], dtype=object)
     return index, ScoreTable.build(index, uids, group, measured, ranks, 10)
 
@@ -76,7 +76,7 @@ def test_reading_gives_back_what_was_written(built, tmp_path):
 def test_a_uid_outside_the_index_is_named(built):
     index, _ = built
     with pytest.raises(DataError, match="feed"):
-        ScoreTable.build(index, np.array(["feed"]), np.array(["0"]), None, np.array([1.0]), 1)
+        ScoreTable.build(index, np.array(["feed"]), np.array(["0"]), None, np.array([1]), 1)
 
 
 def test_broken_tables_are_named(built, tmp_path):

@@ -74,7 +74,7 @@ def make_run(
     """Write a run with planted memorization ``effect`` (in l2 distance) and return its path."""
     source = Digits(n, classes, hostile, scale, colour)
     facts = shards.write([(source, "train")], path / "shards")
-    index = shards.Reader(path / "shards").index
+    index = shards.Reader(path / "shards").index()
     uids = index["uid"].to_pylist()
     cut = len(uids) * 9 // 10
     plan = build_plan(PLANS[kind], uids[:cut], uids[cut:] if kind == "pair" else ())
@@ -93,10 +93,13 @@ def make_run(
         calibrate=True,
         pair=kind in ("pair", "halves"),
     )
-    ranks = memorization.rank(found.memorization, plan.uids)
+    ranks = memorization.rank(found.memorization)
     scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
     write_table(path / "scores.parquet", scores.table)
-    summary = memorization.summarise(found, plan.group, pair=kind == "pair")
+    errors = memorization.Errors()
+    errors.add(found)
+    delta = found.delta if kind == "pair" else None
+    summary = memorization.summarise(found.memorization, errors, plan.group, delta=delta)
     summary |= {
         "views": VIEWS,
         "pairing": "anchored",

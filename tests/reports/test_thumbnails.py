@@ -21,7 +21,7 @@ def opened(thumbnail):
 
 def test_a_small_image_keeps_every_pixel_and_its_path(runs):
     folder = runs["folds"] / "shards"
-    index = shards.Reader(folder).index.to_pylist()
+    index = shards.Reader(folder).index().to_pylist()
     found = thumbnails(folder, [row["uid"] for row in index], channels=1)
     assert len(found) == len(index) == 300
     for row in index[::37]:
@@ -34,7 +34,7 @@ def test_a_small_image_keeps_every_pixel_and_its_path(runs):
 
 def test_a_large_image_becomes_a_small_jpeg_in_its_own_colours(tmp_path):
     folder = make_run(tmp_path / "run", n=20, scale=40, colour=True) / "shards"
-    uid = shards.Reader(folder).index["uid"][0].as_py()
+    uid = shards.Reader(folder).index()["uid"][0].as_py()
     colour, grey = (thumbnails(folder, [uid], channels=c)[uid] for c in (3, 1))
     assert not colour.exact and not grey.exact
     assert (opened(colour).mode, opened(grey).mode) == ("RGB", "L")
@@ -50,7 +50,7 @@ def test_a_sample_that_is_not_there_is_named(runs):
 
 
 def test_a_changed_shard_is_not_shown(run):
-    index = shards.Reader(run / "shards").index
+    index = shards.Reader(run / "shards").index()
     row = index.slice(0, 1).to_pylist()[0]
     tar = run / "shards" / row["shard"]
     data = bytearray(tar.read_bytes())

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -31,13 +32,20 @@ def test_a_tar_is_tarfiles():
             archive.addfile(info, io.BytesIO(data))
     ours = io.BytesIO()
     tar = Tar(ours)
-    offsets = {name: tar.add(name, data) for name, data in members.items()}
+    names, added = list(members), []
+    for sample in (names[:1], names[1:3], names[3:]):
+        start = tar.size
+        offset, crc32 = tar.add((name, members[name]) for name in sample)
+        added.append((sample[0], start, offset, crc32))
+    ends = [start for _, start, _, _ in added[1:]] + [tar.size]
     tar.close()
     assert ours.getvalue() == theirs.getvalue()
     assert tar.size == len(ours.getvalue())
     assert tar.sha256 == hashlib.sha256(ours.getvalue()).hexdigest()
-    for name, offset in offsets.items():
+    for (name, start, offset, crc32), end in zip(added, ends, strict=True):
+        assert offset == start + 512
         assert ours.getvalue()[offset : offset + len(members[name])] == members[name]
+        assert crc32 == zlib.crc32(ours.getvalue()[start:end])
 
 
 @pytest.mark.parametrize(("name", "size"), [("n" * 101, 1), ("x", 8**11)])

@@ -289,7 +289,7 @@ def test_odd_names_are_kept(tmp_path):
     assert sorted(source.paths()) == sorted([*names, "caf\\xe9.jpg"])
     facts = shards.write([(source, "train")], tmp_path / "out")
     assert facts["written"] == 8
-    assert sorted(shards.Reader(tmp_path / "out").index["path"].to_pylist()) == sorted(
+    assert sorted(shards.Reader(tmp_path / "out").index()["path"].to_pylist()) == sorted(
         source.paths()
     )
 

@@ -133,5 +133,5 @@ def test_fashion_mnist_is_read_whole(tmp_path):
     train = open_source("idx", split="train", data=FASHION)
     facts = shards.write([(train, "train"), (source, "test")], tmp_path / "s", limit=300)
     assert facts["splits"] == {r: {"written": 300, "rejected": 0} for r in ("train", "test")}
-    index = shards.Reader(tmp_path / "s").index
+    index = shards.Reader(tmp_path / "s").index()
     assert set(index["width"].to_pylist()) == set(index["height"].to_pylist()) == {28}

@@ -70,6 +70,8 @@ class Encoder(nn.Module):
         channels: 1 or 3.
         dim: D, length of one token.
         tokens: T, tokens of one image: class token and patches, or cells of the last feature map.
+        patch: Side of a patch in pixels, which divides the side of every image; 1 without patches.
+        has_class_token: Whether the first token is one for the whole image.
     """
 
     def __init__(self, name: str, *, size: int, channels: int, patch: int | None = None) -> None:
@@ -84,10 +86,11 @@ class Encoder(nn.Module):
         self.size, self.channels = size, channels
         self.net: nn.Module
         self.layout = torch.contiguous_format
+        self.patch, self.has_class_token = 1, isinstance(shape, Transformer)
         if isinstance(shape, Transformer):
-            side = patch or shape.patch
-            self.net = _transformer(shape, size, channels, side)
-            self.dim, self.tokens = shape.dim, 1 + (size // side) ** 2
+            self.patch = patch or shape.patch
+            self.net = _transformer(shape, size, channels, self.patch)
+            self.dim, self.tokens = shape.dim, 1 + (size // self.patch) ** 2
         else:
             # Convolutions run about twice as fast in this layout, on CPU and on CUDA.
             self.layout = torch.channels_last
@@ -108,8 +111,16 @@ class Encoder(nn.Module):
         return self.forward_float(images.float() / 255)
 
     def forward_float(self, pixels: Tensor) -> Tensor:
-        """Return representations (B, T, D) of pixels (B, C, H, W) float in [0, 1]."""
-        features = self.net.forward_features(self.normalise(pixels))  # type: ignore[operator]
+        """Return representations (B, T, D) of pixels (B, C, H, W) float in [0, 1].
+
+        Square images of another side than ``size`` are taken as well; T then is another, and the
+        positions of a Vision Transformer are interpolated.
+        """
+        x = self.normalise(pixels)
+        if self.has_class_token and x.shape[3] != self.size:
+            features = _tokens_of_another_side(self.net, x)
+        else:
+            features = self.net.forward_features(x)  # type: ignore[operator]
         if features.ndim == 4:
             features = features.flatten(2).transpose(1, 2)
         return features.float()
@@ -159,6 +170,23 @@ def _transformer(shape: Transformer, size: int, channels: int, patch: int) -> nn
         depth=shape.depth,
         num_heads=shape.heads,
     )
+
+
+def _tokens_of_another_side(vit: Any, x: Tensor) -> Tensor:
+    """Return tokens (B, T, D) of images (B, C, S, S) of a side that the network is not made for.
+
+    Positions are interpolated as in DINO (Caron et al. 2021), bicubically.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    patches = vit.patch_embed.proj(x)
+    positions = resample_abs_pos_embed(
+        vit.pos_embed, new_size=list(patches.shape[2:]), old_size=list(vit.patch_embed.grid_size)
+    )
+    first = vit.cls_token.expand(len(x), -1, -1)
+    tokens = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + positions
+    out: Tensor = vit.norm(vit.blocks(tokens))
+    return out
 
 
 def transformer_block(dim: int, heads: int) -> nn.Module:

@@ -35,6 +35,41 @@ def test_tokens_and_dim_are_what_comes_out(name, size):
     assert pool(z).shape == (2, encoder.dim)
 
 
+@pytest.mark.parametrize("name", ["vit_micro", "convnet", "resnet18"])
+def test_images_of_another_side_have_tokens_too(name):
+    encoder = Encoder(name, size=16, channels=3)
+    for side in (4, 8, 24):
+        z = encoder.forward_float(torch.rand(2, 3, side, side))
+        alike = Encoder(name, size=side, channels=3)
+        assert z.shape == (2, alike.tokens, encoder.dim)
+        z.sum().backward()
+        assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_positions_are_interpolated_for_another_side():
+    torch.manual_seed(0)
+    large = Encoder("vit_micro", size=16, channels=3).eval()
+    small = Encoder("vit_micro", size=8, channels=3).eval()
+    small.load_state_dict({**large.state_dict(), "net.pos_embed": small.net.pos_embed})
+    grid = large.net.pos_embed[:, 1:].reshape(1, 8, 8, 64).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(grid, size=(4, 4), mode="bicubic", antialias=True)
+    positions = torch.cat([large.net.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+    with torch.no_grad():
+        small.net.pos_embed.copy_(positions)
+    pixels = torch.rand(2, 3, 8, 8)
+    assert torch.allclose(large.forward_float(pixels), small.forward_float(pixels), atol=1e-5)
+
+
+def test_the_own_side_takes_the_networks_own_path():
+    encoder = Encoder("vit_micro", size=8, channels=3).eval()
+    pixels = torch.rand(2, 3, 8, 8)
+    wanted = encoder.net.forward_features(encoder.normalise(pixels))
+    assert torch.equal(encoder.forward_float(pixels), wanted)
+    assert encoder.patch == 2 and encoder.has_class_token
+    plain = Encoder("convnet", size=8, channels=3)
+    assert plain.patch == 1 and not plain.has_class_token
+
+
 def test_small_images_get_a_stem_that_keeps_their_size():
     small, large = (Encoder("resnet18", size=s, channels=3) for s in (32, 96))
     assert small.net.conv1.stride == (1, 1) and large.net.conv1.stride == (2, 2)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from curate.methods.base import Method
 
 METHODS: dict[str, str] = {
+    "barlow-twins": "curate.methods.barlow_twins",
+    "dino": "curate.methods.dino",
     "mae": "curate.methods.mae",
     "simclr": "curate.methods.simclr",
+    "simsiam": "curate.methods.simsiam",
+    "supervised": "curate.methods.supervised",
+    "vicreg": "curate.methods.vicreg",
 }
 """Modules by name."""
 

@@ -41,11 +41,13 @@ class Method(nn.Module, ABC):
 
     Attributes:
         supervised: Whether the loss takes labels.
+        per_sample: Whether the loss is a mean of one that each sample has by itself.
         n_views: Views of each sample that the loss takes.
         encoder: The network that gradients train.
     """
 
     supervised: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
     n_views: int
 
     def __init__(self, encoder: Encoder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,6 +86,7 @@ def normalised_patches(patches: Tensor) -> Tensor:
 class MAE(base.Method):
     """A masked autoencoder around a Vision Transformer; positions are fixed sines and cosines."""
 
+    per_sample: ClassVar[bool] = True  # as many patches are hidden of every sample
     n_views = 1
 
     def __init__(self, encoder: Encoder, config: Config) -> None:

@@ -36,6 +36,18 @@ VIEWS: dict[str, ViewSpec] = {
     ),
     # He et al. 2022 (MAE).
     "crop-flip": ViewSpec(crop=(0.2, 1.0), flip=0.5),
+    # Caron et al. 2021 (DINO): the first global view; method dino makes the others of it.
+    "dino": ViewSpec(
+        crop=(0.4, 1.0),
+        flip=0.5,
+        jitter=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        grayscale=0.2,
+        blur=1.0,
+    ),
     # For images that a flip or a small crop turns into another class, such as digits.
     "digits": ViewSpec(crop=(0.6, 1.0), jitter=0.8, brightness=0.4, contrast=0.4),
     "crop": ViewSpec(crop=(0.2, 1.0)),
@@ -44,6 +56,11 @@ VIEWS: dict[str, ViewSpec] = {
     "rotate-90": ViewSpec(rotate=90),
     "rotate-270": ViewSpec(rotate=270),
     "color-drop": ViewSpec(grayscale=1.0),
+    "color-drop-25": ViewSpec(grayscale=0.25),
+    # Table 9a of it, with "noise": a crop that is not resized is a shift, of 4 pixels at 32.
+    "crop-only": ViewSpec(shift=0.125),
+    "crop-resize": ViewSpec(crop=(0.08, 1.0)),
+    "masking": ViewSpec(mask=0.75),
 }
 """View sets by name."""
 

@@ -26,6 +26,8 @@ LUMA = (0.2989, 0.587, 0.114)
 CROP_AREA, CROP_RATIO, CROP_TOP, CROP_LEFT = 0, 10, 20, 21
 FLIP, JITTER, GRAYSCALE, BLUR, SIGMA, SOLARIZE = 22, 23, 24, 25, 26, 27
 FACTORS = 28
+SHIFT = 32
+MASK = 64
 NOISE = 1 << 16
 METHOD = 1 << 31
 """Slots of a view's draws; those from ``METHOD`` on are for methods, such as MAE's masks."""
@@ -44,15 +46,19 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: in
         view: Number of the view, 0 to 2^32 - 1.
 
     Returns:
-        (B, C, H, W) float32 in [0, 1].
+        (B, C, H, W) float32 in [0, 1]; H = W = ``spec.side`` where it is given.
     """
     x = pixels.float() / 255
     draws = Draws.of(key, words, view)
     flipped = draws.uniform(FLIP, 1)[:, 0] < spec.flip if spec.flip else None
     if spec.crop is not None:
-        x = resized_crop(x, *crop_boxes(draws, spec, *x.shape[2:]), flipped)
+        x = resized_crop(x, *crop_boxes(draws, spec, *x.shape[2:]), flipped, spec.side)
+    elif spec.side is not None and x.shape[2:] != (spec.side, spec.side):
+        x = resized_crop(x, *whole_boxes(x), flipped, spec.side)
     elif flipped is not None:
         x = torch.where(_each(flipped), x.flip(-1), x)
+    if spec.shift:
+        x = shifted(x, draws.uniform(SHIFT, 2), spec.shift)
     if spec.rotate:
         x = torch.rot90(x, spec.rotate // 90, (2, 3))
     if spec.jitter:
@@ -74,6 +80,9 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: in
     if spec.noise:
         grain = draws.normal(NOISE, x[0].numel()).view_as(x)
         x = (x + spec.noise * grain).clamp(0, 1)
+    if spec.mask:
+        _, rows, columns = mask_grid(x)
+        x = masked(x, draws.uniform(MASK, rows * columns), spec.mask)
     return x
 
 
@@ -109,24 +118,92 @@ def crop_boxes(
     return top, left, h, w
 
 
+def whole_boxes(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return top, left, height and width of boxes that are all of each image, (B,) each."""
+    start = torch.zeros(len(x), device=x.device)
+    return start, start, start + x.shape[2], start + x.shape[3]
+
+
 def resized_crop(
-    x: Tensor, top: Tensor, left: Tensor, h: Tensor, w: Tensor, flipped: Tensor | None
+    x: Tensor,
+    top: Tensor,
+    left: Tensor,
+    h: Tensor,
+    w: Tensor,
+    flipped: Tensor | None,
+    side: int | None = None,
 ) -> Tensor:
-    """Return crops of ``x`` (B, C, H, W), resized back bilinearly and flipped where asked."""
-    rows = _resample(top, h, x.shape[2], None)
-    columns = _resample(left, w, x.shape[3], flipped)
+    """Return crops of ``x`` (B, C, H, W), resized bilinearly and flipped where asked.
+
+    Crops get the side that is given, or the image's own again; what shrinks is smoothed, as with
+    torchvision's ``antialias``.
+    """
+    rows = _resample(top, h, x.shape[2], side or x.shape[2], None)
+    columns = _resample(left, w, x.shape[3], side or x.shape[3], flipped)
     return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
 
 
-def _resample(start: Tensor, length: Tensor, size: int, reverse: Tensor | None) -> Tensor:
-    """Return bilinear weights (B, size, size), output by input, of an interval of each axis."""
-    place = torch.arange(size, device=start.device, dtype=torch.float32)
-    inside = (place + 0.5)[None] * (length / size)[:, None] - 0.5
+def _resample(
+    start: Tensor, length: Tensor, size: int, side: int, reverse: Tensor | None
+) -> Tensor:
+    """Return bilinear weights (B, side, size), output by input, of an interval of each axis."""
+    inside = torch.arange(side, device=start.device, dtype=torch.float32)
+    inside = (inside + 0.5)[None] * (length / side)[:, None] - 0.5
     # Pixels beyond a crop's edge are not part of it: the edge is repeated, as torchvision does.
     source = start[:, None] + inside.clamp(min=0).minimum(length[:, None] - 1)
     if reverse is not None:
         source = torch.where(reverse[:, None], source.flip(1), source)
-    return (1 - (source[:, :, None] - place).abs()).clamp(min=0)
+    place = torch.arange(size, device=start.device, dtype=torch.float32)
+    distance = (source[:, :, None] - place).abs()
+    if side >= size:
+        return (1 - distance).clamp(min=0)
+    # Where pixels merge, the triangle is as wide as the step between them, and ends at the edge.
+    step = (length / side).clamp(min=1)[:, None, None]
+    part = (place >= start[:, None]) & (place < (start + length)[:, None])
+    weights = (1 - distance / step).clamp(min=0) * part[:, None]
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def shifted(x: Tensor, u: Tensor, share: float) -> Tensor:
+    """Return images moved by whole pixels, black where nothing was.
+
+    That is torchvision's ``RandomCrop`` to the image's own size after padding.
+
+    Args:
+        x: (B, C, H, W).
+        u: (B, 2) uniform draws for the two axes.
+        share: Largest shift as a share of the side, rounded to pixels.
+    """
+    matrices = []
+    for size, draw in zip(x.shape[2:], u.unbind(1), strict=True):
+        most = round(share * size)
+        start = torch.floor(draw * (2 * most + 1)) - most
+        place = torch.arange(size, device=x.device, dtype=torch.float32)
+        matrices.append((start[:, None, None] + place[:, None] == place).to(x.dtype))
+    rows, columns = matrices
+    return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
+
+
+def mask_grid(x: Tensor) -> tuple[int, int, int]:
+    """Return side, rows and columns of the patches by which images (B, C, H, W) are masked."""
+    patch = max(1, x.shape[3] // 8)
+    return patch, -(-x.shape[2] // patch), -(-x.shape[3] // patch)
+
+
+def masked(x: Tensor, u: Tensor, share: float) -> Tensor:
+    """Return images with ``share`` of their patches black, exactly as many in each (rounded).
+
+    Args:
+        x: (B, C, H, W).
+        u: (B, P) uniform draws for the P patches of ``mask_grid``; the smallest become black.
+        share: In [0, 1).
+    """
+    patch, rows, columns = mask_grid(x)
+    chosen = u.argsort(dim=1, stable=True)[:, : round(share * u.shape[1])]
+    hidden = torch.zeros_like(u, dtype=torch.bool).scatter(1, chosen, True)
+    hidden = hidden.view(-1, 1, rows, columns)
+    hidden = hidden.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    return x.masked_fill(hidden[:, :, : x.shape[2], : x.shape[3]], 0)
 
 
 def jitter(x: Tensor, u: Tensor, spec: ViewSpec, order: tuple[int, ...]) -> Tensor:

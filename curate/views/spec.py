@@ -19,8 +19,12 @@ class ViewSpec(BaseModel):
     """Smallest and largest share of the area that a random crop keeps before it is resized back."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest ratio of a crop's width to its height."""
+    side: Annotated[int, Field(ge=1)] | None = None
+    """Side of the view in pixels; null keeps the image's."""
     flip: Probability = 0.0
     """Probability of a horizontal flip."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest shift along each axis, as a share of the side; what comes in is black."""
     rotate: Literal[0, 90, 180, 270] = 0
     """Fixed rotation, counter-clockwise, in degrees."""
     jitter: Probability = 0.0
@@ -43,6 +47,8 @@ class ViewSpec(BaseModel):
     """Probability that values from 0.5 are inverted."""
     noise: Strength = 0.0
     """Standard deviation of Gaussian noise, where pixels span 0 to 1."""
+    mask: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of square patches that turn black; they are an eighth of the view wide, at least 1."""
 
     @field_validator("crop", "ratio", "blur_sigma")
     @classmethod

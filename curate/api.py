@@ -65,8 +65,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 def recipe_list() -> dict[str, str]:
     """Return the description of every recipe that can be named, by name."""
     texts = {
-        n: recipe_files.read(path).get("description")
-        for n, path in recipe_files.packaged().items()
+        n: recipe_files.read(path).get("description") for n, path in recipe_files.packaged().items()
     }
     return {name: " ".join(str(texts[name] or "").split()) for name in sorted(texts)}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -59,8 +60,8 @@ def newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
             if not tensors.is_file() or file_sha256(tensors) != facts.get("sha256"):
                 raise DataError(f"{tensors} is missing or damaged.")
             return facts, load_file(tensors)
-        except DataError as error:
-            log.warning("%s An earlier state is used, or none.", error)
+        except (DataError, SafetensorError) as error:
+            log.warning("%s: %s An earlier state is used, or none.", path.stem, error)
     return None
 
 

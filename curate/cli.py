@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -20,6 +21,8 @@ def main() -> None:
     """Run the command line and exit with a code of docs/cli.md."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    # Arrow's own pool keeps several times what is in use; it reads this when it is first needed.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(call(sys.argv[1:]))
 
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu-cu12",
+    "opacus",
 )
 """Distributions whose versions a run records."""
 SHAPING = ("curate", "torch", "timm", "numpy", "pillow")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from curate import recipe as recipes
-from curate import rundir
-from curate.atomic import file_sha256, read_json
+from curate import recipe_files, rundir
+from curate.atomic import read_json
 from curate.code import versions
 from curate.errors import UsageError, unknown
 from curate.recipe import Recipe
@@ -108,7 +108,7 @@ def _existing(name: str, folder: Path) -> Path | None:
     """Return the run that ``name`` stands for: its path, its name, or the recipe file it is of."""
     places = [Path(name), folder / name]
     if _is_file(name):
-        made = folder / str(recipes.read_yaml(recipes.find(name)).get("name"))
+        made = folder / str(recipe_files.read(recipe_files.find(name)).get("name"))
         if (made / "run.json").is_file():
             origin = read_json(made / "run.json").get("recipe_origin")
             places = [made] if origin == _lasting(name) else []
@@ -133,9 +133,9 @@ def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
 
 
 def _digest(origin: str | None) -> str | None:
-    """Return the sha256 of a recipe's file; None where there is no such file."""
+    """Return the digest of a recipe's file and its parts; None where one of them is not there."""
     try:
-        return file_sha256(recipes.find(origin)) if origin else None
+        return recipe_files.digest(recipe_files.find(origin)) if origin else None
     except UsageError:
         return None
 
@@ -158,7 +158,7 @@ def _recipe_of(
     origin, before = facts.get("recipe_origin"), {} if fresh else facts.get("overrides", {})
     if origin is not None:
         try:
-            recipes.find(origin)
+            recipe_files.find(origin)
         except UsageError:
             # A run whose recipe is no longer at hand goes on with what it stored.
             pass

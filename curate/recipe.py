@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from curate import methods, selectors, sources, views
+from curate import methods, recipe_files, selectors, sources, views
 from curate.errors import UsageError, unknown
 
 Count = Annotated[int, Field(ge=0)]
@@ -129,6 +129,25 @@ class Encoder(Section):
         return dict(self.model_extra or {})
 
 
+class Privacy(Section):
+    """DP-SGD (Abadi et al. 2016), for methods whose loss is a mean over samples."""
+
+    epsilon: Annotated[float, Field(gt=0)] | None = None
+    """What the whole training may spend, lower = more private; the noise follows from it."""
+    noise: Annotated[float, Field(ge=0)] | None = None
+    """Noise multiplier, from which epsilon follows; 0 clips alone."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Probability with which epsilon may be exceeded; below 1 / samples."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """L2 norm that the gradient of a sample is clipped to."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Privacy:
+        if (self.epsilon is None) == (self.noise is None):
+            raise ValueError("give exactly one of epsilon and noise")
+        return self
+
+
 class Train(Section):
     """The schedule of one encoder."""
 
@@ -141,17 +160,27 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest gradient norm; null clips nothing."""
+    dp: Privacy | None = None
+    """Differential privacy; null trains without."""
     alignment_lambda: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Lambda of Eq. 3 of arXiv 2401.12233: how strongly equal representations are held apart."""
     snapshots: Positive | None = None
     """Keep the encoder after every so many epochs as well, to score memorization over training."""
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 on CUDA, float32 on CPU."""
+    """``auto``: bfloat16 on CUDA, float32 on CPU and with ``dp``."""
     threads: Positive = 4
     """CPU threads of one training. Part of the recipe, since sums depend on it in the last bit."""
     save_every: Annotated[float, Field(ge=0)] = 300.0
     """Seconds between stored states, from which an interrupted training goes on; 0: every step."""
+
+    @model_validator(mode="after")
+    def _private_alone(self) -> Train:
+        if self.dp is not None and self.clip_norm is not None:
+            raise ValueError("leave out clip_norm, since dp.clip clips what each sample adds")
+        if self.dp is not None and self.precision == "bfloat16":
+            raise ValueError("dp trains in float32; set precision to auto or float32")
+        return self
 
 
 class Views(Section):
@@ -318,61 +347,14 @@ def shaping(resolved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     }
 
 
-def packaged() -> dict[str, Path]:
-    """Return the recipes that can be named: those in ``./recipes`` first, then curate's own."""
-    installed = Path(__file__).parent / "recipes"
-    # In a checkout they lie beside the package; a wheel carries them inside.
-    own = installed if installed.is_dir() else Path(__file__).parent.parent / "recipes"
-    found: dict[str, Path] = {}
-    for folder in (Path("recipes"), own):
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def find(name: str) -> Path:
-    """Return the path of a recipe by its name or path.
-
-    Raises:
-        UsageError: If there is none; the nearest name is offered.
-    """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(
-                f"no recipe at {path}; 'curate recipes' lists those that can be named."
-            )
-        return path
-    known = packaged()
-    if name not in known:
-        raise unknown("recipe", name, known)
-    return known[name]
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a recipe file as plain data.
-
-    Raises:
-        UsageError: If it is not a YAML mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        line = str(error).replace("\n", " ")
-        raise UsageError(f"cannot read recipe {path}: {line}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"recipe {path} is not a YAML mapping of sections.")
-    return content
-
-
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe ``name`` (a name or a path) with ``{"section.key": value}`` replaced.
 
     Raises:
         UsageError: For an unknown recipe, key, or value; the nearest name is offered.
     """
-    path = find(name)
-    return build(read_yaml(path), overrides or {}, where=str(path))
+    path = recipe_files.find(name)
+    return build(recipe_files.composed(path), overrides or {}, where=str(path))
 
 
 def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: str) -> Recipe:
@@ -393,7 +375,9 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
             raise UsageError(f"--set {dotted}: expected section.key=value.")
         node = merged
         for section in sections:
-            node = node.setdefault(section, {})
+            if node.get(section) is None:
+                node[section] = {}
+            node = node[section]
             if not isinstance(node, dict):
                 raise UsageError(f"--set {dotted}: {section!r} has no keys.")
         node[key] = _scalar(value) if isinstance(value, str) else value
@@ -456,5 +440,7 @@ def _keys_at(steps: list[str]) -> list[str]:
         if step in PLANS:
             model = PLANS[step]
         elif step in model.model_fields and step != "plan":
-            model = model.model_fields[step].annotation
+            annotation = model.model_fields[step].annotation
+            # A section that may be left out is one of ``Section | None``.
+            model = (get_args(annotation) or (annotation,))[0]
     return list(model.model_fields)

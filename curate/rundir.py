@@ -148,7 +148,8 @@ class Run:
     def _sweep_states(self) -> None:
         """Delete the states of units whose record a killed process could still write."""
         states = self.path / "cache" / "states"
-        for folder in {path.parent for path in states.rglob("*.json")}:
+        # Any file: a kill while they were deleted may have left tensors without their JSON.
+        for folder in {path.parent for path in states.rglob("*") if path.is_file()}:
             if self._record(str(folder.relative_to(states))).is_file():
                 shutil.rmtree(folder)
 

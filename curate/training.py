@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from curate import code, keyed, methods, stopping, views
+from curate import code, keyed, methods, private, stopping, views
 from curate.align import distance, represent
 from curate.atomic import write_json, write_text
 from curate.backbone import Encoder
@@ -55,7 +55,9 @@ def train_encoder(
 
     The order of samples is a pure function of (seed, epoch) and the views of a sample one of (seed,
     uid, epoch): trainings with one seed show a sample they share the same views. A training that
-    was interrupted goes on from its newest state, and ends with the same bytes (on CPU).
+    was interrupted goes on from its newest state, and ends with the same bytes (on CPU). With
+    ``train.dp``, a step draws each sample by itself (``curate.private``), and an epoch is as many
+    steps as would take one otherwise.
 
     Args:
         canvas: Decoded images.
@@ -71,12 +73,15 @@ def train_encoder(
         steps: Train for so many steps instead of the recipe's epochs.
 
     Returns:
-        Final loss (mean of the last epoch), steps, epochs, skipped steps, seconds.
+        Final loss (mean of the last epoch), steps, epochs, skipped steps, seconds; with
+        ``train.dp``, ``privacy``: the fields of ``private.Guarantee``.
 
     Raises:
         DataError: If there are too few samples to train on, or labels are needed and missing.
         DivergedError: If the loss stays not finite.
         MismatchError: If other code began this training.
+        ResourceError: If ``train.dp`` is set and Opacus is not installed.
+        UsageError: If the method cannot be trained with ``train.dp``.
         Stopped: If a signal came; the state is stored.
     """
     if device == "cpu":
@@ -104,7 +109,11 @@ def train_encoder(
         "seed": seed,
         "samples": len(uids),
     }
+    if recipe.train.dp is not None:
+        private.check(config.method, method)
     loop = _Loop(method.to(device).train(), canvas, uids, labels, recipe, seed, device, steps)
+    promised = {} if loop.private is None else {"privacy": loop.private.guarantee.facts()}
+    about |= promised
     if states is not None:
         loop.resume(states)
 
@@ -114,7 +123,7 @@ def train_encoder(
     facts = loop.run(states, snapshot, report)
     write_encoder(out, loop.method.kept, about)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
-    return facts
+    return {**facts, **promised}
 
 
 def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:
@@ -186,8 +195,9 @@ class _Loop:
         self.snapshots = range(0) if steps else snapshot_epochs(self.config)
         self.optimizer = optimizer(method, self.config)
         self.buffers = Buffers(method)
+        self.private = self._private()
         self.autocast = self.config.precision == "bfloat16" or (
-            self.config.precision == "auto" and device == "cuda"
+            self.config.precision == "auto" and device == "cuda" and self.private is None
         )
         self.progress = _Progress()
         self.identity = {
@@ -196,6 +206,18 @@ class _Loop:
             "samples": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
             "steps": self.total,
         }
+        if self.private is not None:
+            # Another version of the accountant may find another.
+            self.identity["noise_multiplier"] = self.private.guarantee.noise_multiplier
+
+    def _private(self) -> private.Gradients | None:
+        """Return what makes the gradients of a differentially private training."""
+        if self.config.dp is None:
+            return None
+        promised = private.guarantee(
+            self.config.dp, batch=self.batch, samples=len(self.rows), steps=self.total
+        )
+        return private.Gradients(self.method, self._loss, promised, self.seed)
 
     def _labels(self, labels: np.ndarray | None) -> np.ndarray:
         """Return the label of each sample, for a method that needs them.
@@ -252,10 +274,14 @@ class _Loop:
             while now.step < self.total:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
-                if k == 0 or not len(order):
-                    order = self.order(epoch)
+                if self.private is not None:
+                    chosen = self.private.sample(now.step, self.order_words)
+                else:
+                    if k == 0 or not len(order):
+                        order = self.order(epoch)
+                    chosen = order[k * self.batch : (k + 1) * self.batch]
                 rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
-                loss = self._step(epoch, order[k * self.batch : (k + 1) * self.batch], rate)
+                loss = self._step(epoch, chosen, rate)
                 now.spend(time.monotonic() - started)
                 self._count(loss)
                 report("train", now.step, self.total)
@@ -274,7 +300,8 @@ class _Loop:
                 if work.wanted is not None:
                     break
         if now.skipped:
-            log.warning("%d steps with a loss that was not finite were skipped.", now.skipped)
+            done = "skipped" if self.private is None else "made of noise alone"
+            log.warning("%d steps with a loss that was not finite were %s.", now.skipped, done)
         last = now.log[-1]
         return {
             "loss": last["loss"],
@@ -289,14 +316,16 @@ class _Loop:
         key = keyed.stream(self.seed, "order", epoch)
         return np.argsort(keyed.hash64(key, self.order_words), kind="stable")
 
-    def _count(self, loss: float) -> None:
-        """Count a step and its loss.
+    def _count(self, loss: float | None) -> None:
+        """Count a step and its loss, None where nothing was shown.
 
         Raises:
             DivergedError: If it was the last of too many in a row that were not finite.
         """
         now = self.progress
         now.step += 1
+        if loss is None:
+            return
         if math.isfinite(loss):
             now.in_a_row = 0
             now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
@@ -324,14 +353,29 @@ class _Loop:
         )
         now.loss_sum, now.counted, now.epoch_seconds = 0.0, 0, 0.0
 
-    def _step(self, epoch: int, chosen: np.ndarray, rate: float) -> float:
-        """Make one step; returns its loss. One that is not finite leaves everything as it was."""
+    def _step(self, epoch: int, chosen: np.ndarray, rate: float) -> float | None:
+        """Make one step; returns its loss, None where ``chosen`` is empty.
+
+        One that is not finite leaves everything as it was, unless the step is private.
+        """
         batch = self._batch(epoch, chosen)
+        if self.private is not None:
+            loss = self.private.backward(batch, self.progress.step, self.batch)
+        else:
+            loss = self._backward(batch)
+            if math.isnan(loss):
+                return loss
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.method.after_step(batch)
+        return loss
+
+    def _backward(self, batch: Batch) -> float:
+        """Set the gradients; returns the loss, NaN if one of them is not finite."""
         self.buffers.keep()
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
-            loss: Tensor = self.method(batch)
-            if self.weight:
-                loss = (1 - self.weight) * loss - self.weight * self._alignment(batch)
+            loss = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
@@ -339,11 +383,14 @@ class _Loop:
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
             self.buffers.put_back()
             return float("nan")
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.method.after_step(batch)
         return float(loss.detach())
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Return the method's loss, and Eq. 3's where the recipe asks for it."""
+        loss: Tensor = self.method(batch)
+        if self.weight:
+            loss = (1 - self.weight) * loss - self.weight * self._alignment(batch)
+        return loss
 
     def _alignment(self, batch: Batch) -> Tensor:
         """Return the mean distance of two views' representations (arXiv 2401.12233, Eq. 3)."""

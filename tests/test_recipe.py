@@ -1,29 +1,18 @@
-"""Recipes are complete, strict and found wherever curate is installed."""
+"""Recipes are complete and strict."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 from command import TINY
 
-from curate import recipe as recipes
 from curate.errors import UsageError
-from curate.recipe import NOT_SHAPING, Recipe, build, load, packaged, read_yaml, shaping
-
-OURS = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+from curate.recipe import NOT_SHAPING, Recipe, build, load, shaping
+from curate.recipe_files import read
 
 
 def tiny(**overrides):
     return load(str(TINY), {key.replace("__", "."): v for key, v in overrides.items()})
-
-
-@pytest.mark.parametrize("path", OURS, ids=lambda p: p.stem)
-def test_every_packaged_recipe_is_valid_and_named_after_its_file(path):
-    recipe = load(str(path))
-    assert recipe.name == path.stem
-    assert recipe.description
-    assert path.read_text().startswith("# ")
 
 
 def test_a_resolved_recipe_is_the_recipe_again():
@@ -86,7 +75,7 @@ def test_lists_null_and_words_of_the_command_line_are_read_as_yaml():
 
 
 def test_overrides_leave_the_content_they_are_applied_to_alone():
-    content = read_yaml(TINY)
+    content = read(TINY)
     before = yaml.safe_dump(content)
     build(content, {"train.epochs": "1"}, where="tiny")
     assert yaml.safe_dump(content) == before
@@ -114,33 +103,3 @@ def test_values_that_do_not_fit_are_named_in_one_line(overrides, message):
     with pytest.raises(UsageError, match=re.escape(message)) as found:
         load(str(TINY), overrides)
     assert len(str(found.value).splitlines()) == 1
-
-
-def test_files_that_are_no_recipes_are_refused(tmp_path):
-    for name, text in {"list": "- 1", "broken": "a: [", "empty": "", "binary": "\0"}.items():
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(text)
-        with pytest.raises(UsageError, match=str(path)):
-            load(str(path))
-    with pytest.raises(UsageError, match="no recipe at"):
-        load(str(tmp_path / "none.yaml"))
-
-
-def test_a_recipe_beside_the_user_comes_before_a_packaged_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert set(packaged()) == {path.stem for path in OURS}
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "cifar10.yaml").write_text(TINY.read_text())
-    assert load("cifar10").name == "tiny"
-
-
-def test_installed_recipes_lie_inside_the_package(tmp_path, monkeypatch):
-    # As a wheel lays them out, where a folder named recipes beside the package is somebody else's.
-    package = tmp_path / "site-packages" / "curate"
-    (package / "recipes").mkdir(parents=True)
-    (package / "recipes" / "inside.yaml").touch()
-    (package.parent / "recipes").mkdir()
-    (package.parent / "recipes" / "foreign.yaml").touch()
-    monkeypatch.setattr(recipes, "__file__", str(package / "recipe.py"))
-    monkeypatch.chdir(tmp_path)
-    assert packaged() == {"inside": package / "recipes" / "inside.yaml"}

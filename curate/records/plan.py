@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from curate.errors import DataError
 from curate.records.sample import longest, packed
 
-
 BATCH = 2**14
 """Rows of a file that are read at a time: a column of strings takes twice what is kept of it."""
 

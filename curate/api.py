@@ -203,7 +203,8 @@ def score(
         ``already``.
     """
     with run.lock():
-        already = run.done("score") is not None
+        units = ("score", "snapshots") if run.recipe.train.snapshots else ("score",)
+        already = all(run.done(unit) for unit in units)
         if not already:
             from curate import scoring
 

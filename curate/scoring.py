@@ -5,6 +5,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,26 +26,60 @@ from curate.records.scores import SCORE_SCHEMA, ScoreTable
 from curate.rundir import Run
 from curate.shards import Reader
 from curate.stages import Context
+from curate.training import snapshot_epochs, snapshot_name
 from curate.views import ViewSpec, spec
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
 
 
-def align(run: Run, context: Context) -> Plan:
+@dataclass(frozen=True)
+class Moment:
+    """When in their training the encoders are measured.
+
+    Attributes:
+        epoch: After how many epochs; None for its end.
+    """
+
+    epoch: int | None = None
+
+    @property
+    def place(self) -> str:
+        """What units and files of this moment begin with."""
+        return "" if self.epoch is None else f"{snapshot_name(self.epoch)}/"
+
+    def encoder(self, run: Run, name: str) -> Path:
+        """Return the folder of an encoder as it was then."""
+        return run.path / "encoders" / name / self.place
+
+    def unit(self, name: str) -> str:
+        """Return the name of a unit of work."""
+        return f"{self.place}{name}"
+
+    def file(self, run: Run, name: str) -> Path:
+        """Return a file of the run."""
+        return run.path / self.place / name
+
+
+END = Moment()
+
+
+def align(run: Run, context: Context, when: Moment = END) -> Plan:
     """Measure the alignment of every encoder on every sample of the plan."""
     made = stages.train(run, context)
     sizes = {part.name: len(part.rows) for part in by_shard(run, made)}
-    wanted = {s: [e for e in made.encoders if not run.done(f"align/{e}/{s}")] for s in sizes}
+    wanted = {
+        s: [e for e in made.encoders if not run.done(when.unit(f"align/{e}/{s}"))] for s in sizes
+    }
     missing = {s: names for s, names in wanted.items() if names}
     if not missing:
         return made
-    run.check_code("align")
-    run.forget("score")
+    run.check_code(when.unit("align"))
+    run.forget(when.unit("score"))
     pixels, device, config = stages.pixels(run, context), context.resolved_device(), run.recipe
     views = measuring_views(run)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    encoders = {e: load_encoder(run.path / "encoders" / e, device=device) for e in used}
+    encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in used}
     with run.timed("align"):
         done, total = 0, sum(sizes[s] for s in missing)
         context.report("align", done, total)
@@ -68,9 +103,9 @@ def align(run: Run, context: Context) -> Plan:
                         f"encoder {name} of {run.path} gives representations that are not finite; "
                         "lower train.lr or set train.clip_norm, and start over with --fresh."
                     )
-                path = run.path / "alignment" / name / f"{part.name}.parquet"
+                path = when.file(run, f"alignment/{name}/{part.name}.parquet")
                 write_table(path, alignment.to_table(uids, config.score.views))
-                run.complete(f"align/{name}/{part.name}", [path], n=len(uids))
+                run.complete(when.unit(f"align/{name}/{part.name}"), [path], n=len(uids))
             done += len(uids)
             context.report("align", done, total)
     return made
@@ -131,19 +166,47 @@ def by_shard(run: Run, made: Plan) -> Iterator[Part]:
 def score(run: Run, context: Context) -> dict[str, Any]:
     """Turn alignments into scores; returns what ``scores.json`` says.
 
+    Where the recipe keeps snapshots, they are scored as well, into ``snapshots/EPOCH/``, and
+    ``snapshots.json`` has the summaries along the training (Fig. 2b of arXiv 2401.12233).
+
     Raises:
         DivergedError: If an encoder collapsed; no scores are written.
     """
-    path, summary_path = run.path / "scores.parquet", run.path / "scores.json"
-    if run.done("score"):
+    summary = _score(run, context, END)
+    if run.recipe.train.snapshots and not run.done("snapshots"):
+        epochs = snapshot_epochs(run.recipe.train)
+        along = {epoch: _score(run, context, Moment(epoch)) for epoch in epochs}
+        path = run.path / "snapshots.json"
+        rows = [
+            {"epoch": epoch, "loss": _mean_loss(run, epoch), **facts}
+            for epoch, facts in {**along, run.recipe.train.epochs: summary}.items()
+        ]
+        write_json(path, {"epochs": rows})
+        run.complete("snapshots", [path])
+    return summary
+
+
+def _mean_loss(run: Run, epoch: int) -> float | None:
+    """Return the loss in an epoch, averaged over the encoders; None where it was not finite."""
+    losses = []
+    for name in Plan.read(run.path / "plan.parquet").encoders:
+        with (run.path / "encoders" / name / "log.jsonl").open(encoding="utf-8") as log:
+            losses += [line["loss"] for line in map(json.loads, log) if line["epoch"] == epoch]
+    return None if None in losses else float(np.mean(losses))
+
+
+def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
+    """Score the encoders as they were at one moment of their training."""
+    path, summary_path = when.file(run, "scores.parquet"), when.file(run, "scores.json")
+    if run.done(when.unit("score")):
         return read_json(summary_path)
-    made, recipe = align(run, context), run.recipe
+    made, recipe = align(run, context, when), run.recipe
     with run.timed("score"):
-        offsets = _offsets(run, made)
+        offsets = _offsets(run, made, when)
         memorization_N = np.empty(len(made.uids))
         delta_N = np.empty(len(made.uids)) if made.kind == "pair" else None
         errors = memorization.Errors()
-        for part, found in _estimates(run, made, offsets):
+        for part, found in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
@@ -164,23 +227,23 @@ def score(run: Run, context: Context) -> dict[str, Any]:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found in _estimates(run, made, offsets):
+            for part, found in _estimates(run, made, offsets, when):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 uids, views = made.uids[part.rows], recipe.score.views
                 table = ScoreTable.build(part.index, uids, group, found, ranks, views)
                 out.write_table(table.table)
         write_json(summary_path, summary)
-        run.complete("score", [path, summary_path])
+        run.complete(when.unit("score"), [path, summary_path])
     return summary
 
 
-def _offsets(run: Run, made: Plan) -> np.ndarray:
+def _offsets(run: Run, made: Plan, when: Moment) -> np.ndarray:
     """Return the level of each encoder, (E,), and find out whether one collapsed."""
     fitted = memorization.calibrates(made.group)
     fit = memorization.OffsetFit(len(made.encoders))
     largest = np.zeros(len(made.encoders))
     for part in by_shard(run, made):
-        align_nE, _ = _alignments(run, made, part.name)
+        align_nE, _ = _alignments(run, made, part.name, when)
         chosen = fitted[part.rows]
         fit.add(align_nE[chosen], made.inclusion[part.rows][chosen])
         largest = np.maximum(largest, align_nE.max(axis=0, initial=0.0))
@@ -194,11 +257,11 @@ def _offsets(run: Run, made: Plan) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Plan, offsets: np.ndarray
+    run: Run, made: Plan, offsets: np.ndarray, when: Moment
 ) -> Iterator[tuple[Part, memorization.Estimate]]:
     """Yield the samples of each shard and their scores."""
     for part in by_shard(run, made):
-        align_nE, left_out_nEK = _alignments(run, made, part.name)
+        align_nE, left_out_nEK = _alignments(run, made, part.name, when)
         yield (
             part,
             memorization.estimate(
@@ -213,10 +276,10 @@ def _estimates(
         )
 
 
-def _alignments(run: Run, made: Plan, s: str) -> tuple[np.ndarray, np.ndarray]:
+def _alignments(run: Run, made: Plan, s: str, when: Moment) -> tuple[np.ndarray, np.ndarray]:
     """Return align (n, E) and leave-one-out (n, E, K) of one shard."""
     found = [
-        Alignment.from_table(pq.read_table(run.path / "alignment" / e / f"{s}.parquet"))
+        Alignment.from_table(pq.read_table(when.file(run, f"alignment/{e}/{s}.parquet")))
         for e in made.encoders
     ]
     align_nE = np.stack([a.align for a in found], axis=1)

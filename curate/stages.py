@@ -223,7 +223,7 @@ def train_one(path: Path, name: str, device: str, report: Report = silent) -> No
     run = Run.open(path)
     made = Plan.read(run.path / "plan.parquet")
     # What an earlier training of it was measured to be says nothing of this one.
-    run.forget(f"align/{name}", "score", "inspect")
+    run.forget(f"align/{name}", "score", "inspect", "snapshots")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
     seed = keyed.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))

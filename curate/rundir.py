@@ -84,7 +84,8 @@ class Run:
                     "Use --fresh to start over beside it, or give the recipe another name."
                 )
             return cls(path, recipe)
-        if path.exists() and any(path.iterdir()):
+        # What a process left that was killed while it wrote the first run.json is swept up later.
+        if path.exists() and any(not p.name.endswith(TEMPORARY) for p in path.iterdir()):
             raise UsageError(f"{path} is not empty and holds no run; choose another --runs folder.")
         run = cls(path, recipe)
         run._write_facts(

@@ -64,9 +64,9 @@ class Moment:
 END = Moment()
 
 
-def align(run: Run, context: Context, when: Moment = END) -> Plan:
+def align(run: Run, context: Context, when: Moment = END) -> Placed:
     """Measure the alignment of every encoder on every sample of the plan."""
-    made = stages.train(run, context)
+    made = placed(run, stages.train(run, context))
     sizes = {part.name: len(part.rows) for part in by_shard(run, made)}
     wanted = {
         s: [e for e in made.encoders if not run.done(when.unit(f"align/{e}/{s}"))] for s in sizes
@@ -87,11 +87,10 @@ def align(run: Run, context: Context, when: Moment = END) -> Plan:
             names = missing.get(part.name, [])
             if not names:
                 continue
-            uids = made.uids[part.rows]
             found = align_images(
                 {e: encoders[e] for e in names},
                 pixels[part.places],
-                keyed.uid_words(uids),
+                keyed.uid_words(part.uids),
                 views,
                 config.score,
                 representation=config.encoder.representation,
@@ -104,9 +103,9 @@ def align(run: Run, context: Context, when: Moment = END) -> Plan:
                         "lower train.lr or set train.clip_norm, and start over with --fresh."
                     )
                 path = when.file(run, f"alignment/{name}/{part.name}.parquet")
-                write_table(path, alignment.to_table(uids, config.score.views))
-                run.complete(when.unit(f"align/{name}/{part.name}"), [path], n=len(uids))
-            done += len(uids)
+                write_table(path, alignment.to_table(part.uids, config.score.views))
+                run.complete(when.unit(f"align/{name}/{part.name}"), [path], n=len(part.uids))
+            done += len(part.uids)
             context.report("align", done, total)
     return made
 
@@ -120,47 +119,92 @@ def measuring_views(run: Run) -> ViewSpec:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A plan whose N samples are known by their places in the shards: uids take five times as much.
+
+    Attributes:
+        kind: As in the plan, and so are ``group``, ``encoders``, ``inclusion`` and ``repeats``.
+        rows: (N,) int32, rows of the plan, shard by shard, in each sorted by uid.
+        places: (N,) int32, the places of those samples in the index.
+        starts: (S + 1,) int64; shard s has the samples from ``starts[s]`` to ``starts[s + 1]``.
+    """
+
+    kind: str
+    group: np.ndarray
+    encoders: tuple[str, ...]
+    inclusion: np.ndarray
+    repeats: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    starts: np.ndarray
+
+
+@dataclass(frozen=True)
 class Part:
     """The samples of a plan that lie in one shard, n of them, sorted by uid.
 
     Attributes:
         name: The shard's stem.
-        rows: (n,) int64, their rows of the plan.
-        places: (n,) int64, their places in the index.
+        uids: (n,) bytes.
+        rows: (n,) int32, their rows of the plan.
+        places: (n,) int32, their places in the index.
         index: uid, key, shard and label of all samples of the shard.
     """
 
     name: str
+    uids: np.ndarray
     rows: np.ndarray
     places: np.ndarray
     index: pa.Table
 
 
-def by_shard(run: Run, made: Plan) -> Iterator[Part]:
-    """Yield the plan's samples shard by shard.
+def placed(run: Run, made: Plan) -> Placed:
+    """Find the samples of a plan in the shards of its run.
 
     Raises:
-        DataError: If a sample of the plan is in none.
+        DataError: If one is in none.
     """
-    start = found = 0
-    reader = Reader(run.path / "shards")
-    for index in reader.parts(["uid", "key", "shard", "label"]):
+    n, start, found = len(made.uids), 0, [0]
+    rows, places = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    for index in Reader(run.path / "shards").parts(["uid"]):
         uids = packed_uids(index["uid"])
         # A uid that is longer than any of the plan's is cut here, and differs below.
-        rows = np.searchsorted(made.uids, uids.astype(made.uids.dtype))
-        rows = np.minimum(rows, len(made.uids) - 1)
-        mine = np.flatnonzero(made.uids[rows] == uids)
-        if len(mine):
-            mine = mine[np.argsort(rows[mine], kind="stable")]
-            name = Path(index["shard"][0].as_py()).stem
-            yield Part(name, rows[mine], start + mine, index)
+        at = np.searchsorted(made.uids, uids.astype(made.uids.dtype))
+        at = np.minimum(at, n - 1)
+        mine = np.flatnonzero(made.uids[at] == uids)
+        mine = mine[np.argsort(at[mine], kind="stable")]
+        new = slice(found[-1], found[-1] + len(mine))
+        rows[new], places[new] = at[mine], start + mine
+        found.append(new.stop)
         start += len(uids)
-        found += len(mine)
-    if found != len(made.uids):
+    if found[-1] != n:
         raise DataError(
-            f"{len(made.uids) - found} of {len(made.uids)} samples of {run.path / 'plan.parquet'} "
-            "are not in the shards' index; start over with --fresh."
+            f"{n - found[-1]} of {n} samples of {run.path / 'plan.parquet'} are not in the shards' "
+            "index; start over with --fresh."
         )
+    return Placed(
+        made.kind,
+        made.group,
+        made.encoders,
+        made.inclusion,
+        made.repeats,
+        rows,
+        places,
+        np.array(found),
+    )
+
+
+def by_shard(run: Run, made: Placed) -> Iterator[Part]:
+    """Yield the plan's samples shard by shard."""
+    start = 0
+    columns = ["uid", "key", "shard", "label"]
+    for s, index in enumerate(Reader(run.path / "shards").parts(columns)):
+        here = slice(made.starts[s], made.starts[s + 1])
+        if here.start < here.stop:
+            name, places = Path(index["shard"][0].as_py()).stem, made.places[here]
+            uids = packed_uids(index["uid"])[places - start]
+            yield Part(name, uids, made.rows[here], places, index)
+        start += index.num_rows
 
 
 def score(run: Run, context: Context) -> dict[str, Any]:
@@ -203,8 +247,8 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
     made, recipe = align(run, context, when), run.recipe
     with run.timed("score"):
         offsets = _offsets(run, made, when)
-        memorization_N = np.empty(len(made.uids))
-        delta_N = np.empty(len(made.uids)) if made.kind == "pair" else None
+        memorization_N = np.empty(len(made.rows))
+        delta_N = np.empty(len(made.rows)) if made.kind == "pair" else None
         errors = memorization.Errors()
         for part, found in _estimates(run, made, offsets, when):
             errors.add(found)
@@ -229,15 +273,15 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             # Estimated once more: to keep all columns would take 80 bytes a sample.
             for part, found in _estimates(run, made, offsets, when):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
-                uids, views = made.uids[part.rows], recipe.score.views
-                table = ScoreTable.build(part.index, uids, group, found, ranks, views)
+                views = recipe.score.views
+                table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
                 out.write_table(table.table)
         write_json(summary_path, summary)
         run.complete(when.unit("score"), [path, summary_path])
     return summary
 
 
-def _offsets(run: Run, made: Plan, when: Moment) -> np.ndarray:
+def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
     """Return the level of each encoder, (E,), and find out whether one collapsed."""
     fitted = memorization.calibrates(made.group)
     fit = memorization.OffsetFit(len(made.encoders))
@@ -257,7 +301,7 @@ def _offsets(run: Run, made: Plan, when: Moment) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Plan, offsets: np.ndarray, when: Moment
+    run: Run, made: Placed, offsets: np.ndarray, when: Moment
 ) -> Iterator[tuple[Part, memorization.Estimate]]:
     """Yield the samples of each shard and their scores."""
     for part in by_shard(run, made):
@@ -276,7 +320,7 @@ def _estimates(
         )
 
 
-def _alignments(run: Run, made: Plan, s: str, when: Moment) -> tuple[np.ndarray, np.ndarray]:
+def _alignments(run: Run, made: Placed, s: str, when: Moment) -> tuple[np.ndarray, np.ndarray]:
     """Return align (n, E) and leave-one-out (n, E, K) of one shard."""
     found = [
         Alignment.from_table(pq.read_table(when.file(run, f"alignment/{e}/{s}.parquet")))

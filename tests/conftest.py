@@ -6,6 +6,12 @@ import pytest
 from command import TINY, curate
 
 
+def pytest_addoption(parser):
+    """Add the options of tests/faults; here, so that they are known wherever pytest begins."""
+    parser.addoption("--drills", type=int, default=20, help="drills of each stage in tests/faults")
+    parser.addoption("--write-table", metavar="PAGE", help="page to put the table of faults into")
+
+
 @pytest.fixture(scope="session")
 def tiny_made(tmp_path_factory):
     """The result of ``curate run tests/tiny.yaml``, and the folder of runs it is in; read only."""

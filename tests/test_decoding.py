@@ -51,6 +51,28 @@ def test_exif_turns_upright(orientation):
     assert (check(data).width, check(data).height) == (upright.shape[1], upright.shape[0])
 
 
+@pytest.mark.parametrize("name", [name for name in MODES if name.endswith(".jpg")])
+def test_what_is_checked_is_refused_exactly_where_it_cannot_be_decoded(name):
+    data, random = MODES[name][0], np.random.default_rng(0)
+    damaged = [data[:end] for end in random.integers(0, len(data), 100).tolist()]
+    for place in random.integers(0, len(data), 300).tolist():
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        damaged.append(bytes(flipped))
+    refused = 0
+    for changed in damaged:
+        try:
+            image = picture(changed)
+        except DataError:
+            refused += 1
+            with pytest.raises(DataError):
+                check(changed)
+        else:
+            found = check(changed)
+            assert (found.width, found.height, found.extension) == (*image.size, "jpg")
+    assert 40 < refused < 399
+
+
 def test_a_damaged_exif_block_turns_nothing():
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(40)
     data = encoded(render(1, 20, 10), "JPEG", exif=exif)

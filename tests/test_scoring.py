@@ -47,8 +47,9 @@ def test_parts_say_where_their_samples_lie(in_parts):
     made = Plan.read(in_parts.path / "plan.parquet")
     index = curate.stages.index(in_parts)
     rows, places = [], []
-    for part in scoring.by_shard(in_parts, made):
-        uids = [uid.decode() for uid in made.uids[part.rows].tolist()]
+    for part in scoring.by_shard(in_parts, scoring.placed(in_parts, made)):
+        uids = [uid.decode() for uid in part.uids.tolist()]
+        assert part.uids.tolist() == made.uids[part.rows].tolist()
         assert uids == sorted(uids)
         assert index["uid"].take(part.places).to_pylist() == uids
         assert {name[:5] for name in index["shard"].take(part.places).to_pylist()} == {part.name}
@@ -63,7 +64,7 @@ def test_a_sample_of_the_plan_that_is_in_no_shard_is_told(in_parts):
     shorter = np.array([*made.uids[:-1].tolist(), b"f" * 31], dtype=np.bytes_)
     for uids in (longer, shorter):
         with pytest.raises(DataError, match=r"1 of 80 samples of .*plan.parquet are not in"):
-            list(scoring.by_shard(in_parts, dataclasses.replace(made, uids=uids)))
+            scoring.placed(in_parts, dataclasses.replace(made, uids=uids))
 
 
 def test_memorization_is_scored_along_a_training(tmp_path):

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 BLOCK = tarfile.BLOCKSIZE
-TOGETHER = 2**20
-"""Bytes written at a time; each write hands the interpreter to another thread and waits for it."""
+TOGETHER = 2**19
+"""Bytes written at a time: each write hands the interpreter to another thread and waits for it, and
+so does joining 2**20 bytes."""
 IN_HAND = 5 * 2**10
 """Bytes that zlib takes without giving up the interpreter's lock, which takes longer to come back
 than they take."""

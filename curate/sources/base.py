@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,10 @@ EXTENSIONS = frozenset(
 """What the name of an image ends in, in lower case; its content decides what it is."""
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 """Names by which a folder or a file says that it is a split."""
+
+READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""How images are opened: without waiting for whoever may write to a pipe. ``Path.read_bytes`` makes
+twice as many system calls, at each of which the threads that decode take the interpreter over."""
 
 Select = Callable[[str], bool]
 """Whether the sample of this path is wanted."""
@@ -94,11 +99,21 @@ def read_file(path: Path) -> bytes:
         DataError: If it cannot be read; the message is the reason alone.
     """
     try:
-        if not path.is_file():  # a pipe would wait for ever
-            raise DataError("a link to nowhere" if path.is_symlink() else "not a plain file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{size:,} bytes are more than the {MAX_BYTES:,} allowed")
-        return path.read_bytes()
+        handle = os.open(path, READING)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise DataError("not a plain file")
+            if found.st_size > MAX_BYTES:
+                raise DataError(f"{found.st_size:,} bytes are more than the {MAX_BYTES:,} allowed")
+            data = os.read(handle, found.st_size)
+            while len(data) < found.st_size and (more := os.read(handle, found.st_size)):
+                data += more
+            return data
+        finally:
+            os.close(handle)
     except OSError as error:
+        if not path.is_file():
+            what = "a link to nowhere" if path.is_symlink() else "not a plain file"
+            raise DataError(what) from error
         raise DataError(f"cannot be read: {error.strerror}") from error

@@ -1,15 +1,20 @@
 """Reading back: any rows in any order, and no damage goes unseen."""
 
+import hashlib
+import json
 import re
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate import shards
 from curate.decoding import encode_png
 from curate.errors import DataError
+from curate.records.sample import INDEX_SCHEMA
 from curate.shards import reader as module
 from curate.shards import writer
 from tests.given import Given
@@ -139,6 +144,58 @@ def test_any_change_to_the_index_is_detected(made):
             path.write_bytes(changed)
             with pytest.raises(DataError, match=r"index.parquet changed since it was written"):
                 shards.Reader(folder).index()
+
+
+def test_an_index_of_another_version_is_told(made):
+    folder, _ = made
+    path = folder / "index.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["crc32"]), path)
+    facts = json.loads((folder / "dataset.json").read_text())
+    facts["index"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"index.parquet lacks crc32: another version"):
+        len(shards.Reader(folder))
+
+
+def test_parts_are_the_index_shard_by_shard(made):
+    folder, _ = made
+    reader = shards.Reader(folder)
+    assert len(reader) == 20
+    assert [part["shard"].unique().to_pylist() for part in reader.parts(["shard"])] == [
+        [f"{i:05d}.tar"] for i in range(5)
+    ]
+    whole = pa.concat_tables(reader.parts())
+    assert whole.equals(reader.index()) and whole.schema == INDEX_SCHEMA
+    assert reader.index(["uid", "split"]).equals(whole.select(["uid", "split"]))
+    assert list(reader._index.parts(["key"], shards=[3, 1]))[1].equals(
+        whole.select(["key"]).slice(4, 4)
+    )
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "SHARD_SAMPLES", 100)
+    monkeypatch.setattr(module, "BATCH", 64)
+    peaks = []
+    for n in (200, 2000):
+        random = np.random.default_rng(0)
+        pixels = random.integers(0, 256, (n, 4, 4), dtype=np.uint8)
+        folder = tmp_path / str(n)
+        images = [(f"{i}.png", encode_png(image)) for i, image in enumerate(pixels)]
+        shards.write([(Given(images), "train")], folder)
+        del images
+        reader, pool = shards.Reader(folder), pa.default_memory_pool()
+        before, most, read = pool.bytes_allocated(), 0, 0
+        rows = range(len(reader))
+        tracemalloc.start()
+        for data in reader.read(rows):
+            read += len(data)
+            most = max(most, pool.bytes_allocated() - before)
+        most += tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert read > 50 * n
+        peaks.append(most)
+    # What the index's footer says of each shard; the index itself would be 250 bytes a sample.
+    assert (peaks[1] - peaks[0]) / 1800 < 60
 
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path):

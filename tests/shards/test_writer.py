@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate import shards
+from curate import decoding, shards
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.records.sample import INDEX_SCHEMA, Entry, content_uid
 from curate.shards import writer
@@ -112,6 +113,31 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, small_shards):
                      max_bad=0.5)  # fmt: skip
         time.sleep(0.02)
     assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+
+
+def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, small_shards, monkeypatch):
+    items = [*labelled(150), ("bad.jpg", b"text"), *labelled(60, 3), ("gone.jpg", "is missing")]
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(decoding, "cores", lambda n=threads: n)
+        shards.write([(Given(items, classes="ab"), "train")], tmp_path / str(threads), max_bad=0.5)
+    assert digest_of(tmp_path / "1") == digest_of(tmp_path / "2") == digest_of(tmp_path / "5")
+    assert len(list((tmp_path / "1").glob("*.tar"))) == 27
+
+
+def test_the_index_has_a_checksum_of_every_byte_of_a_sample(tmp_path, small_shards):
+    facts = shards.write([(Given(labelled(20), classes="ab"), "train")], tmp_path / "s")
+    rows = shards.Reader(tmp_path / "s").index().to_pylist()
+    covered = 0
+    for name, shard in facts["shards"].items():
+        data = (tmp_path / "s" / name).read_bytes()
+        starts = [row["offset"] - 512 for row in rows if row["shard"] == name]
+        found = [row["crc32"] for row in rows if row["shard"] == name]
+        ends = [*starts[1:], shard["end"]]
+        assert starts[0] == 0 and not data[shard["end"] :].strip(b"\0")
+        records = [data[a:b] for a, b in zip(starts, ends, strict=True)]
+        assert found == [zlib.crc32(record) for record in records]
+        covered += len(found)
+    assert covered == 20
 
 
 def test_webdataset_and_datasets_see_every_sample(tmp_path, small_shards, monkeypatch):

@@ -1,0 +1,106 @@
+"""Kill -9 at any moment of any stage; then the same command makes what it would have made."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+from drilling import Moment, copied, differing, events, snapshot, times
+from interrupted import drill
+from line import STAGES
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_killed_stage_is_gone_on_with(name, line, zygotes, faults, drills, place):
+    undisturbed = line[name]
+    half = events(name, drills // 2, undisturbed.events)
+    moments = [*half, *times(name, drills - len(half), undisturbed.seconds)]
+
+    def go(zygote, numbered):
+        number, moment = numbered
+        interrupt = moment.request(signal.SIGKILL)
+        return drill(zygote, undisturbed, place / f"{number}", interrupt)
+
+    ended = zygotes.map(go, enumerate(moments), f"kill {name}")
+    killed = 0
+    for moment, (first, wrong) in zip(moments, ended, strict=True):
+        row = "kill" if moment.event is None else "crash"
+        killed += first.code == -signal.SIGKILL
+        if wrong:
+            faults.lost(row, f"{name}, {moment}: {wrong}")
+        else:
+            faults.survived(row)
+    assert killed >= len(half)
+
+
+@pytest.mark.parametrize(("name", "first"), [("train", 1), ("retrain", -9)])
+def test_the_beginning_of_a_run_and_the_end_of_a_training(
+    name, first, line, zygotes, faults, place
+):
+    """Every event while a run is made, and while the states of a finished training go."""
+    undisturbed = line[name]
+    begin = first if first > 0 else undisturbed.events + first
+    moments = [Moment(event=begin + k) for k in range(10)]
+
+    def go(zygote, moment):
+        work = place / f"{moment.event}"
+        return drill(zygote, undisturbed, work, moment.request(signal.SIGKILL))
+
+    for moment, (_, wrong) in zip(moments, zygotes.map(go, moments), strict=True):
+        if wrong:
+            faults.lost("crash", f"{name}, {moment}: {wrong}")
+        else:
+            faults.survived("crash")
+
+
+def test_a_killed_command_takes_its_workers_along(line, zygotes, faults, drills, place):
+    """Two trainings side by side, in processes that nobody stops any more."""
+    alone = line["train"]
+    beside = replace(alone, arguments=[*alone.arguments, "--workers", "2"])
+    moments = [Moment(seconds=3 + 5 * m.seconds) for m in times("orphans", max(2, drills // 20), 1)]
+
+    def go(zygote, numbered):
+        number, moment = numbered
+        interrupt, work = moment.request(signal.SIGKILL), place / f"{number}"
+        # The workers may still be there for half a second, and write what is written anew.
+        return drill(zygote, beside, work, interrupt, second=alone.arguments)
+
+    ended = zygotes.map(go, enumerate(moments), "kill workers")
+    for moment, (_, wrong) in zip(moments, ended, strict=True):
+        if wrong:
+            faults.lost("kill", f"workers, {moment}: {wrong}")
+        else:
+            faults.survived("kill")
+
+
+def test_a_run_that_is_killed_while_it_is_begun_anew_loses_neither(
+    line, zygotes, faults, drills, place
+):
+    """``--fresh``: the old run is whole under its own name or beside it, at every moment."""
+    old, arguments = line["score"], [*line["train"].arguments, "--fresh"]
+    before = {name: digest for name, digest in old.after.items() if "/run.json" not in name}
+    counted = place / "events"
+    zygotes.type(copied(old.folder, place / "count"), *arguments, count=str(counted))
+    # The run is set aside and the new one made within the first of them.
+    moments = events("fresh", max(5, drills // 2), min(60, int(counted.read_text())))
+
+    def go(zygote, numbered):
+        number, moment = numbered
+        work = copied(old.folder, place / f"{number}")
+        first = zygote.type(work, *arguments, die_event=moment.event)
+        there = snapshot(work)
+        whole = [
+            home for home in ("runs/tiny", "runs/tiny.old-1")
+            if all(there.get(n.replace("runs/tiny", home)) == d for n, d in before.items())
+        ]  # fmt: skip
+        last = zygote.type(work, *line["train"].arguments)
+        found, expected = snapshot(work / "runs/tiny"), snapshot(line["train"].folder / "runs/tiny")
+        made = differing(found, expected) == [] or whole == ["runs/tiny"]
+        right = (first.code, last.code) == (-signal.SIGKILL, 0) and len(whole) == 1 and made
+        return None if right else f"{first}, {last}, whole: {whole}"
+
+    ended = zygotes.map(go, enumerate(moments), "kill fresh")
+    for moment, wrong in zip(moments, ended, strict=True):
+        if wrong:
+            faults.lost("crash", f"fresh, {moment}: {wrong}")
+        else:
+            faults.survived("crash")

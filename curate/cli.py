@@ -26,20 +26,27 @@ def main() -> None:
     sys.exit(call(sys.argv[1:]))
 
 
+_arrived: list[int] = []
+"""Signals that came while a command ran."""
+
+
 def _stop(number: int, _frame: object) -> None:
     # A second signal while leaving must not cut the saving short.
     signal.signal(number, signal.SIG_IGN)
+    _arrived.append(number)
     obey(number)
 
 
 def call(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors become one or two lines on stderr."""
+    _arrived.clear()
     try:
         # typer returns the code of an early exit, such as --help's, and what a command returns.
         return app(list(arguments) or ["--help"], standalone_mode=False) or 0
     except (Stopped, Exception) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        code, message = explain(error)
+        # Libraries that call back from C make errors of their own of what stopped them.
+        code, message = explain(Stopped(_arrived[0]) if _arrived else error)
         sys.stderr.write(f"{message}\n")
         return code

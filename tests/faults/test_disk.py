@@ -84,8 +84,7 @@ def test_a_file_that_may_not_grow(name, line, zygotes, faults, drills, place):
     undisturbed = line[name]
     sizes = largest(undisturbed)
     drawn = random.Random(f"limit {name}")
-    limits = [0, sizes[-1] - 1]
-    limits += [drawn.randrange(sizes[-1]) for _ in range(drills // 20)]
+    limits = [0, *(drawn.randrange(sizes[-1]) for _ in range(max(1, drills // 20)))]
 
     def go(zygote, numbered):
         number, limit = numbered
@@ -108,7 +107,7 @@ def test_a_disk_that_is_full(name, line, zygotes, faults, drills, place, small_d
         pytest.skip("a file system cannot be mounted here; the limit on file sizes stands for it")
     undisturbed = line[name]
     needed, drawn = sum(largest(undisturbed)), random.Random(f"full {name}")
-    left = [0, *(drawn.randrange(needed) for _ in range(max(1, drills // 10)))]
+    left = [0, *(drawn.randrange(needed) for _ in range(max(1, drills // 20)))]
     filler, refused = small_disk / "filler", []
 
     def fill(free):

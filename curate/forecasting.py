@@ -26,7 +26,6 @@ from curate.records.plan import Plan
 from curate.rundir import Run
 from curate.stages import Context
 from curate.training import optimizer, snapshot_epochs, train_encoder
-from curate.views import spec
 
 SECONDS = 20.0
 """A measurement on a batch that would take longer than this is made on a smaller one."""
@@ -209,12 +208,6 @@ def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
     """Return the seconds to measure one sample on one encoder."""
     n = SMALL
     canvas, uids = _random_canvas(recipe, n)
-    chosen = recipe.views
-    views = (
-        spec(chosen.train, chosen.settings)
-        if chosen.measure == "train"
-        else spec(chosen.measure, {})
-    )
     moved, words = {"e": encoder.to(device)}, keyed.uid_words(uids)
     for _ in range(2):  # the first time is not like the others
         started = time.monotonic()
@@ -222,7 +215,7 @@ def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
             moved,
             canvas.array,
             words,
-            views,
+            recipe.measuring_views(),
             recipe.score,
             representation=recipe.encoder.representation,
             device=device,

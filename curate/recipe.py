@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from curate import methods, recipe_files, selectors, sources, views
 from curate.errors import UsageError, unknown
+from curate.views import ViewSpec
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -308,6 +309,13 @@ class Recipe(Section):
         """The method's Config, with its defaults filled in (imports torch)."""
         return methods.config(self.encoder.method, self.encoder.settings)
 
+    def measuring_views(self) -> ViewSpec:
+        """Return the view set that scores are measured with."""
+        chosen = self.views
+        if chosen.measure == "train":
+            return views.spec(chosen.train, chosen.settings)
+        return views.spec(chosen.measure, {})
+
     def check(self) -> None:
         """Check what only the sources, backbones, methods and view sets know (imports torch).
 
@@ -322,6 +330,12 @@ class Recipe(Section):
             if kind not in (*sources.SOURCES, "self") and not path:
                 raise unknown("source", kind, sources.SOURCES)
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)
+        side = self.measuring_views().side
+        if side not in (None, self.data.size):
+            raise UsageError(
+                f"views.side {side}: alignment compares views with the image itself, so that they "
+                f"have the side of data.size, {self.data.size}; leave it out."
+            )
         self.resolved()
 
     def resolved(self) -> dict[str, Any]:

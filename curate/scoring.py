@@ -27,7 +27,6 @@ from curate.rundir import Run
 from curate.shards import Reader
 from curate.stages import Context
 from curate.training import snapshot_epochs, snapshot_name
-from curate.views import ViewSpec, spec
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
@@ -77,7 +76,7 @@ def align(run: Run, context: Context, when: Moment = END) -> Placed:
     run.check_code(when.unit("align"))
     run.forget(when.unit("score"))
     pixels, device, config = stages.pixels(run, context), context.resolved_device(), run.recipe
-    views = measuring_views(run)
+    views = config.measuring_views()
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in used}
     with run.timed("align"):
@@ -108,14 +107,6 @@ def align(run: Run, context: Context, when: Moment = END) -> Placed:
             done += len(part.uids)
             context.report("align", done, total)
     return made
-
-
-def measuring_views(run: Run) -> ViewSpec:
-    """Return the view set that scores are measured with."""
-    chosen = run.recipe.views
-    if chosen.measure == "train":
-        return spec(chosen.train, chosen.settings)
-    return spec(chosen.measure, {})
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ def train_unit(
         report(label, done, total)
 
     out = run.path / folder
-    rows = index(run)
+    rows = index(run, ["uid", "label"])
     images = open_canvas(run.path / "cache" / "canvas.npy", rows)
     trained = train_encoder(
         images,

@@ -291,10 +291,8 @@ class _Loop:
                         # Before the state that has it behind it, so that none is passed over.
                         snapshot(epoch + 1)
                 # A state with a step behind it that was not finite is not one to go back to.
-                good = states is not None and now.in_a_row == 0 and now.step < self.total
-                due = time.monotonic() - stored >= self.config.save_every
-                if good and (due or work.wanted is not None):
-                    assert states is not None
+                due = now.step < self.total and time.monotonic() - stored >= self.config.save_every
+                if states and now.in_a_row == 0 and (due or work.wanted is not None):
                     self._store(states)
                     stored = time.monotonic()
                 if work.wanted is not None:

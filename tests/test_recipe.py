@@ -103,3 +103,11 @@ def test_values_that_do_not_fit_are_named_in_one_line(overrides, message):
     with pytest.raises(UsageError, match=re.escape(message)) as found:
         load(str(TINY), overrides)
     assert len(str(found.value).splitlines()) == 1
+
+
+def test_views_that_are_measured_have_the_side_of_the_image():
+    for side in (None, 8):
+        assert load(str(TINY), {"views.side": side}).check() is None
+    with pytest.raises(UsageError, match=r"views\.side 4: .*data\.size, 8"):
+        load(str(TINY), {"views.side": 4}).check()
+    load(str(TINY), {"views.side": 4, "views.measure": "crop"}).check()

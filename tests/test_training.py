@@ -192,7 +192,7 @@ def without_times(out):
 @pytest.mark.parametrize("overrides", [{}, MAE, {"train.optimizer": "lars", "train.lr": 0.3},
                                        {"train.optimizer": "sgd", "train.lr": 0.03}],
                          ids=["simclr", "mae", "lars", "sgd"])  # fmt: skip
-@pytest.mark.parametrize("steps", [(1,), (3, 7), (2, 3, 8)])
+@pytest.mark.parametrize("steps", [(1,), (3, 7), (2, 3, 8), (9,)])
 def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrides, steps):
     facts, wanted = trained(canvas, tmp_path / "undisturbed", **overrides)
     out, states = tmp_path / "stopped", tmp_path / "states"

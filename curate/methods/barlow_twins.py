@@ -6,7 +6,7 @@ from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from curate.backbone import Encoder, pool
@@ -71,16 +71,7 @@ class BarlowTwins(base.Method):
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder)
         self.redundancy = config.redundancy
-        width = config.expansion * encoder.dim
-        self.projector = nn.Sequential(
-            nn.Linear(encoder.dim, width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Linear(width, width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Linear(width, width, bias=False),
-        )
+        self.projector = base.expander(encoder.dim, config.expansion * encoder.dim)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of two views."""

@@ -36,6 +36,22 @@ class Batch:
     done: float = 0.0
 
 
+def expander(dim: int, width: int) -> nn.Sequential:
+    """Return the three layers behind the pooled representation that VICReg and Barlow Twins share.
+
+    Without biases in front of batch normalisation, which takes them off again.
+
+    Args:
+        dim: D of the encoder.
+        width: Of each layer.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        layers += [nn.Linear(dim, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+        dim = width
+    return nn.Sequential(*layers, nn.Linear(dim, width, bias=False))
+
+
 class Method(nn.Module, ABC):
     """An encoder in training.
 

@@ -19,14 +19,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
 import curate
-from curate import keyed, methods, recipe
+from curate import keyed, methods, recipe, recipe_files
 from curate.backbone import Encoder
+from curate.rundir import Run
 from curate.training import write_encoder
 
 KINDS = ("linear", "knn")
@@ -53,15 +55,21 @@ def untrained(name: str, seed: int, home: Path) -> list[float]:
     return accuracies(home / f"untrained-{seed}")
 
 
-def trained(name: str, seed: int, home: Path) -> tuple[list[list[float]], float]:
-    """Train and score one seed; returns the accuracies of both encoders, and t."""
-    overrides = {f"{section}.seed": seed for section in ("plan", "train", "score")}
-    overrides["plan.repeats"] = 1
-    run = curate.open_run(name, runs=home / f"seed-{seed}", overrides=overrides)
+def trained(
+    name: str, seed: int, home: Path, **overrides: Any
+) -> tuple[Run, list[list[float]], float, dict[str, Any]]:
+    """Train and score one seed.
+
+    Returns:
+        The run, the accuracies of both encoders, t of mean memorization, and what scores.json says.
+    """
+    given = {f"{section}.seed": seed for section in ("plan", "train", "score")}
+    given |= {"plan.repeats": 1, **overrides}
+    run = curate.open_run(name, runs=home / f"seed-{seed}", overrides=given)
     facts = curate.score(run, device="cpu", workers=2)
     above = next(test for test in facts["tests"] if test["name"].replace(" ", "").endswith(">0"))
     folders = sorted((run.path / "encoders").iterdir())
-    return [accuracies(folder) for folder in folders], above["statistic"]
+    return run, [accuracies(folder) for folder in folders], above["statistic"], facts
 
 
 def cells(after: np.ndarray, before: np.ndarray) -> str:
@@ -77,7 +85,7 @@ def cells(after: np.ndarray, before: np.ndarray) -> str:
 def main() -> None:
     """Measure every recipe and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = sorted(name for name in recipe.packaged() if name.split("-")[0] == "digits")
+    names = sorted(name for name in recipe_files.packaged() if name.split("-")[0] == "digits")
     parser.add_argument("recipes", nargs="*", default=names)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -93,7 +101,7 @@ def main() -> None:
             before = np.array([untrained(name, seed, home) for seed in range(RANDOM)])
             for seed in range(options.seeds):
                 began = time.monotonic()
-                both, statistic = trained(name, seed, home)
+                _, both, statistic, _ = trained(name, seed, home)
                 after.append(np.mean(both, axis=0))
                 t.append(f"{statistic:.1f}")
                 shown = ", ".join(f"{linear:.1f}/{knn:.1f}" for linear, knn in both)

@@ -23,34 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-import curate
-
-KINDS = ("linear", "knn")
+from methods import trained
 
 
 def measured(name: str, epsilon: float, seed: int, home: Path) -> dict[str, Any]:
     """Train, score and probe one seed of a recipe; returns what the table averages."""
-    overrides: dict[str, Any] = {f"{section}.seed": seed for section in ("plan", "train", "score")}
-    overrides["plan.repeats"] = 1
-    if np.isinf(epsilon):
-        overrides["train.dp"] = None
-    else:
-        overrides["train.dp.epsilon"] = epsilon
-    run = curate.open_run(name, runs=home / f"{epsilon}-{seed}", overrides=overrides)
-    facts = curate.score(run, device="cpu", workers=2)
-    above = next(test for test in facts["tests"] if test["name"].replace(" ", "").endswith(">0"))
-    folders = sorted((run.path / "encoders").iterdir())
-    accuracies = []
-    for folder in folders:
-        found = curate.probe(folder, on=["digits"], kinds=KINDS, device="cpu")["results"]
-        accuracies.append([100 * result["accuracy"] for result in found])
-    promised = json.loads((folders[0] / "config.json").read_text()).get("privacy", {})
+    dp = {"train.dp": None} if np.isinf(epsilon) else {"train.dp.epsilon": epsilon}
+    run, accuracies, t, facts = trained(name, seed, home / f"{epsilon}", **dp)
+    config = json.loads((run.path / "encoders" / facts["encoders"][0] / "config.json").read_text())
     return {
-        "noise": promised.get("noise_multiplier", 0.0),
+        "noise": config.get("privacy", {}).get("noise_multiplier", 0.0),
         "accuracies": np.mean(accuracies, axis=0),
         "normalised": facts["normalised_mean"],
-        "t": above["statistic"],
+        "t": t,
     }
 
 

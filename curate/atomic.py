@@ -10,8 +10,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,6 +57,43 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+class WrittenBack:
+    """A stream whose bytes go to disk while more are written, so that the last sync is short."""
+
+    EVERY = 2**23
+    """Bytes between two syncs; none begins before the last has ended."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._due = self.EVERY
+        self._pool = ThreadPoolExecutor(1)
+        self._sync: Future[None] | None = None
+
+    def write(self, data: bytes, /) -> None:
+        """Write to the stream.
+
+        Raises:
+            OSError: If this or an earlier write failed; no later sync would tell of the earlier.
+        """
+        self._stream.write(data)
+        self._due -= len(data)
+        if self._due > 0 or not (self._sync is None or self._sync.done()):
+            return
+        if self._sync is not None:
+            self._sync.result()
+        self._stream.flush()
+        self._sync = self._pool.submit(os.fdatasync, self._stream.fileno())
+        self._due = self.EVERY
+
+    def __enter__(self) -> WrittenBack:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None and self._sync is not None:
+            self._sync.result()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import tarfile
 import zlib
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import Protocol
 
 BLOCK = tarfile.BLOCKSIZE
 TOGETHER = 2**19
@@ -22,10 +22,17 @@ _EMPTY_SUM = sum(_EMPTY) - sum(_EMPTY[_SIZE]) - sum(_EMPTY[_CHECKSUM]) + 8 * ord
 """Its checksum, which takes itself for spaces, without the digits of the size."""
 
 
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+
+
 class Tar:
     """Appends samples to a stream; ``size`` and ``sha256`` are of all that was added."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Sink) -> None:
         self.size = 0
         self._stream = stream
         self._digest = hashlib.sha256()

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import file_sha256, read_json, replacing, write_json
+from curate.atomic import WrittenBack, file_sha256, read_json, replacing, write_json
 from curate.decoding import Checked, check, in_order, quiet
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.progress import Report, silent
@@ -119,7 +119,11 @@ def write(
             good = _accepted(found, rejected, tally)
             for number, first in enumerate(good):
                 name = f"{number:05d}.tar"
-                with replacing(folder / name) as temporary, temporary.open("wb") as stream:
+                with (
+                    replacing(folder / name) as temporary,
+                    temporary.open("wb") as plain,
+                    WrittenBack(plain) as stream,
+                ):
                     rows.write_table(_fill(stream, name, first, good, tally))
         _judge(parts, folder, tally, max_bad)
         facts = {
@@ -267,7 +271,7 @@ def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterato
 
 
 def _fill(
-    stream: BinaryIO, name: str, first: Found, good: Iterator[Found], tally: Tally
+    stream: WrittenBack, name: str, first: Found, good: Iterator[Found], tally: Tally
 ) -> pa.Table:
     """Write one shard; returns its rows of the index."""
     tar, rows = Tar(stream), []

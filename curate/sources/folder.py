@@ -175,4 +175,4 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in EXTENSIONS
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (a tenth of the time)

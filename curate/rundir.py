@@ -67,6 +67,9 @@ class Run:
     def create(cls, path: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Run:
         """Create a run, or open the one there is if its recipe is the same.
 
+        A recipe that asks for more of the same, and for nothing else (``more``), extends the run:
+        its encoders stay, and what was made from all of them is to be made again.
+
         Args:
             path: The run directory.
             recipe: What the run is to be.
@@ -77,7 +80,10 @@ class Run:
         """
         if (path / "run.json").is_file():
             there = shaping(cls.open(path).recipe.resolved())
-            changes = difference(there, shaping(recipe.resolved()))
+            wanted = shaping(recipe.resolved())
+            changes = difference(there, wanted)
+            if changes and more(there, wanted):
+                return cls(path, recipe)._extended(facts)
             if changes:
                 raise MismatchError(
                     f"run {path} was made with other settings: {'; '.join(changes)}. "
@@ -103,6 +109,23 @@ class Run:
             }
         )
         return run
+
+    def _extended(self, facts: Mapping[str, Any]) -> Run:
+        """Take the recipe, which asks for more, for what the run is to be; returns the run."""
+        with locked(self.path):
+            # First: a run that has forgotten more than it had to makes it again, and no more.
+            self.forget("plan", "score", "snapshots", "inspect", "compare")
+            if self.recipe.score.views != self.open(self.path).recipe.score.views:
+                self.forget("align")
+            self._write_facts(
+                {
+                    **self.facts(),
+                    "recipe": self.recipe.resolved(),
+                    "recipe_fingerprint": self.recipe.fingerprint(),
+                    **{k: facts[k] for k in ("overrides", "recipe_sha256") if k in facts},
+                }
+            )
+        return self
 
     # run.json
 
@@ -229,7 +252,7 @@ class Run:
         from curate.records.scores import ScoreTable
 
         path = self.path / "scores.parquet"
-        if not path.is_file():
+        if not path.is_file() or not self._record("score").is_file():
             raise DataError(f"run {self.path} has no scores yet; type 'curate score {self.name}'.")
         return ScoreTable.read(path).table
 
@@ -340,6 +363,25 @@ def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
             f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
             "it, or start over beside it with --fresh."
         )
+
+
+MORE = (("plan", "repeats"), ("score", "views"))
+"""What a run may be given more of: earlier repeats and views are the same whatever follows them."""
+
+
+def more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return whether a recipe asks for more of ``MORE`` than another, and differs in nothing else.
+
+    Args:
+        old: A resolved recipe.
+        new: The other.
+    """
+    raised = {s: dict(v) if isinstance(v, dict) else v for s, v in old.items()}
+    for section, key in MORE:
+        if new[section].get(key) < old[section].get(key):
+            return False
+        raised[section][key] = new[section][key]
+    return raised == new
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import keyed, memorization, stages
+from curate import keyed, memorization, separation, stages
 from curate.align import Alignment, align_images
 from curate.atomic import read_json, replacing, write_json, write_table
 from curate.backbone import load_encoder
+from curate.contrasts import CONFIDENCE, Prior
 from curate.errors import DataError, DivergedError
 from curate.records.plan import Plan
 from curate.records.sample import packed_uids
@@ -247,7 +248,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = memorization.rank(memorization_N)
-        summary = memorization.summarise(memorization_N, errors, made.group, delta=delta_N)
+        summary = separation.summarise(memorization_N, errors, made.group, delta=delta_N)
         summary |= {
             "views": recipe.score.views,
             "pairing": recipe.score.pairing,
@@ -255,6 +256,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             "representation": recipe.encoder.representation,
             "calibrated": recipe.score.calibrate,
             "encoders": list(made.encoders),
+            "interval": interval(errors.prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
         }
         with (
@@ -262,7 +264,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found in _estimates(run, made, offsets, when):
+            for part, found in _estimates(run, made, offsets, when, errors.prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 views = recipe.score.views
                 table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
@@ -270,6 +272,16 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
         write_json(summary_path, summary)
         run.complete(when.unit("score"), [path, summary_path])
     return summary
+
+
+def interval(prior: Prior) -> dict[str, float | None]:
+    """Return how ``se`` becomes an interval: ``memorization +- quantile * se`` holds 95 %."""
+    known = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
+    return {
+        "confidence": CONFIDENCE,
+        "freedom": prior.total_freedom if known else None,
+        "quantile": prior.quantile,
+    }
 
 
 def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
@@ -292,7 +304,7 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Placed, offsets: np.ndarray, when: Moment
+    run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
 ) -> Iterator[tuple[Part, memorization.Estimate]]:
     """Yield the samples of each shard and their scores."""
     for part in by_shard(run, made):
@@ -307,6 +319,7 @@ def _estimates(
                 repeat=made.repeats,
                 calibrate=run.recipe.score.calibrate,
                 pair=made.kind in ("pair", "halves"),
+                prior=prior,
             ),
         )
 

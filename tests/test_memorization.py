@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from curate import memorization as mem
+from curate import separation
 
 
 def fit(align, inclusion, chosen=None):
@@ -24,12 +25,24 @@ def estimate(align, left_out, inclusion, offsets, calibrate=True, pair=False, re
     )
 
 
+def part(found, rows):
+    """Return some samples of an Estimate or a Spread."""
+    values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return type(found)(
+        **{
+            name: part(v, rows) if dataclasses.is_dataclass(v) else v[rows]
+            for name, v in values.items()
+        }
+    )
+
+
 def summarise(scored, group, *, pair):
     errors = mem.Errors()
-    names = [field.name for field in dataclasses.fields(mem.Estimate)]
     for rows in np.array_split(np.arange(len(group)), 3):
-        errors.add(mem.Estimate(**{name: getattr(scored, name)[rows] for name in names}))
-    return mem.summarise(scored.memorization, errors, group, delta=scored.delta if pair else None)
+        errors.add(part(scored, rows))
+    return separation.summarise(
+        scored.memorization, errors, group, delta=scored.delta if pair else None
+    )
 
 
 def simulated(rng, n, inclusion, *, noise=0.0, effect=0.1, offsets=None):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.memorization import SIGNIFICANCE
 from curate.reports import words
 from curate.reports.words import INTERVAL, NBSP, number
+from curate.separation import SIGNIFICANCE
 
 LEVEL = 0.05
 """Chance of calling any difference real where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from curate.memorization import SIGNIFICANCE
+from curate.separation import SIGNIFICANCE
 
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"

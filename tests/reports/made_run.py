@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from curate import comparison, memorization, shards
+from curate import comparison, memorization, separation, shards
 from curate.atomic import read_json, write_json, write_table
 from curate.neighbours import INSPECT_SCHEMA
 from curate.partition import build_plan
@@ -99,7 +99,7 @@ def make_run(
     errors = memorization.Errors()
     errors.add(found)
     delta = found.delta if kind == "pair" else None
-    summary = memorization.summarise(found.memorization, errors, plan.group, delta=delta)
+    summary = separation.summarise(found.memorization, errors, plan.group, delta=delta)
     summary |= {
         "views": VIEWS,
         "pairing": "anchored",

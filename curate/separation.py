@@ -1,0 +1,156 @@
+"""Is there any signal: group tests, the verdict on separation, and the reliability of a ranking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from curate.memorization import Errors
+
+SIGNIFICANCE = 0.01
+"""Level at which the separation of members from non-members counts as shown."""
+
+
+def summarise(
+    memorization: np.ndarray, errors: Errors, group: np.ndarray, *, delta: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return what ``scores.json`` says of a run: groups, tests, reliability, separation.
+
+    Args:
+        memorization: Scores of all N samples, NaN where undefined.
+        errors: Of the same samples.
+        group: (N,) as in the plan.
+        delta: Of the same samples for a pair plan, whose groups are tested on it; else the test is
+            ``m > 0``.
+    """
+    pair = delta is not None
+    score = memorization if delta is None else delta
+    groups = {
+        name: _moments(score[(group == name) & ~np.isnan(score)])
+        for name in sorted(
+            np.unique(group).tolist(), key=lambda g: ("SCIE".find(g) if pair else 0, g)
+        )
+        if name != "-"
+    }
+    groups = {name: facts for name, facts in groups.items() if facts["n"]}
+    scored = ~np.isnan(memorization)
+    m = memorization[scored]
+    if not pair:
+        groups["all"] = _moments(m)
+    tests = _pair_tests(score, group) if pair else [_one_sample("m>0", _moments(m), "greater")]
+    return {
+        "groups": groups,
+        "tests": tests,
+        "separation": _separation(tests),
+        "reliability": _reliability(m, errors),
+        "normalised_mean": _normalised_mean(memorization[_candidates(group, scored)]),
+        "n_scored": int(scored.sum()),
+        "n_unscored": int((~scored).sum()),
+        "score_direction": "higher = more memorized",
+    }
+
+
+def _candidates(group: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    """Return which samples the paper's headline number is taken over, (N,) bool."""
+    return scored & (group == "C") if (group == "C").any() else scored
+
+
+def _normalised_mean(m: np.ndarray) -> float | None:
+    """Return the paper's headline, ``mean(m) / (max m - min m)``, in [-1, 1]."""
+    span = float(m.max() - m.min()) if len(m) else 0.0
+    return float(m.mean()) / span if span > 0 else None
+
+
+def _moments(values: np.ndarray) -> dict[str, Any]:
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return {"n": len(values), "mean": float(values.mean()) if len(values) else None, "sd": sd}
+
+
+def _reliability(m: np.ndarray, errors: Errors) -> dict[str, Any]:
+    """Return ``1 - mean(se^2) / var(m)`` for the views' part and for both parts."""
+    variance = float(m.var(ddof=1)) if len(m) > 1 else 0.0
+
+    def part(square: float) -> float | None:
+        return None if variance <= 0 or np.isnan(square) else 1.0 - square / variance
+
+    encoders = part(errors.both)
+    note = (
+        "views and encoders: what a run with other training and view seeds would repeat"
+        if not np.isnan(errors.both)
+        else "views only: one encoder on each side cannot show how much is training noise"
+    )
+    return {"views": part(errors.views), "encoders": encoders, "note": note}
+
+
+def _pair_tests(delta: np.ndarray, group: np.ndarray) -> list[dict[str, Any]]:
+    """Return the tests of the paper's Tables 2 and 16 that the groups at hand allow."""
+    part = {name: _moments(delta[(group == name) & ~np.isnan(delta)]) for name in "SCIE"}
+    tests = []
+    for a, b in (("C", "S"), ("C", "E"), ("S", "I"), ("E", "I")):
+        if part[a]["n"] > 1 and part[b]["n"] > 1:
+            tests.append(_two_samples(f"{a}>{b}", part[a], part[b]))
+    for name, side, label in (
+        ("C", "greater", "C>0"),
+        ("I", "less", "I<0"),
+        ("E", "greater", "E>0"),
+        ("S", "two-sided", "S=0"),
+    ):
+        if part[name]["n"] > 1:
+            tests.append(_one_sample(label, part[name], side))
+    return tests
+
+
+def _two_samples(label: str, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Return Welch's t-test of mean a > mean b, from the moments of both."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.ttest_ind_from_stats(
+            *(a["mean"], a["sd"], a["n"], b["mean"], b["sd"], b["n"]),
+            equal_var=False,
+            alternative="greater",
+        )
+    pooled = np.sqrt((a["sd"] ** 2 + b["sd"] ** 2) / 2)
+    gap = a["mean"] - b["mean"]
+    return _test(label, found.statistic, found.pvalue, gap, pooled, [a["n"], b["n"]])
+
+
+def _one_sample(label: str, moments: dict[str, Any], alternative: str) -> dict[str, Any]:
+    """Return the t-test of a mean against 0, from moments: scipy's copies the sample four times."""
+    n, mean, sd = moments["n"], moments["mean"], moments["sd"]
+    if n < 2:
+        return {"name": label, "statistic": None, "p": None, "cohens_d": None, "n": [n]}
+    statistic = mean / (sd / np.sqrt(n)) if sd > 0 else np.nan
+    p = {
+        "greater": stats.t.sf(statistic, n - 1),
+        "less": stats.t.cdf(statistic, n - 1),
+        "two-sided": 2 * stats.t.sf(abs(statistic), n - 1),
+    }[alternative]
+    return _test(label, statistic, p, mean, sd, [n])
+
+
+def _test(
+    label: str, statistic: float, p: float, gap: float, sd: float, n: list[int]
+) -> dict[str, Any]:
+    known = np.isfinite(statistic) and np.isfinite(p)
+    return {
+        "name": label,
+        "statistic": float(statistic) if known else None,
+        "p": float(p) if known else None,
+        "cohens_d": float(gap / sd) if sd > 0 else None,
+        "n": n,
+    }
+
+
+def _separation(tests: list[dict[str, Any]]) -> str:
+    """Return ``clear`` where members separate from non-members, ``none`` where not.
+
+    A pair needs C>S and C>E (those of them it can test) at ``SIGNIFICANCE``; a pair with neither
+    group, and every other plan, needs its mean above 0.
+    """
+    by_name = {test["name"]: test["p"] for test in tests}
+    wanted = [p for name, p in by_name.items() if name in ("C>S", "C>E")]
+    wanted = wanted or [p for name, p in by_name.items() if name in ("m>0", "C>0")]
+    if not wanted or any(p is None for p in wanted):
+        return "none"
+    return "clear" if all(p < SIGNIFICANCE for p in wanted) else "none"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         open_run,
         probe,
         recipe_list,
+        refine,
         report,
         retrain,
         run,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         select,
         select_table,
         shard,
+        significant,
         train,
         verify,
     )
@@ -43,6 +45,7 @@ __all__ = [
     "open_run",
     "probe",
     "recipe_list",
+    "refine",
     "report",
     "retrain",
     "run",
@@ -50,6 +53,7 @@ __all__ = [
     "select",
     "select_table",
     "shard",
+    "significant",
     "train",
     "verify",
 ]

@@ -40,6 +40,7 @@ __all__ = [
     "open_run",
     "probe",
     "recipe_list",
+    "refine",
     "report",
     "retrain",
     "run",
@@ -48,6 +49,7 @@ __all__ = [
     "select",
     "select_table",
     "shard",
+    "significant",
     "train",
     "verify",
 ]
@@ -211,6 +213,64 @@ def score(
             scoring.score(run, context(run, data, device, workers, report))
     facts = read_json(run.path / "scores.json")
     return {**facts, "path": str(run.path / "scores.parquet"), "already": already}
+
+
+def refine(
+    run: Run,
+    until: str,
+    *,
+    budget: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Score a run, and add encoders or views to it until its ranking is as sure as asked.
+
+    Args:
+        run: Any run; it is extended in place.
+        until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
+            recipe's selection that is expected to be among the truly most memorized.
+        budget: Time such as ``90s``, ``30m`` or ``2h`` that no round is expected to exceed.
+        data: Where the recipe's source lies on this machine.
+        device: As in ``run``, and so are ``workers`` and ``report``.
+        workers: Trainings side by side.
+        report: Progress callback.
+
+    Returns:
+        What ``refining.refine`` does: ``value``, ``reached``, ``why``, and ``rounds``.
+
+    Raises:
+        UsageError: If ``until`` or ``budget`` cannot be read.
+    """
+    from curate import refining
+
+    return refining.refine(
+        run,
+        context(run, data, device, workers, report),
+        refining.Goal.parse(until),
+        None if budget is None else refining.seconds(budget),
+    )
+
+
+def significant(run: Run, fdr: float = 0.05) -> dict[str, Any]:
+    """Return the samples of a scored run whose memorization is above 0 beyond chance.
+
+    Args:
+        run: A scored run whose plan shows how much encoders err.
+        fdr: Expected share of false ones among those returned (Benjamini & Hochberg 1995).
+
+    Returns:
+        ``fdr``, ``n_tested``, ``n``, and ``samples``, a table with uid, memorization, se, p and q,
+        the surest first.
+
+    Raises:
+        UsageError: If ``fdr`` is not between 0 and 1.
+        DataError: If the run is not scored, or its plan has one encoder a side.
+    """
+    from curate import significance
+
+    return significance.significant(run, fdr)
 
 
 def inspect(run: Run, *, device: str = "auto", report: Report = silent) -> dict[str, Any]:

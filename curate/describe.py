@@ -102,6 +102,36 @@ def score_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+WHY = {
+    "reached": "reached",
+    "budget": "not reached: another round would exceed the budget",
+}
+
+
+def refine_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what it took to make a ranking surer, round by round."""
+    lines = [
+        f"{r['encoders']:>6,} encoders, {r['views']} views: reliability {_known(r['reliability'])}"
+        f", {r['seconds']:,.0f} s"
+        for r in facts["rounds"]
+    ]
+    why = WHY.get(facts["why"], f"not reached: {facts['why']}")
+    return [*lines, f"{facts['goal']}: {_known(facts['value'])}, {why}"]
+
+
+def significant_lines(facts: dict[str, Any]) -> list[str]:
+    """Return how many samples are memorized beyond chance, and the surest of them."""
+    shown = facts["samples"].slice(0, 10).to_pylist()
+    lines = [
+        f"significant {facts['n']:,} of {facts['n_tested']:,} samples at a false discovery rate of "
+        f"{facts['fdr']:g}" + (" (all with --json); the surest:" if facts["n"] > len(shown) else "")
+    ]
+    return lines + [
+        f"  {row['uid']}  {row['memorization']:+.4f} ± {row['se']:.4f}  q = {row['q']:.2g}"
+        for row in shown
+    ]
+
+
 def _ranking(reliability: float) -> str:
     """Return in words what a reliability means for the order of single samples."""
     if reliability >= 0.8:

@@ -12,12 +12,14 @@ import numpy as np
 
 from curate import keyed
 from curate.errors import DataError
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.records.plan import Plan
+
+PlanConfig = PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan
 
 
 def build_plan(
-    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    config: PlanConfig,
     uids: Sequence[str] | np.ndarray,
     extra: Sequence[str] | np.ndarray = (),
 ) -> Plan:
@@ -34,8 +36,8 @@ def build_plan(
     """
     own = np.sort(np.asarray(uids, dtype=np.bytes_))
     n = len(own)
-    folds = config.folds if isinstance(config, FoldsPlan) else 0
-    need(n, max(2, folds), f"{folds} folds" if folds else config.kind)
+    pieces = _pieces(config)
+    need(n, max(2, pieces), f"{pieces} {config.kind}" if pieces else config.kind)
     drawn = [_draw(config, own, r, held_out=len(extra) > 0) for r in range(config.repeats)]
     group = drawn[0][0]
     inclusion = np.concatenate([columns for _, columns, _ in drawn], axis=1)
@@ -62,7 +64,7 @@ def build_plan(
 
 
 def _draw(
-    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    config: PlanConfig,
     own: np.ndarray,
     repeat: int,
     *,
@@ -70,8 +72,8 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return group (N,), inclusion (N, encoders of one repeat) and their names.
 
-    A pair's and halves' groups are the same in every repeat, since ``delta`` is between them. Folds
-    and subsets are drawn anew: which others a sample is trained with moves its score as well, and
+    A pair's and halves' groups are the same in every repeat, since ``delta`` is between them. The
+    others are drawn anew: which others a sample is trained with moves its score as well, and
     only then do repeats average over it and the standard errors see it.
     """
     n = len(own)
@@ -82,12 +84,15 @@ def _draw(
         group = np.array(["f", "g"])[part]
         return group, np.stack([part == 0, part == 1], axis=1), ["f", "g"]
     again = (repeat,) if repeat else ()
-    if isinstance(config, FoldsPlan):
-        bounds = [n * j // config.folds for j in range(1, config.folds)]
+    if isinstance(config, FoldsPlan | PartsPlan):
+        pieces = _pieces(config)
+        bounds = [n * j // pieces for j in range(1, pieces)]
         part = _parts(bounds, *_shuffled(own, config.seed, "plan", *again), n)
-        group = np.array([str(j) for j in range(config.folds)])[part]
-        inclusion = part[:, None] != np.arange(config.folds)[None]
-        return group, inclusion, [f"fold{j}" for j in range(config.folds)]
+        group = np.array([str(j) for j in range(pieces)])[part]
+        own_part = part[:, None] == np.arange(pieces)[None]
+        if isinstance(config, PartsPlan):
+            return group, own_part, [f"part{j}" for j in range(pieces)]
+        return group, ~own_part, [f"fold{j}" for j in range(pieces)]
     size = max(1, round(n * config.fraction))
     columns = [
         _parts([size], *_shuffled(own, config.seed, "subset", j, *again), n) == 0
@@ -95,6 +100,13 @@ def _draw(
     ]
     names = [f"subset{j}" for j in range(config.subsets)]
     return np.full(n, "-"), np.stack(columns, axis=1), names
+
+
+def _pieces(config: PlanConfig) -> int:
+    """Return how many folds or parts a plan divides the samples into, 0 for other plans."""
+    if isinstance(config, FoldsPlan):
+        return config.folds
+    return config.parts if isinstance(config, PartsPlan) else 0
 
 
 def need(have: int, least: int, what: str) -> None:
@@ -147,7 +159,7 @@ def _pair(
 
 
 def _held_out(
-    config: PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan,
+    config: PlanConfig,
     own: np.ndarray,
     extra: Sequence[str] | np.ndarray,
 ) -> np.ndarray:

@@ -84,6 +84,19 @@ class FoldsPlan(Section):
     seed: int = 0
 
 
+class PartsPlan(Section):
+    """Encoder j is trained on part j alone: a repeat costs one pass over the data an epoch.
+
+    Encoders that saw few samples memorize more of each, and rank them as larger ones do
+    (docs/results.md).
+    """
+
+    kind: Literal["parts"]
+    parts: Annotated[int, Field(ge=2)] = 4
+    repeats: Positive = 1
+    seed: int = 0
+
+
 class SubsetsPlan(Section):
     """Each encoder on its own random subset (Feldman & Zhang 2020)."""
 
@@ -95,12 +108,13 @@ class SubsetsPlan(Section):
 
 
 PlanSection = Annotated[
-    PairPlan | HalvesPlan | FoldsPlan | SubsetsPlan, Field(discriminator="kind")
+    PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan, Field(discriminator="kind")
 ]
 PLANS: dict[str, type[Section]] = {
     "pair": PairPlan,
     "halves": HalvesPlan,
     "folds": FoldsPlan,
+    "parts": PartsPlan,
     "subsets": SubsetsPlan,
 }
 """Sections by their ``kind``."""

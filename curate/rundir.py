@@ -127,6 +127,23 @@ class Run:
             )
         return self
 
+    def extended(self, *, repeats: int | None = None, views: int | None = None) -> Run:
+        """Return the run with more repeats of its plan, or more views; see ``create``.
+
+        What a command says of the recipe later is compared with that.
+        """
+        asked = {"plan.repeats": repeats, "score.views": views}
+        given = {key: value for key, value in asked.items() if value is not None}
+        sections = {
+            key.partition(".")[0]: getattr(self.recipe, key.partition(".")[0]).model_copy(
+                update={key.partition(".")[2]: value}
+            )
+            for key, value in given.items()
+        }
+        there = self.facts().get("overrides", {})
+        run = Run(self.path, self.recipe.model_copy(update=sections))
+        return run._extended({"overrides": {**there, **given}})
+
     # run.json
 
     def facts(self) -> dict[str, Any]:

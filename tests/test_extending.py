@@ -11,7 +11,7 @@ from command import curate as typed
 import curate
 from curate.errors import DataError, MismatchError
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.rundir import Run
 
 
@@ -73,6 +73,7 @@ def test_from_the_command_line(tmp_path):
         PairPlan(kind="pair", shared=0.5, candidates=0.2, independent=0.2, extra=0.1),
         HalvesPlan(kind="halves"),
         FoldsPlan(kind="folds", folds=3),
+        PartsPlan(kind="parts", parts=4),
         SubsetsPlan(kind="subsets", subsets=5),
     ],
 )

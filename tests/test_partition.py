@@ -7,7 +7,7 @@ import pytest
 
 from curate.errors import DataError
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.records.plan import Plan
 
 
@@ -23,6 +23,7 @@ PLANS = {
     "pair": PairPlan(kind="pair", shared=0.6, candidates=0.15, independent=0.15, extra=0.1),
     "halves": HalvesPlan(kind="halves"),
     "folds": FoldsPlan(kind="folds", folds=5, repeats=2),
+    "parts": PartsPlan(kind="parts", parts=4),
     "subsets": SubsetsPlan(kind="subsets", subsets=6, fraction=0.7),
 }
 
@@ -84,7 +85,17 @@ def test_folds_leave_each_sample_out_of_exactly_one_encoder_a_repeat():
     assert [Plan.repeat(e) for e in ("fold3", "fold3-1")] == [0, 1]
 
 
-@pytest.mark.parametrize("kind", ["folds", "subsets"])
+def test_parts_have_each_sample_in_exactly_one_encoder_a_repeat():
+    plan = build_plan(PLANS["parts"].model_copy(update={"repeats": 3}), make_uids(203))
+    assert plan.encoders[:5] == ("part0", "part1", "part2", "part3", "part0-1")
+    for r in range(3):
+        assert (plan.inclusion[:, 4 * r : 4 * r + 4].sum(axis=1) == 1).all()
+    sizes = plan.inclusion.sum(axis=0)
+    assert sizes.max() - sizes.min() <= 1
+    assert (plan.group == plan.inclusion[:, :4].argmax(axis=1).astype(str)).all()
+
+
+@pytest.mark.parametrize("kind", ["folds", "parts", "subsets"])
 def test_repeats_draw_anew_and_leave_the_first_ones_alone(kind):
     uids = make_uids(200)
     one, three = (build_plan(PLANS[kind].model_copy(update={"repeats": r}), uids) for r in (1, 3))

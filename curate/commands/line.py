@@ -12,6 +12,7 @@ import typer
 from curate import describe
 from curate.commands.named import named, typed, warn_of_noise
 from curate.console import Display
+from curate.errors import UsageError
 from curate.options import (
     RUNS,
     DataPath,
@@ -102,14 +103,62 @@ def train(
 
 
 @command("curate score imagenet-100k --data /data/imagenet-100k")
-def score(display: Display, asked: Request) -> None:
+def score(
+    display: Display,
+    asked: Request,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="GOAL",
+            help="Add encoders or views until `reliability=X`, or `overlap=X` of the selection.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="TIME", help="With --until: at most `30m`, `2h`."),
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        typer.Option(
+            "--fdr",
+            metavar="Q",
+            help="Also list the samples that are significantly memorized, Q of them falsely.",
+        ),
+    ] = None,
+) -> None:
     """Score every candidate; what is missing before it is done first."""
-    from curate import api
+    from curate import api, refining, significance
 
+    if budget is not None and until is None:
+        raise UsageError("--budget goes with --until: say what to reach, e.g. reliability=0.8.")
+    if until is not None:
+        refining.Goal.parse(until)
+    if budget is not None:
+        refining.seconds(budget)
+    if fdr is not None:
+        significance.check(fdr)
     made, facts = _stage(display, api.score, asked)
-    display.result(facts, describe.score_lines(facts))
+    lines = describe.score_lines(facts)
+    if until is not None:
+        reached = api.refine(
+            made,
+            until,
+            budget=budget,
+            data=asked.data,
+            device=asked.device,
+            workers=asked.workers,
+            report=display.report,
+        )
+        facts = {**api.score(made), "until": reached}
+        lines = [*describe.score_lines(facts), *describe.refine_lines(reached)]
+    if fdr is not None:
+        found = api.significant(made, fdr)
+        facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
+        lines += describe.significant_lines(found)
+    display.result(facts, lines)
     warn_of_noise(display, facts)
-    if facts["already"]:
+    if facts["already"] and until is None:
         display.hint(f"nothing to do: {made.path} was scored before")
     top = max(1, facts["n_scored"] * 3 // 4)
     rest = " --unscored keep" if facts["n_unscored"] else ""

@@ -49,6 +49,62 @@ def p_top(m: np.ndarray, se: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
+def shrunk(
+    m: np.ndarray, se: np.ndarray, reliability: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is to be believed of true scores: posterior means and deviations, (N,) float64.
+
+    The highest scores found are high by luck as well, so that ``N(m_i, se_i)`` taken for the truth
+    is too sure of them. With true scores normal around their mean, with the variance that errors
+    leave of that of ``m`` (an empirical Bayes estimate, Efron & Morris 1975), each is moved towards
+    the mean by the share of its variance that is error. Where errors explain all of it every score
+    is the mean, with deviation 0. Where the truth has a heavy tail (a gamma of shape 2), what
+    follows for a top is up to 0.11 too low for single probabilities.
+
+    Args:
+        m: (N,) scores, no NaN.
+        se: (N,) standard errors; NaN and 0 are certain.
+        reliability: ``1 - mean(se^2) / var(m)`` where it is known; None takes it from ``se``.
+    """
+    m, se = np.asarray(m, dtype=np.float64), np.nan_to_num(np.asarray(se, dtype=np.float64))
+    if len(m) < 2:
+        return m, se
+    variance = float(m.var(ddof=1))
+    error = float(np.mean(se**2)) if reliability is None else (1 - reliability) * variance
+    true, own = max(variance - error, 0.0), se**2
+    part = np.divide(true, true + own, out=np.ones(len(m)), where=own > 0)
+    mean = float(m.mean())
+    return mean + part * (m - mean), np.sqrt(part) * se
+
+
+def p_selected(
+    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None = None
+) -> np.ndarray:
+    """Return the probability of each sample to be among the truly n highest, (N,) in [0, 1].
+
+    ``p_top`` of ``shrunk``: ``n / N`` for all where the scores are nothing but error.
+    """
+    values, errors = shrunk(m, se, reliability)
+    if len(values) and not errors.any() and not np.ptp(values) and np.nan_to_num(se).any():
+        return np.full(len(values), n / len(values))
+    return p_top(values, errors, n)
+
+
+def expected_overlap(
+    m: np.ndarray, se: np.ndarray, n: int, *, reliability: float | None = None
+) -> float:
+    """Return the share of the n highest expected to be among the truly n highest, in [0, 1].
+
+    Args:
+        m: (N,) scores, no NaN.
+        se: (N,) standard errors.
+        n: 1 to N.
+        reliability: As in ``shrunk``.
+    """
+    chosen = np.argpartition(-np.asarray(m, dtype=np.float64), n - 1)[:n]
+    return float(p_selected(m, se, n, reliability)[chosen].sum() / n)
+
+
 def luck(p: np.ndarray) -> float:
     """Return ``sum p (1 - p)``: how many places of a selection are decided by chance."""
     return float((p * (1.0 - p)).sum())

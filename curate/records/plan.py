@@ -22,10 +22,10 @@ class Plan:
     """The inclusion matrix of a run.
 
     Attributes:
-        kind: ``pair``, ``halves``, ``folds`` or ``subsets``.
+        kind: ``pair``, ``halves``, ``folds``, ``parts`` or ``subsets``.
         uids: (N,) bytes, sorted uids, held-out extra samples included.
-        group: (N,) str, ``S C I E`` for pairs, ``f``/``g`` for halves, the fold number for folds,
-            ``-`` for subsets; a held-out extra sample is ``E`` everywhere.
+        group: (N,) str, ``S C I E`` for pairs, ``f``/``g`` for halves, the number of the fold or
+            part, ``-`` for subsets; a held-out extra sample is ``E`` everywhere.
         encoders: Names of the E encoders, e.g. ``("f", "g")``.
         inclusion: (N, E) bool; ``inclusion[i, e]`` where encoder e was trained on sample i.
     """

@@ -49,7 +49,7 @@ def test_few_images(n, zygotes, faults, place):
     told(
         faults, f"shard {n}", zygotes.type(place, "shard", "images", "--out", "s", hang=HANG), codes
     )
-    for kind in ("folds", "halves", "pair", "subsets"):
+    for kind in ("folds", "halves", "pair", "parts", "subsets"):
         plan = {
             "folds": {"kind": "folds", "folds": 2},
             "halves": {"kind": "halves"},
@@ -60,6 +60,7 @@ def test_few_images(n, zygotes, faults, place):
                 "independent": 0.25,
                 "extra": 0,
             },
+            "parts": {"kind": "parts", "parts": 2},
             "subsets": {"kind": "subsets", "subsets": 2, "fraction": 0.5},
         }[kind]
         content = recipe(place, compare={"remove": []})

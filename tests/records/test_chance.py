@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curate.records import chance
-from curate.records.chance import luck, p_top
+from curate.records.chance import expected_overlap, luck, p_selected, p_top, shrunk
 
 
 def frequency(m, se, n, draws=4000):
@@ -27,6 +27,57 @@ def test_agrees_with_the_frequency_over_draws(n):
     assert p.sum() == pytest.approx(n, abs=1e-6)
     # 4 standard errors of a frequency over 4,000 draws, and what a known threshold leaves out.
     np.testing.assert_allclose(p, frequency(m, se, n), atol=4 * 0.5 / 4000**0.5 + 0.01)
+
+
+def simulated(rng, n, signal, tail):
+    """Return true scores, normal or with a heavy tail, what is found of them, and its errors."""
+    truth = rng.normal(size=n) if tail is None else rng.gamma(tail, 1.0, n) / tail**0.5
+    se = signal * rng.uniform(0.5, 1.5, n)
+    return truth, truth + se * rng.normal(size=n), se
+
+
+@pytest.mark.parametrize("tail", [None, 2.0])
+@pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
+def test_probabilities_are_those_with_which_samples_belong_to_the_top(noise, tail):
+    """A reliability diagram: of samples given p, a share of p is among the truly highest."""
+    n, size = 1500, 40_000
+    rng = np.random.default_rng(5)
+    truth, m, se = simulated(rng, size, noise, tail)
+    cut = n * size // 10_000
+    p = p_selected(m, se, cut)
+    belongs = np.zeros(size, bool)
+    belongs[np.argsort(-truth)[:cut]] = True
+    bins = np.clip((p * 10).astype(int), 0, 9)
+    for b in range(10):
+        mine = bins == b
+        if mine.sum() > 200:
+            # A normal prior is a little off where the truth has a tail.
+            off = 0.03 if tail is None else 0.13
+            assert belongs[mine].mean() == pytest.approx(p[mine].mean(), abs=off), b
+    chosen = np.argsort(-m)[:cut]
+    wanted = belongs[chosen].mean()
+    assert expected_overlap(m, se, cut) == pytest.approx(wanted, abs=0.02 if tail is None else 0.06)
+    # Without shrinking, luck passes for merit.
+    if noise >= 1:
+        assert p_top(m, se, cut)[chosen].mean() > wanted + 0.05
+
+
+def test_scores_that_are_all_error_say_nothing():
+    rng = np.random.default_rng(6)
+    m = rng.normal(size=500)
+    p = p_selected(m, np.full(500, 1.2), 100)
+    assert p == pytest.approx(np.full(500, 0.2))
+    assert p_selected(m, np.full(500, 0.5), 100, reliability=-0.1) == pytest.approx(p)
+    assert expected_overlap(m, np.full(500, 1.2), 100) == pytest.approx(0.2)
+
+
+def test_certain_scores_stay_as_they_are():
+    m = np.array([3.0, 1.0, 2.0])
+    for se in (np.zeros(3), np.full(3, np.nan)):
+        values, errors = shrunk(m, se)
+        assert values.tolist() == m.tolist() and errors.tolist() == [0, 0, 0]
+        assert p_selected(m, se, 1).tolist() == [1, 0, 0]
+    assert p_selected(m[:1], np.ones(1), 1).tolist() == [1]
 
 
 @pytest.mark.parametrize("se", [0.0, np.nan])

@@ -1,0 +1,175 @@
+"""Refining: more encoders, or more views, until a ranking is as sure as was asked."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from curate import scoring
+from curate.errors import UsageError
+from curate.records.chance import expected_overlap
+from curate.rundir import Run
+from curate.stages import Context
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+GROWTH = 3
+"""A round has at most this many times the repeats of the one before: what a reliability from few
+repeats foretells is hardly known."""
+MOST_REPEATS = 1000
+"""Where refining ends whatever was asked: a ranking that is all noise would go on for ever."""
+MOST_VIEWS = 160
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached.
+
+    Attributes:
+        kind: ``reliability`` (of views and encoders), or ``overlap``: the share of the recipe's
+            selection that is expected to be among the truly most memorized.
+        value: In (0, 1).
+    """
+
+    kind: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """Read ``reliability=0.8`` or ``overlap=0.9``.
+
+        Raises:
+            UsageError: If it is neither.
+        """
+        kind, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if kind not in ("reliability", "overlap") or not 0 < value < 1:
+            raise UsageError(
+                f"--until {text}: expected reliability=X or overlap=X with X between 0 and 1."
+            )
+        return cls(kind, value)
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``2h`` or ``1d``.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) -> dict[str, Any]:
+    """Score a run, and extend it until its ranking reaches a goal or its budget is spent.
+
+    In each round either the repeats of the plan or the views grow, whichever error is the larger.
+    Reliability follows the Spearman-Brown formula, ``r / (1 - r)`` in proportion to repeats, which
+    says how many are to be added; what is there is not done again.
+
+    Args:
+        run: Any run; what is missing for its scores is done first.
+        context: Device, workers, progress.
+        goal: What is to be reached.
+        budget: Seconds after which no further round begins, and which none is expected to exceed.
+
+    Returns:
+        ``goal``, ``value``, ``reached``, ``why`` it ended, and ``rounds``: of each ``repeats``,
+        ``views``, ``encoders``, ``reliability``, ``value`` (of the goal) and ``seconds``.
+    """
+    started = time.monotonic()
+    rounds: list[dict[str, Any]] = []
+    while True:
+        begun = time.monotonic()
+        with run.lock():
+            summary = scoring.score(run, context)
+            value = _value(run, summary, goal)
+            rounds.append(
+                {
+                    "repeats": run.recipe.plan.repeats,
+                    "views": run.recipe.score.views,
+                    "encoders": len(summary["encoders"]),
+                    "reliability": summary["reliability"]["encoders"],
+                    "value": value,
+                    "seconds": round(time.monotonic() - begun, 1),
+                }
+            )
+            left = None if budget is None else budget - (time.monotonic() - started)
+            wanted, why = _next(run, summary, goal, value, left)
+            facts = {
+                "goal": f"{goal.kind}={goal.value:g}",
+                "value": value,
+                "reached": why == "reached",
+                "why": why,
+                "rounds": rounds,
+            }
+            run.note(until=facts)
+        if wanted is None:
+            return facts
+        run = run.extended(**wanted)
+
+
+def _value(run: Run, summary: dict[str, Any], goal: Goal) -> float | None:
+    """Return how far a run is: its reliability or expected overlap; None where it is unknown."""
+    reliability = summary["reliability"]["encoders"]
+    if goal.kind == "reliability" or reliability is None:
+        return None if reliability is None else float(reliability)
+    scored = run.scores()
+    scored = scored.filter(scored["memorization"].is_valid())
+    config, n = run.recipe.select, scored.num_rows
+    count = config.count or round((config.fraction or 0.5) * n)
+    return expected_overlap(
+        scored["memorization"].to_numpy(),
+        scored["se"].to_numpy(),
+        min(max(count, 1), n - 1),
+        reliability=float(reliability),
+    )
+
+
+def _next(
+    run: Run, summary: dict[str, Any], goal: Goal, value: float | None, left: float | None
+) -> tuple[dict[str, int] | None, str]:
+    """Return what to extend a run by, or None, and why."""
+    if value is not None and value >= goal.value:
+        return None, "reached"
+    repeats, views = run.recipe.plan.repeats, run.recipe.score.views
+    found = summary["reliability"]
+    if _views_err_more(found) and views < MOST_VIEWS:
+        if left is not None and run.facts()["seconds"].get("align", 0.0) > left:
+            return None, "budget"
+        return {"views": min(2 * views, MOST_VIEWS)}, "more views"
+    if repeats >= MOST_REPEATS:
+        return None, "as many repeats as are ever made"
+    more = min(_repeats(repeats, found["encoders"], goal), MOST_REPEATS) - repeats
+    if left is not None:
+        spent = run.facts()["seconds"]
+        each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
+        more = min(more, int(left / each) if each > 0 else more)
+    if more < 1:
+        return None, "budget"
+    return {"repeats": repeats + more}, "more encoders"
+
+
+def _views_err_more(found: dict[str, Any]) -> bool:
+    """Return whether more than half of the error would go with more views."""
+    if found["views"] is None or found["encoders"] is None:
+        return False
+    views, both = 1 - found["views"], 1 - found["encoders"]
+    return bool(both > 0 and views > both / 2)
+
+
+def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:
+    """Return how many repeats are foretold to reach the goal, within ``GROWTH``."""
+    if reliability is None:
+        return max(2, repeats)
+    if reliability <= 0 or goal.kind == "overlap":
+        return 2 * repeats
+    odds = goal.value / (1 - goal.value) * (1 - reliability) / reliability
+    return max(repeats + 1, min(math.ceil(repeats * odds), GROWTH * repeats))

@@ -35,6 +35,7 @@ __all__ = [
     "export",
     "forecast",
     "inspect",
+    "ledger",
     "load_encoder",
     "load_recipe",
     "open_run",
@@ -289,7 +290,25 @@ def report(run: Run) -> Path:
         return reports.build(run.path)
 
 
-# What is there
+# What is there, and what it cost
+
+
+def ledger(run: Run) -> dict[str, Any]:
+    """Return what a run cost, and when its selections have paid for its scores.
+
+    Returns:
+        ``stages`` (each with ``seconds`` of this run and ``samples``: images written, decoded,
+        trained on once, encoded or scored), ``scoring_seconds``, ``training_seconds_per_sample``
+        (one image in one epoch), ``epochs``, and ``selections``: of each manifest what it drops,
+        the seconds that saves in a training of so many epochs, and after how many such trainings
+        that is what the scores took (None: never).
+
+    Raises:
+        DataError: If nothing is trained yet.
+    """
+    from curate import costs
+
+    return costs.ledger(run)
 
 
 def verify(path: str | Path, *, full: bool = False, report: Report = silent) -> dict[str, Any]:

@@ -102,6 +102,26 @@ def score_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def ledger_lines(facts: dict[str, Any]) -> list[str]:
+    """Return seconds and samples per stage, and what each selection saves."""
+    lines = [
+        f"{row['stage']:<10} {row['seconds']:>10,.1f} s"
+        + (f"  {row['samples']:>14,} samples" if row["samples"] else "")
+        for row in facts["stages"]
+    ]
+    lines.append(f"up to the scores: {facts['scoring_seconds']:,.1f} s")
+    for row in facts["selections"]:
+        after = row["pays_back_after"]
+        pays = (
+            "saves nothing"
+            if after is None
+            else f"saves {row['saved_seconds']:,.1f} s a training of {facts['epochs']} epochs, and "
+            f"pays for its scores after {after:,}"
+        )
+        lines.append(f"{row['name']}: keeps {row['kept']:,}, {pays}")
+    return lines
+
+
 WHY = {
     "reached": "reached",
     "budget": "not reached: another round would exceed the budget",

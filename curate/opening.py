@@ -129,7 +129,13 @@ def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
     facts = read_json(path / "run.json")
     before, digest = facts.get("overrides", {}), facts.get("recipe_sha256")
     same = digest is None or digest == _digest(facts.get("recipe_origin"))
-    return same and {**before, **given} == before
+    return same and _merged(before, given) == before
+
+
+def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides with others upon them; a whole section replaces what was set within it."""
+    kept = {k: v for k, v in before.items() if not any(k.startswith(f"{g}.") for g in given)}
+    return {**kept, **given}
 
 
 def _digest(origin: str | None) -> str | None:
@@ -163,6 +169,6 @@ def _recipe_of(
             # A run whose recipe is no longer at hand goes on with what it stored.
             pass
         else:
-            return recipes.load(origin, {**before, **given}), origin
+            return recipes.load(origin, _merged(before, given)), origin
     stored = run.recipe.model_dump(mode="json")
     return recipes.build(stored, given, where=str(path / "run.json")), origin

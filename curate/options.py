@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate import recipe
 from curate.console import Display
 from curate.errors import UsageError
 
@@ -43,6 +44,14 @@ Workers = Annotated[
         "--workers", metavar="N", min=1, help="Trainings side by side; default: as many as fit."
     ),
 ]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        metavar="NAME",
+        help="Replace the plan: `quick`, `standard` or `thorough` encoders for a surer ranking.",
+    ),
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
 ]
@@ -71,15 +80,16 @@ class Request:
     device: Device = "auto"
     limit: Limit = None
     workers: Workers = None
+    effort: Effort = None
     fresh: Fresh = False
 
     def overrides(self) -> dict[str, Any]:
-        """Return ``{"section.key": value}`` of --set, --seed and --limit.
+        """Return ``{"section.key": value}`` of --effort, --seed, --limit and --set, in that order.
 
         Raises:
-            UsageError: If a --set has no value.
+            UsageError: If a --set has no value, or there is no such effort.
         """
-        out: dict[str, Any] = {}
+        out: dict[str, Any] = recipe.effort(self.effort) if self.effort else {}
         if self.seed is not None:
             sections = ("plan", "train", "score", "select")
             out |= {f"{section}.seed": self.seed for section in sections}

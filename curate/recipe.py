@@ -120,6 +120,26 @@ PLANS: dict[str, type[Section]] = {
 """Sections by their ``kind``."""
 
 
+EFFORTS: dict[str, dict[str, Any]] = {
+    "quick": {"plan": {"kind": "parts", "parts": 4, "repeats": 3}, "score.views": 10},
+    "standard": {"plan": {"kind": "parts", "parts": 4, "repeats": 12}, "score.views": 20},
+    "thorough": {"plan": {"kind": "parts", "parts": 4, "repeats": 60}, "score.views": 40},
+}
+"""Plans by how much is to be spent on a ranking, as overrides of a recipe; each extends the one
+before. What they give on digits is in docs/results.md."""
+
+
+def effort(name: str) -> dict[str, Any]:
+    """Return the overrides that a preset stands for, to be used as those of ``load``.
+
+    Raises:
+        UsageError: If there is no such preset.
+    """
+    if name not in EFFORTS:
+        raise unknown("effort", name, EFFORTS)
+    return copy.deepcopy(EFFORTS[name])
+
+
 class Encoder(Section):
     """Backbone and method; a method's own settings stand beside them."""
 

@@ -32,6 +32,7 @@ LAYERS = [
         "memorization",
         "separation",
         "significance",
+        "costs",
         "neighbours",
         "comparison",
         "probing",

@@ -9,6 +9,7 @@ from command import TINY
 from command import curate as typed
 
 import curate
+from curate import recipe
 from curate.errors import DataError, MismatchError
 from curate.partition import build_plan
 from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
@@ -65,6 +66,19 @@ def test_from_the_command_line(tmp_path):
     assert found.code == 0, found.err
     assert len(json.loads(found.out)["encoders"]) == len(list(encoders.iterdir())) == 2 * n
     assert pq.read_table(tmp_path / "tiny" / "plan.parquet").num_columns == 2 + 2 * n
+
+
+def test_a_greater_effort_extends_what_a_smaller_one_began(tmp_path, monkeypatch):
+    monkeypatch.setitem(recipe.EFFORTS["thorough"]["plan"], "repeats", 4)
+    where = ["--runs", tmp_path, "--device", "cpu", "--workers", "1", "--json"]
+    assert typed("score", TINY, *where, "--effort", "quick").code == 0
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(trained) == 12
+    found = typed("score", TINY, *where, "--effort", "thorough")
+    assert found.code == 0, found.err
+    assert len(json.loads(found.out)["encoders"]) == 16
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    assert typed("score", TINY, *where, "--effort", "quick").code == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import yaml
 from command import TINY
 
 from curate.errors import UsageError
-from curate.recipe import NOT_SHAPING, Recipe, build, load, shaping
+from curate.recipe import EFFORTS, NOT_SHAPING, Recipe, build, effort, load, shaping
 from curate.recipe_files import read
 
 
@@ -111,3 +111,21 @@ def test_views_that_are_measured_have_the_side_of_the_image():
     with pytest.raises(UsageError, match=r"views\.side 4: .*data\.size, 8"):
         load(str(TINY), {"views.side": 4}).check()
     load(str(TINY), {"views.side": 4, "views.measure": "crop"}).check()
+
+
+@pytest.mark.parametrize("name", sorted(EFFORTS))
+def test_an_effort_replaces_the_plan_and_keeps_the_rest(name):
+    plain = load("digits", {"plan.seed": 5})
+    made = load("digits", {**effort(name), "plan.seed": 5})
+    assert made.plan.kind == "parts" and made.plan.seed == 5
+    assert made.train == plain.train and made.encoder == plain.encoder
+    # What one was given in hand is not what the next is given.
+    effort(name)["plan"]["repeats"] = 999
+    assert effort(name)["plan"]["repeats"] < 999
+
+
+def test_efforts_are_in_order_and_others_are_refused():
+    sizes = [effort(n)["plan"]["repeats"] for n in ("quick", "standard", "thorough")]
+    assert sizes == sorted(set(sizes))
+    with pytest.raises(UsageError, match=r"unknown effort 'thorouh'.*thorough"):
+        effort("thorouh")

@@ -1,4 +1,4 @@
-"""What is there: verify, recipes, doctor."""
+"""What is there, and what it cost: verify, ledger, recipes, doctor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from curate import describe
+from curate.commands.named import named, typed
 from curate.console import Display
 from curate.errors import DataError
-from curate.options import command
+from curate.options import RUNS, RunName, Runs, command
 
 
 @command("curate verify runs/digits --full")
@@ -28,6 +29,18 @@ def verify(
     if not facts["ok"]:
         raise DataError(describe.faults_in_short(facts))
     display.hint(describe.after_verify(facts))
+
+
+@command("curate ledger digits")
+def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
+    """Show what each stage cost, and when each selection has paid for its scores."""
+    from curate import api
+
+    run = named(display, name, runs)
+    facts = api.ledger(run)
+    display.result(facts, describe.ledger_lines(facts))
+    if not facts["selections"]:
+        display.hint(f"next: 'curate select --fraction 0.75 {typed(run)}'")
 
 
 @command("curate recipes digits")

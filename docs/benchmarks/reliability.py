@@ -1,0 +1,214 @@
+"""What buys a ranking that another run repeats: plans, views, estimators.
+
+    python docs/benchmarks/reliability.py plans [--data fashion-mnist --path DIR] [--passes N]
+    python docs/benchmarks/reliability.py views
+    python docs/benchmarks/reliability.py estimators
+
+``plans`` trains every plan twice, with all seeds different, for equal compute: ``--passes`` times
+an epoch over the whole dataset in each of the two runs. It prints the reliability that each run
+states, and the correlation of the two rankings, which is what reliability foretells. ``views``
+scores one pair of encoders twice, with two score seeds, for several numbers of views.
+``estimators`` measures the encoders of one run in several ways; the reliability is that between two
+halves of the repeats, with the Spearman-Brown formula for all of them.
+"""
+
+# ruff: noqa: T201 (a script talks on stdout)
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+import curate
+from curate import keyed, stages
+from curate.align import align_images
+from curate.backbone import load_encoder
+from curate.contrasts import contrast
+from curate.rundir import Run
+from curate.scoring import Placed, by_shard, placed
+
+PLANS: dict[str, dict[str, Any]] = {
+    "halves (the plain pair)": {"plan": {"kind": "halves"}, "share": 1.0, "epochs": 200},
+    "folds: 2": {"plan": {"kind": "folds", "folds": 2}, "share": 1.0, "epochs": 200},
+    "folds: 2, 100 epochs": {"plan": {"kind": "folds", "folds": 2}, "share": 1.0, "epochs": 100},
+    "parts: 4": {"plan": {"kind": "parts", "parts": 4}, "share": 1.0, "epochs": 200},
+    "parts: 4, 100 epochs": {"plan": {"kind": "parts", "parts": 4}, "share": 1.0, "epochs": 100},
+    "parts: 8": {"plan": {"kind": "parts", "parts": 8}, "share": 1.0, "epochs": 200},
+}
+"""Plans, how many passes over the data an epoch of a repeat is, and how many epochs."""
+DATA: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "fashion-mnist": {"data.source": "idx", "data.size": 14, "data.limit": 1000},
+}
+
+
+def scored(home: Path, name: str, overrides: dict[str, Any], data: Path | None) -> Run:
+    """Train and score a run of the digits recipe with some of its settings replaced."""
+    run = curate.open_run("digits", runs=home / name, overrides=overrides, data=data)
+    curate.score(run, device="cpu", workers=min(2, os.cpu_count() or 1), data=data)
+    return run
+
+
+def scores(run: Run) -> np.ndarray:
+    """Return the memorization of all samples, by uid."""
+    return run.scores().sort_by("uid")["memorization"].to_numpy()
+
+
+def plans(home: Path, passes: int, data: str, path: Path | None, names: list[str]) -> None:
+    """Print what each plan gives for equal compute."""
+    print(
+        "| plan | repeats | encoders | seconds of a run | stated reliability | correlation of two "
+        "runs [95 %] | Spearman | t |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+    for name, about in PLANS.items():
+        if names and name not in names:
+            continue
+        repeats = max(2, round(passes / about["epochs"] / about["share"]))
+        runs, spent = [], []
+        for seed in (0, 1):
+            began = time.monotonic()
+            overrides = {
+                **DATA[data],
+                "plan": {**about["plan"], "repeats": repeats, "seed": seed},
+                "train.epochs": about["epochs"],
+                "train.seed": seed,
+                "score.seed": seed,
+                "score.views": 40,
+            }
+            runs.append(scored(home, f"{keyed.stream(seed, name)}", overrides, path))
+            spent.append(time.monotonic() - began)
+        stated = [curate.score(run) for run in runs]
+        found = curate.agree(runs)["pairs"][0]
+        r = found["pearson"]
+        said = ", ".join(f"{facts['reliability']['encoders']:.2f}" for facts in stated)
+        t = ", ".join(f"{facts['tests'][0]['statistic']:.1f}" for facts in stated)
+        print(
+            f"| {name} | {repeats} | {len(stated[0]['encoders'])} | "
+            f"{', '.join(f'{s:.0f}' for s in spent)} | {said} | "
+            f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}] | "
+            f"{found['spearman']['value']:.2f} | {t} |",
+            flush=True,
+        )
+
+
+def views(home: Path) -> None:
+    """Print how one pair of encoders ranks when it is measured twice."""
+    made = {"plan": {"kind": "halves"}, "score.views": 3}
+    first = scored(home, "views-0", made, None)
+    second = scored(home, "views-1", {**made, "score.seed": 1}, None)
+    # The same encoders: what was trained depends on no seed of the scores.
+    print("| views | stated reliability (views) | correlation of two scorings |\n|---|---|---|")
+    for k in (3, 5, 10, 20):
+        both = [run.extended(views=k) if k > 3 else run for run in (first, second)]
+        stated = [curate.score(run, device="cpu")["reliability"]["views"] for run in both]
+        r = np.corrcoef(scores(both[0]), scores(both[1]))[0, 1]
+        print(f"| {k} | {stated[0]:.3f}, {stated[1]:.3f} | {r:.3f} |", flush=True)
+
+
+def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float]:
+    """Return alignments (N, E) of a run's encoders measured in another way, and the seconds."""
+    config = run.recipe.score.model_copy(
+        update={k: v for k, v in settings.items() if k != "representation"}
+    )
+    context = stages.Context("cpu", 1, None)
+    pixels = stages.pixels(run, context)
+    encoders = {e: load_encoder(run.path / "encoders" / e, device="cpu") for e in made.encoders}
+    part = next(by_shard(run, made))
+    began = time.monotonic()
+    found = align_images(
+        encoders,
+        pixels[part.places],
+        keyed.uid_words(part.uids),
+        run.recipe.measuring_views(),
+        config,
+        representation=settings.get("representation", run.recipe.encoder.representation),
+        device="cpu",
+    )
+    spent = time.monotonic() - began
+    out = np.empty((len(made.rows), len(made.encoders)))
+    out[part.rows] = np.stack([found[e].align for e in made.encoders], axis=1)
+    return out, spent
+
+
+def between_halves(align: np.ndarray, made: Placed, draws: int = 50) -> tuple[float, float]:
+    """Return mean and deviation, over divisions, of how two halves of the repeats correlate."""
+    level = align - align.mean(axis=0)
+    count, random, found = int(made.repeats.max()) + 1, np.random.default_rng(0), []
+    for _ in range(draws):
+        order = random.permutation(count)
+        halves = [np.isin(made.repeats, order[h::2]) for h in (0, 1)]
+        x, y = (contrast(level[:, h], made.inclusion[:, h]) for h in halves)
+        r = np.corrcoef(x, y)[0, 1]
+        found.append(2 * r / (1 + r))
+    return float(np.mean(found)), float(np.std(found))
+
+
+def estimators(home: Path, passes: int) -> None:
+    """Print the reliability of several ways to measure the same encoders."""
+    repeats = max(2, passes // 100)
+    run = scored(
+        home,
+        "estimators",
+        {"plan": {"kind": "parts", "parts": 4, "repeats": repeats}, "train.epochs": 100},
+        None,
+    )
+    made = placed(run, stages.Plan.read(run.path / "plan.parquet"))
+    ways: dict[str, dict[str, Any]] = {
+        f"anchored, l2, {k} views": {"views": k} for k in (2, 5, 10, 20, 40)
+    }
+    ways |= {
+        "anchored, cosine, 10 views": {"views": 10, "distance": "cosine"},
+        "anchored, angular, 10 views": {"views": 10, "distance": "angular"},
+        "all pairs, l2, 5 views": {"views": 5, "pairing": "all"},
+        "all pairs, l2, 10 views": {"views": 10, "pairing": "all"},
+        "anchored, l2, 10 views, pooled": {"views": 10, "representation": "pooled"},
+        "anchored, l2, 40 views, pooled": {"views": 40, "representation": "pooled"},
+    }
+    print(
+        f"{len(made.encoders)} encoders, trained in "
+        f"{run.facts()['seconds']['train']:.0f} s\n\n"
+        "| how | seconds | reliability ± division | correlation with anchored, l2, 40 views |\n"
+        "|---|---|---|---|"
+    )
+    found = {name: measured(run, made, **settings) for name, settings in ways.items()}
+    level = {n: a - a.mean(axis=0) for n, (a, _) in found.items()}
+    best = contrast(level["anchored, l2, 40 views"], made.inclusion)
+    for name, (align, spent) in found.items():
+        r, sd = between_halves(align, made)
+        own = contrast(level[name], made.inclusion)
+        print(
+            f"| {name} | {spent:.1f} | {r:.2f} ± {sd:.2f} | "
+            f"{stats.pearsonr(own, best).statistic:.2f} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print the tables asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("plans", "views", "estimators"))
+    parser.add_argument("--passes", type=int, default=1600)
+    parser.add_argument("--data", choices=tuple(DATA), default="digits")
+    parser.add_argument("--path", type=Path, help="where the data lies")
+    parser.add_argument("--plan", action="append", default=[], help="only this; may be repeated")
+    parser.add_argument("--home", type=Path, help="keep the runs here")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = asked.home or Path(folder)
+        if asked.part == "plans":
+            plans(home, asked.passes, asked.data, asked.path, asked.plan)
+        elif asked.part == "views":
+            views(home)
+        else:
+            estimators(home, asked.passes)
+
+
+if __name__ == "__main__":
+    main()

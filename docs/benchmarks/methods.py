@@ -7,7 +7,8 @@ half of the 898 training images, scores these images, and probes both encoders o
 images. Beside them stand ten encoders of the same shape with random weights: those that trainings
 of seeds 0 to 9 start from. It prints a markdown table: mean accuracy in percent with its standard
 deviation over seeds, the difference with its 95 % interval (Welch), and t of the mean memorization
-above 0 of every seed. What each seed gave goes to stderr.
+above 0 of every seed. Then Kendall's tau between the scores of every two recipes (Table 13 of arXiv
+2401.12233). What each seed gave goes to stderr.
 Hardware: 2 CPU cores. Time: about 15 minutes for 8 recipes and 3 seeds.
 """
 
@@ -15,6 +16,7 @@ Hardware: 2 CPU cores. Time: about 15 minutes for 8 recipes and 3 seeds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -94,14 +96,16 @@ def main() -> None:
         "| t of mean memorization > 0 |\n|---|---|---|---|---|---|---|---|",
         flush=True,
     )
-    for name in options.recipes:
-        after, t = [], []
-        with tempfile.TemporaryDirectory() as folder:
-            home = Path(folder)
+    runs: dict[str, Run] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.recipes:
+            after, t = [], []
+            home = Path(folder) / name
             before = np.array([untrained(name, seed, home) for seed in range(RANDOM)])
             for seed in range(options.seeds):
                 began = time.monotonic()
-                _, both, statistic, _ = trained(name, seed, home)
+                run, both, statistic, _ = trained(name, seed, home)
+                runs.setdefault(name, run)
                 after.append(np.mean(both, axis=0))
                 t.append(f"{statistic:.1f}")
                 shown = ", ".join(f"{linear:.1f}/{knn:.1f}" for linear, knn in both)
@@ -111,10 +115,22 @@ def main() -> None:
                     file=sys.stderr,
                     flush=True,
                 )
-        # A seed is one value, since its two encoders share their initialisation and views.
-        seeds = np.array(after)
-        columns = " | ".join(cells(seeds[:, k], before[:, k]) for k in range(len(KINDS)))
-        print(f"| {name} | {columns} | {', '.join(t)} |", flush=True)
+            # A seed is one value, since its two encoders share their initialisation and views.
+            seeds = np.array(after)
+            columns = " | ".join(cells(seeds[:, k], before[:, k]) for k in range(len(KINDS)))
+            print(f"| {name} | {columns} | {', '.join(t)} |", flush=True)
+        if len(runs) > 1:
+            print("\n| scores of seed 0 | Kendall's tau [95 %] | p |\n|---|---|---|")
+            for pair, names in zip(
+                curate.agree(list(runs.values()))["pairs"],
+                itertools.combinations(runs, 2),
+                strict=True,
+            ):
+                tau = pair["kendall"]
+                print(
+                    f"| {' and '.join(names)} | {tau['value']:+.3f} [{tau['low']:+.3f}, "
+                    f"{tau['high']:+.3f}] | {tau['p']:.2g} |"
+                )
 
 
 if __name__ == "__main__":

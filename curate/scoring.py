@@ -248,7 +248,13 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = memorization.rank(memorization_N)
-        summary = separation.summarise(memorization_N, errors, made.group, delta=delta_N)
+        summary = separation.summarise(
+            memorization_N,
+            errors,
+            made.group,
+            delta=delta_N,
+            fixed_groups=made.kind in ("pair", "halves"),
+        )
         summary |= {
             "views": recipe.score.views,
             "pairing": recipe.score.pairing,

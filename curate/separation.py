@@ -14,7 +14,12 @@ SIGNIFICANCE = 0.01
 
 
 def summarise(
-    memorization: np.ndarray, errors: Errors, group: np.ndarray, *, delta: np.ndarray | None = None
+    memorization: np.ndarray,
+    errors: Errors,
+    group: np.ndarray,
+    *,
+    delta: np.ndarray | None = None,
+    fixed_groups: bool = False,
 ) -> dict[str, Any]:
     """Return what ``scores.json`` says of a run: groups, tests, reliability, separation.
 
@@ -24,6 +29,8 @@ def summarise(
         group: (N,) as in the plan.
         delta: Of the same samples for a pair plan, whose groups are tested on it; else the test is
             ``m > 0``.
+        fixed_groups: Whether all repeats share their groups, so that their spread does not show
+            what other groups would do.
     """
     pair = delta is not None
     score = memorization if delta is None else delta
@@ -44,7 +51,7 @@ def summarise(
         "groups": groups,
         "tests": tests,
         "separation": _separation(tests),
-        "reliability": _reliability(m, errors),
+        "reliability": _reliability(m, errors, fixed_groups=fixed_groups),
         "normalised_mean": _normalised_mean(memorization[_candidates(group, scored)]),
         "n_scored": int(scored.sum()),
         "n_unscored": int((~scored).sum()),
@@ -68,7 +75,7 @@ def _moments(values: np.ndarray) -> dict[str, Any]:
     return {"n": len(values), "mean": float(values.mean()) if len(values) else None, "sd": sd}
 
 
-def _reliability(m: np.ndarray, errors: Errors) -> dict[str, Any]:
+def _reliability(m: np.ndarray, errors: Errors, *, fixed_groups: bool) -> dict[str, Any]:
     """Return ``1 - mean(se^2) / var(m)`` for the views' part and for both parts."""
     variance = float(m.var(ddof=1)) if len(m) > 1 else 0.0
 
@@ -76,12 +83,21 @@ def _reliability(m: np.ndarray, errors: Errors) -> dict[str, Any]:
         return None if variance <= 0 or np.isnan(square) else 1.0 - square / variance
 
     encoders = part(errors.both)
-    note = (
-        "views and encoders: what a run with other training and view seeds would repeat"
-        if not np.isnan(errors.both)
-        else "views only: one encoder on each side cannot show how much is training noise"
-    )
-    return {"views": part(errors.views), "encoders": encoders, "note": note}
+    if np.isnan(errors.both):
+        note = "views only: one encoder on each side cannot show how much is training noise"
+    elif fixed_groups:
+        note = (
+            "views and encoders: what a run with other training and view seeds would repeat, its "
+            "groups being the same; with other groups it would repeat less"
+        )
+    else:
+        note = "views and encoders: what a run with other seeds would repeat"
+    return {
+        "views": part(errors.views),
+        "encoders": encoders,
+        "groups": "fixed" if fixed_groups else "drawn",
+        "note": note,
+    }
 
 
 def _pair_tests(delta: np.ndarray, group: np.ndarray) -> list[dict[str, Any]]:

@@ -1,13 +1,18 @@
 """The estimator against plain definitions, properties of SCORES.md, and simulated truth."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from curate import memorization as mem
 from curate import separation
+from curate.partition import build_plan
+from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 
 def fit(align, inclusion, chosen=None):
@@ -299,3 +304,50 @@ def test_reliability_predicts_the_agreement_of_two_independent_runs():
         group = np.full(n, "0", dtype=object)
         stated.append(summarise(scored, group, pair=False)["reliability"]["encoders"])
     assert np.corrcoef(found)[0, 1] == pytest.approx(np.mean(stated), abs=0.03)
+
+
+@st.composite
+def plans(draw):
+    """A plan of any kind, of any size that it takes."""
+    repeats, seed = draw(st.integers(1, 3)), draw(st.integers(0, 10))
+    config = draw(
+        st.sampled_from(
+            [
+                PairPlan(kind="pair", shared=0.3, candidates=0.3, independent=0.2, extra=0.1),
+                HalvesPlan(kind="halves"),
+                *[FoldsPlan(kind="folds", folds=k) for k in (2, 3, 7)],
+                *[PartsPlan(kind="parts", parts=k) for k in (2, 5)],
+                *[SubsetsPlan(kind="subsets", subsets=k, fraction=0.4) for k in (2, 9)],
+            ]
+        )
+    )
+    uids = [hashlib.sha256(b"%d" % i).hexdigest()[:32] for i in range(draw(st.integers(20, 60)))]
+    held_out = [
+        hashlib.sha256(b"e%d" % i).hexdigest()[:32] for i in range(draw(st.sampled_from([0, 9])))
+    ]
+    return build_plan(config.model_copy(update={"repeats": repeats, "seed": seed}), uids, held_out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans())
+def test_no_score_uses_an_encoder_on_the_wrong_side(plan):
+    trained = np.stack(
+        [np.isin(plan.uids.astype(str), plan.members(e).astype(str)) for e in plan.encoders], axis=1
+    )
+    # Each encoder says 0 of what it was trained on and 1 of all else: any mix-up shows.
+    align = (~trained).astype(float)
+    scored = estimate(
+        align,
+        np.repeat(align[:, :, None], 3, axis=2),
+        plan.inclusion,
+        np.zeros(len(plan.encoders)),
+        calibrate=False,
+        repeat=plan.repeats,
+    )
+    both = trained.any(axis=1) & ~trained.all(axis=1)
+    assert (scored.memorization[both] == 1).all()
+    assert np.isnan(scored.memorization[~both]).all()
+    assert (scored.n_in == trained.sum(axis=1)).all()
+    assert ((scored.n_in + scored.n_out) == len(plan.encoders)).all()
+    if plan.kind in ("halves", "folds", "parts"):
+        assert both[plan.group != "E"].all()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from curate.api import (
         agree,
+        bench,
         compare,
         doctor,
         export,
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         ledger,
         load_encoder,
         load_recipe,
+        localize,
+        measure,
         open_run,
         probe,
         recipe_list,
@@ -32,10 +35,12 @@ if TYPE_CHECKING:
         significant,
         train,
         verify,
+        view,
     )
 
 __all__ = [
     "agree",
+    "bench",
     "compare",
     "doctor",
     "export",
@@ -44,6 +49,8 @@ __all__ = [
     "ledger",
     "load_encoder",
     "load_recipe",
+    "localize",
+    "measure",
     "open_run",
     "probe",
     "recipe_list",
@@ -58,6 +65,7 @@ __all__ = [
     "significant",
     "train",
     "verify",
+    "view",
 ]
 
 

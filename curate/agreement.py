@@ -17,8 +17,10 @@ from scipy import stats
 from curate import rundir
 from curate.atomic import read_json
 from curate.errors import DataError, UsageError, unknown
+from curate.records.ordering import one_chunk, places, sorted_by_uid
 from curate.rundir import Run
 from curate.selection import read_scores
+from curate.selectors.base import highest
 
 CONFIDENCE = 0.95
 SHARES = (0.01, 0.05, 0.1)
@@ -114,16 +116,13 @@ def _pair(a: Ranking, b: Ranking, tops: Sequence[int]) -> dict[str, Any]:
 
 def _matched(a: Ranking, b: Ranking) -> tuple[np.ndarray, np.ndarray]:
     """Return both scores of the samples that both have, (n,) float64 each, sorted by uid."""
-    tables = []
-    for ranking in (a, b):
-        table = ranking.table.select(["uid", "memorization"])
-        table = table.filter(pc.is_valid(table["memorization"]))
-        tables.append(table.sort_by("uid").combine_chunks())
-    first, second = tables
-    place = pc.index_in(first["uid"].combine_chunks(), value_set=second["uid"].combine_chunks())
-    both = pc.is_valid(place)
-    x = first["memorization"].filter(both).to_numpy()
-    y = second["memorization"].take(place.filter(both)).to_numpy()
+    first, second = (_scored(ranking.table) for ranking in (a, b))
+    x, y = first["memorization"], second["memorization"]
+    if not first["uid"].equals(second["uid"]):
+        place = places(one_chunk(first["uid"]), one_chunk(second["uid"]))
+        both = pc.is_valid(place)
+        x, y = x.filter(both), y.take(place.filter(both))
+    x, y = x.to_numpy(), y.to_numpy()
     if len(x) < 5:
         raise DataError(
             f"{a.name} and {b.name} share {len(x)} scored samples, and 5 are needed; are they runs "
@@ -133,6 +132,14 @@ def _matched(a: Ranking, b: Ranking) -> tuple[np.ndarray, np.ndarray]:
         if not np.ptp(values) > 0:
             raise DataError(f"{ranking.name} gives all {len(values):,} samples one score.")
     return x, y
+
+
+def _scored(table: pa.Table) -> pa.Table:
+    """Return uid and memorization of what is scored, sorted by uid."""
+    table = table.select(["uid", "memorization"])
+    if table["memorization"].null_count:
+        table = table.filter(pc.is_valid(table["memorization"]))
+    return sorted_by_uid(table)
 
 
 def _interval(value: float, spread: float) -> dict[str, float]:
@@ -153,13 +160,7 @@ def _overlap(x: np.ndarray, y: np.ndarray, top: int) -> dict[str, Any]:
     if not 1 <= top <= n:
         raise UsageError(f"--top {top}: both runs score {n:,} samples; 1 to {n:,} can be compared.")
     # Ties go by uid, in whose order the samples are.
-    shared = len(
-        np.intersect1d(
-            np.argsort(-x, kind="stable")[:top],
-            np.argsort(-y, kind="stable")[:top],
-            assume_unique=True,
-        )
-    )
+    shared = int((highest(x, None, top) & highest(y, None, top)).sum())
     interval = stats.binomtest(shared, top).proportion_ci(CONFIDENCE, method="wilson")
     return {
         "n": top,

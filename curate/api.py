@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from curate.choosing import (
     compare,
     context,
     export,
+    localize,
+    measure,
     probe,
     retrain,
     select,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agree",
+    "bench",
     "compare",
     "doctor",
     "export",
@@ -38,6 +41,8 @@ __all__ = [
     "ledger",
     "load_encoder",
     "load_recipe",
+    "localize",
+    "measure",
     "open_run",
     "probe",
     "recipe_list",
@@ -53,6 +58,7 @@ __all__ = [
     "significant",
     "train",
     "verify",
+    "view",
 ]
 
 
@@ -191,6 +197,22 @@ def forecast(
     return forecast(recipe, context(there, data, device, workers, silent), there)
 
 
+def bench(
+    name: str | Recipe = "digits",
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Return how fast each stage of a recipe is on this machine, as ``benchmark.bench`` does."""
+    from curate.benchmark import bench
+
+    recipe, there = recipe_of(name, runs=runs, overrides=overrides)
+    return bench(recipe, context(there, data, device, 1, report))
+
+
 def score(
     run: Run,
     *,
@@ -274,20 +296,84 @@ def significant(run: Run, fdr: float = 0.05) -> dict[str, Any]:
     return significance.significant(run, fdr)
 
 
-def inspect(run: Run, *, device: str = "auto", report: Report = silent) -> dict[str, Any]:
-    """Find neighbours, outliers and near-duplicates of a run's samples."""
-    from curate import stages
+def inspect(
+    run: Run, *, sample: str | None = None, device: str = "auto", report: Report = silent
+) -> dict[str, Any]:
+    """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
+
+    Args:
+        run: A run; what is missing is done first. Where it is scored, memorized samples are told
+            apart, and what memorization goes with is said.
+        sample: A uid or the beginning of one: return what is known of that sample alone.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Returns:
+        What ``inspect.json`` says, with the ``path`` of the table; or, for a ``sample``, its place
+        in the ranking, its row of the table, its neighbours, and where its file lies.
+
+    Raises:
+        UsageError: If no sample, or more than one, begins like ``sample``, or ``inspect.encoder``
+            is nothing that is there.
+        ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
+    """
+    from curate import lookup, stages
 
     with run.lock():
-        return stages.inspect(run, context(run, None, device, 1, report))
+        facts = stages.inspect(run, context(run, None, device, 1, report))
+        return facts if sample is None else lookup.sample(run, sample)
 
 
-def report(run: Run) -> Path:
-    """Write ``report.html`` of a run, one self-contained file; returns its path."""
+def report(
+    run: Run,
+    *,
+    formats: Sequence[str] = ("html",),
+    against: Sequence[Run | str | Path] = (),
+    runs: str | Path = "runs",
+) -> Path:
+    """Write ``report.html`` of a run, one self-contained file, or what it shows as files.
+
+    Args:
+        run: A scored run.
+        formats: ``html``; ``png`` and ``svg`` write each figure, ``csv`` each table, into
+            ``report/`` of the run.
+        against: Other runs, or tables of scores, whose rankings are compared with this one's.
+        runs: Folder that holds the runs of ``against``.
+
+    Returns:
+        The page, or the folder of the files where no page was asked for.
+
+    Raises:
+        UsageError: For an unknown format or run.
+        DataError: If a run has no scores yet.
+    """
     from curate import reports
 
+    agreement = agree([run, *against], runs=runs) if against else None
     with run.lock():
-        return reports.build(run.path)
+        return reports.build(run.path, formats=formats, agreement=agreement)
+
+
+def view(
+    run: Run,
+    *,
+    port: int = 0,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a run's samples to a browser on this machine, for looking and marking, until closed.
+
+    Args:
+        run: A scored run.
+        port: To listen on, on 127.0.0.1 alone; 0 takes a free one.
+        started: Called with the address once it can be opened.
+
+    Raises:
+        UsageError: If the port is taken or not allowed.
+        DataError: If the run has no scores yet.
+    """
+    from curate import viewing
+
+    viewing.serve(run, port=port, started=started)
 
 
 # What is there, and what it cost

@@ -50,6 +50,65 @@ def agree(
     )
 
 
+# Beside memorization
+
+
+def measure(
+    run: Run,
+    kinds: Sequence[str] | None = None,
+    *,
+    device: str = "auto",
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Compute other people's measures of a run's samples into ``measures.parquet``.
+
+    Args:
+        run: A run; what is missing for scores is done first.
+        kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Returns:
+        As ``measuring.measure`` does: ``measures`` with their agreement with memorization,
+        ``left_out``, ``path``.
+
+    Raises:
+        UsageError: For an unknown measure, or one that needs labels where there are none.
+    """
+    from curate import measuring
+
+    with run.lock():
+        return measuring.measure(run, context(run, None, device, 1, report), kinds)
+
+
+def localize(
+    run: Run,
+    *,
+    encoders: Sequence[str] | None = None,
+    device: str = "auto",
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Measure LayerMem and UnitMem of a pair of a run's encoders (arXiv 2409.19069).
+
+    Args:
+        run: A run; what is missing for encoders is done first.
+        encoders: f and g by name; None takes the first two of the plan.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Returns:
+        As ``localizing.localize`` does: ``layers`` with their SSLMem and UnitMem, paths.
+
+    Raises:
+        UsageError: If the names are not two different encoders of the plan.
+        DataError: If fewer than two samples are in f and not in g.
+    """
+    from curate import localizing
+
+    with run.lock():
+        return localizing.localize(run, context(run, None, device, 1, report), encoders=encoders)
+
+
 # Selections
 
 
@@ -138,7 +197,7 @@ def select_table(
 def export(
     manifest: str | Path, *, to: str, out: str | Path, report: Report = silent
 ) -> dict[str, Any]:
-    """Write a manifest (``csv``) or what it keeps (``paths``, ``folder``) for another tool.
+    """Write a manifest (``csv``) or what it keeps (any other format) for another tool.
 
     Raises:
         UsageError: For an unknown format, an ``out`` that is there, or a manifest outside a run

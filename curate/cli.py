@@ -8,12 +8,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from curate.commands import checking, line, selecting
+from curate.commands import benchmarking, checking, line, measuring, selecting, viewing
 from curate.exits import explain
 from curate.options import app
 from curate.stopping import Stopped, obey
 
-REGISTERED = (line, selecting, checking)
+REGISTERED = (line, measuring, selecting, viewing, checking, benchmarking)
 """Modules whose commands the app has, in the order in which it lists them."""
 
 

@@ -1,14 +1,12 @@
-"""Neighbours in representation space: outliers, near-duplicates, and what lies next to a sample."""
+"""Neighbours in a space of representations: what lies next to a sample, and how alone it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from curate.errors import DivergedError, ResourceError
 
@@ -21,65 +19,178 @@ INSPECT_SCHEMA = pa.schema(
         ("duplicate_group", pa.int64()),
     ]
 )
-"""Columns of ``inspect.parquet``."""
+"""The columns of ``inspect.parquet`` on neighbours; ``inspection`` adds those on images."""
 
-SLACK = 1e-4
-"""How far FAISS' float32 cosine may be off; what it finds is measured again."""
+EXACT = 1_000_000
+"""Most points that are searched exactly; more are searched in part (inverted lists)."""
+PROBED = 32
+"""Inverted lists that a search looks into."""
+QUERIES = 1000
+"""Searches that are made exactly as well, to measure how much the others miss."""
 BLOCK = 1024
 MAX_GPU_K = 2048
 """Most results a query can have on a GPU."""
+FLOOR = 0.01
+"""Reachability below this share of the median counts as that: copies would else divide by 0."""
 
 
-def inspect(
-    embeddings: np.ndarray, uids: np.ndarray, *, neighbours: int, threshold: float
-) -> pa.Table:
-    """Find every sample's nearest others, exactly.
+@dataclass(frozen=True)
+class Nearest:
+    """The k nearest others of N points.
+
+    Attributes:
+        near: (N, k) int64 positions, nearest first, ties by position.
+        distance: (N, k) float64, L2 between unit vectors, in [0, 2].
+        facts: ``kind`` of the index (``flat``: exact; ``ivf``: in part), its ``recall`` (share of
+            the true k nearest that it found, null where it is exact) and ``queries``, how many
+            points that was measured on.
+    """
+
+    near: np.ndarray
+    distance: np.ndarray
+    facts: dict[str, Any]
+
+    def outlier_score(self) -> np.ndarray:
+        """Return the mean distance to the nearest others, (N,) in [0, 2], higher = more unusual.
+
+        NaN where there are no others, here and below.
+        """
+        if not self.near.shape[1]:
+            return np.full(len(self.near), np.nan)
+        return np.asarray(self.distance.mean(axis=1))
+
+    def local_outlier_factor(self) -> np.ndarray:
+        """Return how much less dense it is around a point than around its neighbours, (N,) > 0.
+
+        About 1 = as dense; higher = more alone. Breunig et al. 2000 (LOF), Definitions 5 to 7: the
+        mean local reachability density of the neighbours over the point's own.
+        """
+        if not self.near.shape[1]:
+            return np.full(len(self.near), np.nan)
+        reach = np.maximum(self.distance, self.distance[self.near, -1]).mean(axis=1)
+        reach = np.maximum(reach, FLOOR * float(np.median(reach)))
+        if not reach.any():
+            return np.ones(len(reach))
+        reach = np.maximum(reach, FLOOR * float(reach[reach > 0].min()))
+        return np.asarray(reach * (1 / reach)[self.near].mean(axis=1))
+
+
+def nearest(embeddings: np.ndarray, k: int) -> Nearest:
+    """Find every point's nearest others.
 
     Embeddings are centred and scaled to length 1 first: uncentred ones all point one way, and their
-    cosines say little. Distances are then L2, in [0, 2]; a sample at the centre itself is at
-    distance 0 from others there and sqrt 2 from all else.
+    cosines say little. A point at the centre itself is at distance 0 from others there and sqrt 2
+    from all else.
 
     Args:
         embeddings: (N, D) float32.
-        uids: (N,) distinct strings.
-        neighbours: Nearest others that the outlier score averages over; all of them where there
-            are fewer.
-        threshold: Centred cosine similarity from which two samples are near-duplicates.
-
-    Returns:
-        A table sorted by uid. ``outlier_score`` is the mean distance to the nearest others, in
-        [0, 2], higher = more unusual; ``neighbour_uid`` and ``neighbour_distance`` name the
-        nearest, of equally near ones found the smallest uid. ``duplicate_group`` numbers the
-        connected groups of near-duplicates from 0, by their smallest uid, null for a sample
-        without any. A single sample has no neighbour: all null.
+        k: Nearest others; all of them where there are fewer.
 
     Raises:
         DivergedError: If an embedding is not finite.
         ResourceError: If FAISS is not installed.
     """
-    assert len(embeddings) == len(uids)
-    assert neighbours >= 1
-    names = np.asarray(uids, dtype=object)
-    order = np.argsort(names, kind="stable")
-    names = names[order]
-    if len(names) < 2:
-        nothing = {name: [None] * len(names) for name in INSPECT_SCHEMA.names}
-        return pa.table({**nothing, "uid": names.tolist()}, schema=INSPECT_SCHEMA)
-    points = _unit(np.asarray(embeddings)[order])
-    k = min(neighbours, len(points) - 1)
-    index = _index(points, k + 1)
-    near, distance, full = _nearest(index, points, k, threshold)
-    group = _groups(points, index, near, distance, full, threshold)
-    return pa.table(
-        {
-            "uid": names,
-            "outlier_score": distance.mean(axis=1),
-            "neighbour_uid": names[near[:, 0]],
-            "neighbour_distance": distance[:, 0],
-            "duplicate_group": pa.array(group, mask=group < 0),
-        },
-        schema=INSPECT_SCHEMA,
-    )
+    assert k >= 1
+    n = len(embeddings)
+    if n < 2:
+        facts = {"kind": "flat", "recall": None, "queries": 0}
+        return Nearest(np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), facts)
+    points = _unit(np.asarray(embeddings))
+    k = min(k, n - 1)
+    index = Index.of(points, k + 1)
+    near = np.empty((len(points), k), dtype=np.int64)
+    distance = np.empty((len(points), k))
+    for start in range(0, len(points), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(points)))
+        near[rows], distance[rows] = _others(points, rows, index.search(points[rows], k + 1)[1])
+    return Nearest(near, distance, index.facts(k))
+
+
+def _others(
+    points: np.ndarray, rows: np.ndarray, found: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and distances, nearest first, of what was found but the points themselves.
+
+    Args:
+        points: (N, D) float32.
+        rows: (n,) positions that were searched for.
+        found: (n, k + 1) positions.
+    """
+    # Where k + 1 copies crowd a point itself out, the last of them goes.
+    itself = found == rows[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    others = found[~itself].reshape(len(rows), -1)
+    # A float32 cosine near 1 has lost the distance; a difference has not.
+    apart = _distances(points, rows.repeat(others.shape[1]), others.ravel()).reshape(others.shape)
+    by = np.lexsort((others, apart), axis=1)
+    return np.take_along_axis(others, by, axis=1), np.take_along_axis(apart, by, axis=1)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An inner-product index of points of length 1.
+
+    Attributes:
+        points: (N, D) float32.
+        kind: ``flat`` or ``ivf``.
+        index: FAISS' own.
+    """
+
+    points: np.ndarray
+    kind: str
+    index: Any
+
+    @classmethod
+    def of(cls, points: np.ndarray, results: int) -> Index:
+        """Index points: exactly up to ``EXACT`` of them, on the GPU where FAISS sees one that can.
+
+        Args:
+            points: (N, D) float32, C-contiguous.
+            results: Most results that a search will ask for.
+
+        Raises:
+            ResourceError: If FAISS is not installed.
+        """
+        faiss = _faiss()
+        if len(points) > EXACT:
+            # Guidelines of FAISS for a million points: 4 to 16 lists for each root of them.
+            lists = int(4 * np.sqrt(len(points)))
+            index = faiss.index_factory(
+                points.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
+            )
+            index.nprobe = min(PROBED, lists)
+            index.train(points)
+            index.add(points)
+            return cls(points, "ivf", index)
+        index = faiss.IndexFlatIP(points.shape[1])
+        index.add(points)
+        there = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()
+        if there and results <= MAX_GPU_K:
+            index = faiss.index_cpu_to_all_gpus(index)
+        return cls(points, "flat", index)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return similarities and positions of the k points most like each query, (n, k) each.
+
+        Where inverted lists hold fewer than k, what is missing has the position 0.
+        """
+        similar, found = self.index.search(queries, k)
+        return similar, np.where(found < 0, 0, found)
+
+    def facts(self, k: int) -> dict[str, Any]:
+        """Return kind and measured recall, as ``Nearest.facts`` says."""
+        if self.kind == "flat":
+            return {"kind": "flat", "recall": None, "queries": 0}
+        rows = np.linspace(0, len(self.points) - 1, min(QUERIES, len(self.points))).astype(int)
+        faiss = _faiss()
+        _, true = faiss.knn(
+            self.points[rows], self.points, k + 1, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        found = self.search(self.points[rows], k + 1)[1]
+        recall = np.mean(
+            [len(np.intersect1d(a, b)) / (k + 1) for a, b in zip(true, found, strict=True)]
+        )
+        return {"kind": self.kind, "recall": float(recall), "queries": len(rows)}
 
 
 def faiss_version() -> str:
@@ -124,44 +235,6 @@ def _unit(embeddings: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(points, dtype=np.float32)
 
 
-def _index(points: np.ndarray, results: int) -> Any:
-    """Return an exact inner-product index, on the GPU where FAISS sees one that can."""
-    faiss = _faiss()
-    index = faiss.IndexFlatIP(points.shape[1])
-    index.add(points)
-    there = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()
-    return faiss.index_cpu_to_all_gpus(index) if there and results <= MAX_GPU_K else index
-
-
-def _nearest(
-    index: Any, points: np.ndarray, k: int, threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the k nearest others of every point and whether there may be more near-duplicates.
-
-    Returns:
-        Positions (N, k) int64 and distances (N, k) float64, nearest first, ties by position; and
-        (N,) bool, True where even the last one found is about as near as ``threshold`` asks.
-    """
-    n = len(points)
-    near = np.empty((n, k), dtype=np.int64)
-    distance = np.empty((n, k))
-    full = np.empty(n, dtype=bool)
-    for start in range(0, n, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, n))
-        similar, found = index.search(points[rows], k + 1)
-        full[rows] = (similar[:, -1] >= threshold - SLACK) & (k + 1 < n)
-        # The point itself goes; where k + 1 copies crowd it out, the last one does.
-        itself = found == rows[:, None]
-        itself[~itself.any(axis=1), -1] = True
-        others = found[~itself].reshape(len(rows), k)
-        # A float32 cosine near 1 has lost the distance; a difference has not.
-        apart = _distances(points, rows.repeat(k), others.ravel()).reshape(len(rows), k)
-        by = np.lexsort((others, apart), axis=1)
-        near[rows] = np.take_along_axis(others, by, axis=1)
-        distance[rows] = np.take_along_axis(apart, by, axis=1)
-    return near, distance, full
-
-
 def _distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the L2 distances of the pairs (a, b) of positions, float64."""
     out = np.empty(len(a))
@@ -171,64 +244,3 @@ def _distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         gap = points[a[part]] - points[b[part]]
         out[part] = np.sqrt(np.einsum("nd,nd->n", gap, gap, dtype=np.float64))
     return out
-
-
-def _groups(
-    points: np.ndarray,
-    index: Any,
-    near: np.ndarray,
-    distance: np.ndarray,
-    full: np.ndarray,
-    threshold: float,
-) -> np.ndarray:
-    """Return the number of each point's group of near-duplicates, (N,) int64, -1 for none."""
-    row, column = np.nonzero(_alike(distance, threshold))
-    label = _join(np.arange(len(points)), row, near[row, column])
-    for a, b in _ranges(points, index, np.flatnonzero(full), threshold):
-        label = _join(label, a, b)
-    _, first, which, size = np.unique(
-        label, return_index=True, return_inverse=True, return_counts=True
-    )
-    number = np.full(len(size), -1)
-    several = np.flatnonzero(size > 1)
-    number[several[np.argsort(first[several])]] = np.arange(len(several))
-    return number[which]
-
-
-def _alike(distance: np.ndarray, threshold: float) -> np.ndarray:
-    """Return where unit vectors at these distances have a cosine of at least ``threshold``."""
-    return 1.0 - distance**2 / 2 >= threshold
-
-
-def _join(label: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return labels with the groups of every pair (a, b) of positions made one."""
-    n = len(label)
-    edges = sparse.coo_array((np.ones(len(a), dtype=bool), (label[a], label[b])), shape=(n, n))
-    _, joined = csgraph.connected_components(edges, directed=False)
-    return np.asarray(joined)[label]
-
-
-def _ranges(
-    points: np.ndarray, index: Any, rows: np.ndarray, threshold: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all pairs (a, b) alike with a in ``rows``, many at a time.
-
-    Only for points with more near-duplicates than neighbours were asked for.
-    """
-    faiss = _faiss()
-    if len(rows) and not isinstance(index, faiss.IndexFlatIP):
-        # FAISS' GPU indices have no range search.
-        index = faiss.IndexFlatIP(points.shape[1])
-        index.add(points)
-    held: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(rows), BLOCK):
-        chosen = rows[start : start + BLOCK]
-        limits, _, found = index.range_search(points[chosen], threshold - SLACK)
-        a, b = chosen.repeat(np.diff(limits.astype(np.int64))), found
-        near = _alike(_distances(points, a, b), threshold)
-        held.append((a[near], b[near]))
-        if sum(len(x) for x, _ in held) > len(points):
-            yield np.concatenate([x for x, _ in held]), np.concatenate([x for _, x in held])
-            held = []
-    if held:
-        yield np.concatenate([x for x, _ in held]), np.concatenate([x for _, x in held])

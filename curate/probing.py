@@ -17,7 +17,7 @@ from curate.progress import Report, silent
 from curate.records.sample import packed_uids
 
 if TYPE_CHECKING:
-    from curate.backbone import Encoder
+    from curate.backbone import Encoder, Pretrained
 
 INDEXED = ("uid", "label", "split")
 """Columns of the index that a probe needs."""
@@ -91,7 +91,7 @@ def _labelled(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features(
-    encoder: Encoder, canvas: Canvas, rows: np.ndarray, report: Report = silent
+    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, report: Report = silent
 ) -> np.ndarray:
     """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
     device = next(encoder.parameters()).device

@@ -123,7 +123,7 @@ PLANS: dict[str, type[Section]] = {
 EFFORTS: dict[str, dict[str, Any]] = {
     "quick": {"plan": {"kind": "parts", "parts": 4, "repeats": 3}, "score.views": 10},
     "standard": {"plan": {"kind": "parts", "parts": 4, "repeats": 12}, "score.views": 20},
-    "thorough": {"plan": {"kind": "parts", "parts": 4, "repeats": 60}, "score.views": 40},
+    "thorough": {"plan": {"kind": "parts", "parts": 4, "repeats": 75}, "score.views": 40},
 }
 """Plans by how much is to be spent on a ranking, as overrides of a recipe; each extends the one
 before. What they give on digits is in docs/results.md."""
@@ -259,13 +259,14 @@ class Score(Section):
 
 
 class Inspect(Section):
-    """Neighbours in the space of one encoder."""
+    """Neighbours in the space of one encoder, and near-duplicates in pixels."""
 
     neighbours: Positive = 10
-    duplicate_threshold: Annotated[float, Field(gt=-1, le=1)] = 0.98
-    """Centred cosine similarity from which two samples are near-duplicates."""
+    duplicate_threshold: Annotated[float, Field(gt=-1, le=1)] = 0.95
+    """Correlation of aligned pixels from which two samples may be near-duplicates."""
     encoder: str | None = None
-    """Encoder whose space is used; null takes the plan's first."""
+    """Whose space is used: an encoder of the plan (null takes its first), ``timm:NAME``, the folder
+    of a saved encoder, or embeddings in a ``.npy`` or ``.parquet`` file."""
 
 
 class Select(Section):

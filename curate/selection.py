@@ -18,6 +18,7 @@ from curate.atomic import file_sha256, read_json
 from curate.errors import DataError, UsageError, unknown
 from curate.recipe import Select
 from curate.records.manifest import Manifest
+from curate.records.ordering import one_chunk, repeats, sorted_by_uid
 from curate.rundir import Run
 
 
@@ -35,7 +36,9 @@ def select(
     facts, table = run.facts(), run.scores()
     summary = read_json(run.path / "scores.json")
     # A held-out extra set is measured, but is never part of a manifest.
-    table = table.filter(pc.is_in(table["uid"], value_set=own_uids(run)))
+    others = held_out_uids(run)
+    if len(others):
+        table = table.filter(pc.invert(pc.is_in(table["uid"], value_set=others)))
     made = _select(
         table,
         run.path / "manifests",
@@ -112,9 +115,9 @@ def _select(
     scored, left = int(there.sum()), int((~there).sum())
     kept = kept_count(count, fraction, scored=scored, strategy=strategy)
     check_unscored(left, len(m), unscored)
-    path = folder / f"{_file_name(name or _default_name(strategy, count, fraction, seed))}.parquet"
+    path = folder / f"{file_name(name or _default_name(strategy, count, fraction, seed))}.parquet"
     keep = np.full(len(m), unscored == "keep")
-    uids = np.asarray(table["uid"].filter(pa.array(there)).to_pylist(), dtype=object)
+    uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
     keep[there] = selectors.select(strategy, m[there], uids, kept, seed)
     settings = {
         "count": count,
@@ -204,7 +207,12 @@ def _default_name(strategy: str, count: int | None, fraction: float | None, seed
     return f"{strategy}-{size}" + (f"-s{seed}" if strategy == "random" else "")
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """Return the name of a manifest, if a file can be called so.
+
+    Raises:
+        UsageError: If not.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
     return name
@@ -231,7 +239,16 @@ def read_for(run: Run, path: Path) -> Manifest:
     return manifest
 
 
+def held_out_uids(run: Run) -> pa.Array:
+    """Return the uids of the held-out splits of a run, which are no part of its dataset."""
+    index = pq.read_table(run.path / "shards" / "index.parquet", columns=["uid", "split"])
+    return index.filter(pc.not_equal(index["split"], "train"))["uid"].combine_chunks()
+
+
 # Tables of others
+
+TAKEN = ("se", "key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides the number that is selected by."""
 
 
 def read_scores(path: Path, by: str) -> pa.Table:
@@ -239,7 +256,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
 
     Returns:
         A table with ``uid`` and ``memorization`` (the number, null where it is not finite), and
-        those of ``se``, ``key``, ``shard`` and ``label`` that there are.
+        those of ``TAKEN`` that there are, sorted by uid; of a parquet file nothing else is read.
 
     Raises:
         DataError: If the file cannot be read, lacks a column, or repeats a uid.
@@ -248,23 +265,31 @@ def read_scores(path: Path, by: str) -> pa.Table:
         if path.suffix == ".csv":
             options = pyarrow.csv.ConvertOptions(column_types={"uid": pa.string()})
             table = pyarrow.csv.read_csv(path, convert_options=options)
+            names = table.column_names
         else:
-            table = pq.read_table(path)
+            stored = pq.ParquetDataset(path)
+            names = stored.schema.names
+            table = stored.read([name for name in names if name in ("uid", by, *TAKEN)])
     except (pa.ArrowInvalid, OSError) as error:
         line = str(error).splitlines()[0]
         raise DataError(f"cannot read {path} as parquet or csv: {line}.") from error
     for name in ("uid", by):
-        if name not in table.column_names:
-            have = ", ".join(table.column_names)
+        if name not in names:
+            have = ", ".join(names)
             raise DataError(f"{path} has no column {name!r}; it has: {have}. See --by.")
-    uids = table["uid"].cast(pa.string())
-    if pc.count_distinct(uids, mode="all").as_py() != table.num_rows or uids.null_count:
-        raise DataError(f"{path} repeats or lacks a uid; every sample stands there once.")
-    columns = {"uid": uids, "memorization": _number(path, table, by)}
-    if "se" in table.column_names:
+    columns = {"uid": table["uid"].cast(pa.string()), "memorization": _number(path, table, by)}
+    if "se" in names:
         columns["se"] = _number(path, table, "se")
-    columns |= {n: table[n] for n in ("key", "shard", "label") if n in table.column_names}
-    return pa.table(columns)
+    columns |= {name: table[name] for name in TAKEN if name in names and name != "se"}
+    lacks = columns["uid"].null_count
+    del table
+    found = pa.table(columns)
+    columns.clear()
+    found = found if lacks else sorted_by_uid(found)
+    pa.default_memory_pool().release_unused()
+    if lacks or repeats(found["uid"]):
+        raise DataError(f"{path} repeats or lacks a uid; every sample stands there once.")
+    return found
 
 
 def _number(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
-from curate import keyed, neighbours, probing, shards, sources
+from curate import inspection, keyed, shards, sources, spaces
 from curate.atomic import write_table
-from curate.backbone import load_encoder
 from curate.decoding import cores
 from curate.engine import Unit, run_units
 from curate.errors import MismatchError, UsageError, unknown
@@ -283,43 +281,25 @@ def train_unit(
 
 
 def inspect(run: Run, context: Context) -> dict[str, Any]:
-    """Find neighbours, outliers and near-duplicates in the space of one encoder."""
-    made = train(run, context)
-    path, config = run.path / "inspect.parquet", run.recipe.inspect
-    if not run.done("inspect"):
-        name = encoder_to_inspect(run, made)
+    """Find neighbours, outliers and near-duplicates, and say what kind of sample each is.
+
+    Returns:
+        What ``inspect.json`` says, and the ``path`` of the table.
+    """
+    space = encoder_to_inspect(run, train(run, context))
+    if not inspection.up_to_date(run, space):
         images = canvas(run, context)
         with run.timed("inspect"):
-            uids = own_uids(run)
-            folder = run.path / "encoders" / name
-            encoder = load_encoder(folder, device=context.resolved_device())
-            embeddings = probing.features(encoder, images, images.rows(uids), context.report)
-            table = neighbours.inspect(
-                embeddings,
-                uids,
-                neighbours=config.neighbours,
-                threshold=config.duplicate_threshold,
+            inspection.inspect(
+                run, space, images, device=context.resolved_device(), report=context.report
             )
-            write_table(path, table)
-            run.complete("inspect", [path], encoder=name)
-    table = pq.read_table(path)
-    groups = table["duplicate_group"].drop_null()
-    return {
-        "samples": table.num_rows,
-        "near_duplicate_groups": len(pc.unique(groups)),
-        "near_duplicates": len(groups),
-        "mean_outlier_score": pc.mean(table["outlier_score"]).as_py(),
-        "path": str(path),
-    }
+    return inspection.facts(run)
 
 
-def encoder_to_inspect(run: Run, made: Plan) -> str:
-    """Return the encoder in whose space neighbours are found.
+def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
+    """Return the space in which neighbours are found.
 
     Raises:
-        UsageError: If the recipe names one that is not in the plan.
+        UsageError: If the recipe names an encoder that is not there.
     """
-    name = run.recipe.inspect.encoder or made.encoders[0]
-    if name not in made.encoders:
-        raise unknown("inspect.encoder", name, made.encoders)
-    return name
+    return spaces.space_of(run.recipe.inspect.encoder, made.encoders)

@@ -11,7 +11,7 @@ from curate import shards
 from curate.atomic import file_sha256, read_json
 from curate.errors import CurateError, DataError, UsageError
 from curate.progress import Report, silent
-from curate.records.manifest import Manifest
+from curate.records.manifest import stored
 from curate.rundir import Run
 from curate.shards import Fault
 
@@ -124,7 +124,7 @@ def _file(
 def _manifest(path: Path, name: str) -> tuple[int, list[Fault]]:
     """Return the number of rows of a manifest, and what is wrong with it."""
     try:
-        return Manifest.read(path).table.num_rows, []
+        return stored(path)[1], []
     except CurateError as error:
         return 0, [_fault(name, error, path)]
 

@@ -167,13 +167,25 @@ def score(
 
 @command("curate inspect digits")
 def inspect(
-    display: Display, run: RunName = None, runs: Runs = RUNS, device: Device = "auto"
+    display: Display,
+    run: RunName = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            "--sample", metavar="UID", help="Show this sample alone; how its uid begins is enough."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
 ) -> None:
-    """Find outliers, near-duplicates and neighbours with FAISS."""
+    """Find outliers, near-duplicates and what is worth a look among the memorized."""
     from curate import api
 
     made = named(display, run, runs)
-    facts = api.inspect(made, device=device, report=display.report)
+    facts = api.inspect(made, sample=sample, device=device, report=display.report)
+    if sample is not None:
+        display.result(facts, describe.sample_lines(facts))
+        return
     display.result(facts, describe.inspect_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 

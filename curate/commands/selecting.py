@@ -118,7 +118,8 @@ def export(
             "--to",
             metavar="FORMAT",
             help="`csv`: every row of the manifest; `paths`: a list of the kept images; `folder`: "
-            "the kept images.",
+            "the kept images; `fiftyone`, `hf-metadata`: these and what is known of them, for "
+            "FiftyOne and Hugging Face.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="New file or folder.")],
@@ -268,10 +269,35 @@ def agree(
 
 
 @command("curate report digits")
-def report(display: Display, run: RunName = None, runs: Runs = RUNS) -> None:
-    """Write one self-contained HTML file about a run."""
+def report(
+    display: Display,
+    run: RunName = None,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME,NAME...",
+            help="`html`: one file; `png`, `svg`: each figure; `csv`: each table.",
+        ),
+    ] = "html",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against", metavar="RUN", help="A run to compare the ranking with; may be repeated."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Write one self-contained HTML file about a run, or its figures and tables."""
     from curate import api
 
-    path = api.report(named(display, run, runs))
-    display.result({"report": str(path)}, [f"report      {path}"])
-    display.hint("next: open it in a browser")
+    formats = [part.strip() for part in format_.split(",")]
+    made = named(display, run, runs)
+    path = api.report(made, formats=formats, against=against or (), runs=runs)
+    facts, lines = {"report": str(path)}, [f"report      {path}"]
+    if "html" in formats and len(formats) > 1:
+        facts["files"] = str(path.with_suffix(""))
+        lines.append(f"files       {facts['files']}")
+    display.result(facts, lines)
+    if "html" in formats:
+        display.hint(f"next: open it in a browser, or look at samples: 'curate view {typed(made)}'")

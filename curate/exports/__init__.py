@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError, unknown
-from curate.exports import folder, paths, table
+from curate.exports import fiftyone, folder, hf_metadata, paths, table
 from curate.progress import Report, silent
 from curate.records.manifest import Manifest
 
 Export = Callable[[Manifest, Path, Path, Report], int]
 """(manifest, shards of its dataset, out, report) -> samples written."""
 
-EXPORTS: dict[str, Export] = {"csv": table.write, "paths": paths.write, "folder": folder.write}
+EXPORTS: dict[str, Export] = {
+    "csv": table.write,
+    "paths": paths.write,
+    "folder": folder.write,
+    "fiftyone": fiftyone.write,
+    "hf-metadata": hf_metadata.write,
+}
 """Formats by name."""
 OF_THE_MANIFEST_ALONE = frozenset({"csv"})
 """Formats that need no shards."""

@@ -6,18 +6,23 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate.atomic import write_text
+from curate.atomic import replacing
 from curate.exports.subset import kept_rows
 from curate.progress import Report
 from curate.records.manifest import Manifest
 from curate.shards import Reader
+
+AT_A_TIME = 1 << 16
+"""Paths that are held as Python texts at a time."""
 
 
 def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
     """Write the kept samples' original paths in index order; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
-    names = reader.index(["path"])["path"].take(pa.array(rows)).to_pylist()
-    write_text(out, "".join(f"{name}\n" for name in names))
-    report("export", len(rows), len(rows))
+    names = reader.index(["path"])["path"].take(pa.array(rows))
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for start in range(0, len(names), AT_A_TIME):
+            stream.writelines(f"{name}\n" for name in names[start : start + AT_A_TIME].to_pylist())
+            report("export", min(start + AT_A_TIME, len(names)), len(names))
     return len(rows)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 CHUNK = 1 << 20
+PART = 64
+"""One in so many says where a threshold is, of more scores than a chunk."""
 REACH = 10.0
 """Standard errors beyond which a normal tail is nothing: Phi(-10) is below 1e-23."""
 ROUNDING = 1e-6
@@ -110,12 +115,12 @@ def luck(p: np.ndarray) -> float:
     return float((p * (1.0 - p)).sum())
 
 
-def _threshold(values: np.ndarray, errors: np.ndarray, hard: np.ndarray, n: int) -> float:
+def _threshold(values: np.ndarray, errors: np.ndarray, hard: np.ndarray, n: float) -> float:
     """Return t where the expected number of scores above it falls to n."""
     from scipy import optimize
 
     if not len(values):
-        return float(hard[len(hard) - n])
+        return float(hard[len(hard) - int(n)])
     low = min([(values - REACH * errors).min(), *hard[:1]])
     high = max([(values + REACH * errors).max(), *hard[-1:]])
 
@@ -123,23 +128,40 @@ def _threshold(values: np.ndarray, errors: np.ndarray, hard: np.ndarray, n: int)
         return _expected(values, errors, t) + len(hard) - np.searchsorted(hard, t, "left") - n
 
     margin = 1e-9 * (high - low)
+    low, high = low - margin, high + margin
+    if len(values) > CHUNK:
+        # What a part of them says is close, and spares half of the passes over all.
+        near = _threshold(values[::PART], errors[::PART], hard[::PART], n / PART)
+        low, high = _bracket(excess, near, 1e5 * margin, (low, high))
     # Brent's method takes about ten passes where bisection takes fifty.
-    return float(
-        optimize.brentq(
-            excess, low - margin, high + margin, xtol=1e-3 * margin, rtol=1e-14, maxiter=200
-        )
-    )
+    return float(optimize.brentq(excess, low, high, xtol=1e-3 * margin, rtol=1e-14, maxiter=200))
+
+
+def _bracket(
+    excess: Callable[[float], float], near: float, step: float, ends: tuple[float, float]
+) -> tuple[float, float]:
+    """Return two values between ``ends`` and close to ``near`` where ``excess`` falls below 0."""
+    low, high = ends
+    way = 1 if excess(near) > 0 else -1
+    last, here = near, near + way * step
+    while low < here < high and way * excess(here) > 0:
+        step *= 4
+        last, here = here, here + way * step
+    here = min(max(here, low), high)
+    return (last, here) if way > 0 else (here, last)
 
 
 def _expected(values: np.ndarray, errors: np.ndarray, t: float) -> float:
     """Return ``sum Phi((values - t) / errors)``, a chunk at a time."""
     from scipy import special
 
-    total = 0.0
-    for start in range(0, len(values), CHUNK):
+    def of(start: int) -> float:
         part = slice(start, start + CHUNK)
-        total += float(special.ndtr((values[part] - t) / errors[part]).sum())
-    return total
+        return float(special.ndtr((values[part] - t) / errors[part]).sum())
+
+    # numpy and scipy work outside the interpreter's lock.
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(of, range(0, len(values), CHUNK)))
 
 
 def _phi(values: np.ndarray, errors: np.ndarray, t: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from curate.atomic import file_sha256, read_json, write_json, write_table
 from curate.errors import DataError, MismatchError
-from curate.records.chance import luck, p_top
+from curate.records.chance import luck, p_selected
+from curate.records.ordering import order_of_scores, repeats, sorted_by_uid
 
 SCHEMA_VERSION = 1
 
@@ -34,6 +35,9 @@ MANIFEST_SCHEMA = pa.schema(
 )
 """Columns of ``manifests/SELECTION.parquet``; rows are sorted by uid."""
 
+AT_A_TIME = 1 << 20
+"""Rows whose texts are made at a time."""
+
 _FROM_BELOW = frozenset({"bottom", "drop-top"})
 """Strategies whose cut stands under the dropped samples, not under the kept ones."""
 
@@ -45,7 +49,8 @@ class Manifest:
     Attributes:
         table: (N rows) columns as in ``MANIFEST_SCHEMA``, sorted by uid. ``rank`` is 1 for the
             highest score; ``p_top`` is the probability, given the standard errors, that the sample
-            belongs to the ``facts["p_top"]["n"]`` highest; both are null where there is no score.
+            truly belongs to the ``facts["p_top"]["n"]`` highest (``chance.p_selected``); both are
+            null where there is no score.
         facts: What the JSON beside the table holds, but for the table's digest.
     """
 
@@ -83,12 +88,13 @@ class Manifest:
         uids = table["uid"].cast(pa.string())
         if uids.null_count:
             raise DataError(f"{uids.null_count:,} rows of the scores have no uid.")
-        if pc.count_distinct(uids).as_py() != len(uids):
+        kept = pa.array(np.asarray(keep, dtype=bool))
+        given = {name: table[name] for name in table.column_names if name in MANIFEST_SCHEMA.names}
+        table = sorted_by_uid(pa.table({**given, "uid": uids, "keep": kept}))
+        if repeats(table["uid"]):
             raise DataError("the scores repeat a uid; every sample may stand there once.")
-        order = pc.sort_indices(uids)
-        keep = np.asarray(keep, dtype=bool)[order.to_numpy()]
-        taken = table.take(order)
-        columns = {field.name: _column(taken, field) for field in MANIFEST_SCHEMA}
+        keep = table["keep"].to_numpy()
+        columns = {field.name: _column(table, field) for field in MANIFEST_SCHEMA}
         m = _floats(columns["memorization"])
         scored = ~np.isnan(m)
         counts = {
@@ -101,13 +107,12 @@ class Manifest:
             "dropped_scored": int((~keep & scored).sum()),
         }
         cut = counts["dropped_scored" if strategy in _FROM_BELOW else "kept_scored"]
-        chance = np.full(len(m), np.nan)
-        chance[scored] = p_top(m[scored], _floats(columns["se"])[scored], cut)
+        chance, by_luck = _chance(m, _floats(columns["se"]), cut, _reliability(provenance))
         by = parameters.get("by") or "memorization"
         columns |= {
             "rank": _ranks(m),
-            "p_top": pa.array(chance, from_pandas=True),
-            "decision": pa.array(["drop", "keep"]).take(pa.array(keep.astype(np.int8))),
+            "p_top": chance,
+            "decision": _of(["drop", "keep"], keep.astype(np.int8)),
             "reason": _reasons(strategy, keep, scored, counts, by),
         }
         facts = {
@@ -127,8 +132,8 @@ class Manifest:
             "counts": counts,
             "p_top": {
                 "n": cut,
-                "meaning": f"probability to be among the {cut:,} {_highest(by)}, given se",
-                "luck": luck(chance[scored]),
+                "meaning": f"probability to be truly among the {cut:,} {_highest(by)}, given se",
+                "luck": by_luck,
             },
         }
         return cls(pa.table([columns[n] for n in MANIFEST_SCHEMA.names], MANIFEST_SCHEMA), facts)
@@ -154,26 +159,11 @@ class Manifest:
                 another version.
         """
         path = _parquet(path)
-        if not path.is_file():
-            raise DataError(f"no manifest at {path}; make one with 'curate select'.")
-        facts = read_json(path.with_suffix(".json"))
-        if facts.get("schema_version") != SCHEMA_VERSION:
-            raise DataError(
-                f"{path.with_suffix('.json')} is no manifest of version {SCHEMA_VERSION}; "
-                "make it again with 'curate select'."
-            )
-        if file_sha256(path) != facts.pop("sha256", None):
-            raise DataError(
-                f"manifest {path} does not match the sha256 in {path.with_suffix('.json').name}: "
-                "one of them changed; make it again with 'curate select'."
-            )
+        facts, _ = stored(path)
         try:
-            table = pq.read_table(path)
+            return cls(pq.read_table(path), facts)
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"cannot read manifest {path}: {error}.") from error
-        if not table.schema.equals(MANIFEST_SCHEMA):
-            raise DataError(f"{path} does not have the columns of a manifest.")
-        return cls(table, facts)
 
     def kept(self) -> np.ndarray:
         """Return the uids that are kept, (n,) object, sorted."""
@@ -206,7 +196,10 @@ class Manifest:
             )
         if uids is None:
             return
-        here = pa.array(uids, pa.string())
+        here = uids if isinstance(uids, pa.Array) else pa.array(uids, pa.string())
+        ordered = sorted_by_uid(pa.table({"uid": here}))["uid"]
+        if ordered.equals(self.table["uid"]):
+            return
         strangers = self.table["uid"].filter(pc.invert(pc.is_in(self.table["uid"], value_set=here)))
         if len(strangers) or len(here) != self.table.num_rows:
             example = f", e.g. {strangers[0].as_py()}" if len(strangers) else ""
@@ -214,6 +207,35 @@ class Manifest:
                 f"the manifest has {self.table.num_rows:,} samples, {len(strangers):,} of them not "
                 f"among the {len(here):,} of this dataset{example}; select again on this one."
             )
+
+
+def stored(path: Path) -> tuple[dict[str, Any], int]:
+    """Check a manifest's parquet file against its JSON; returns its facts and number of rows.
+
+    Raises:
+        DataError: As ``Manifest.read``.
+    """
+    if not path.is_file():
+        raise DataError(f"no manifest at {path}; make one with 'curate select'.")
+    facts = read_json(path.with_suffix(".json"))
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            f"{path.with_suffix('.json')} is no manifest of version {SCHEMA_VERSION}; "
+            "make it again with 'curate select'."
+        )
+    if file_sha256(path) != facts.pop("sha256", None):
+        raise DataError(
+            f"manifest {path} does not match the sha256 in {path.with_suffix('.json').name}: "
+            "one of them changed; make it again with 'curate select'."
+        )
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"cannot read manifest {path}: {error}.") from error
+    if not schema.equals(MANIFEST_SCHEMA):
+        raise DataError(f"{path} does not have the columns of a manifest.")
+    return facts, rows
 
 
 def _parquet(path: Path) -> Path:
@@ -227,20 +249,46 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         fits = pa.types.is_integer(have.type) or pa.types.is_null(have.type)
         if field.name != "label" or fits:
             return have.cast(field.type)
-    return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    # The same nulls again and again, which take no memory.
+    some = pa.nulls(min(table.num_rows, AT_A_TIME), field.type)
+    whole, rest = divmod(table.num_rows, AT_A_TIME)
+    return pa.chunked_array([some] * whole + [some[:rest]], field.type)
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column as float64, NaN for null."""
-    return column.to_numpy().astype(np.float64)
+    return column.to_numpy().astype(np.float64, copy=False)
+
+
+def _reliability(provenance: Mapping[str, Any] | None) -> float | None:
+    """Return what is known of a run's reliability, of encoders and views or of views alone."""
+    known = (provenance or {}).get("reliability") or {}
+    return next((known[k] for k in ("encoders", "views") if known.get(k) is not None), None)
+
+
+def _chance(
+    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None
+) -> tuple[pa.Array, float]:
+    """Return ``p_top`` of each score, null where there is none, and how much of it is luck."""
+    scored = ~np.isnan(m)
+    if scored.all():
+        chance = p_selected(m, se, n, reliability)
+        return pa.array(chance), luck(chance)
+    chance = np.full(len(m), np.nan)
+    chance[scored] = p_selected(m[scored], se[scored], n, reliability)
+    return pa.array(chance, from_pandas=True), luck(chance[scored])
 
 
 def _ranks(m: np.ndarray) -> pa.Array:
     """Return ranks of scores in the order of their uids: 1 the highest, equal ones by uid."""
-    ranks = np.full(len(m), np.nan)
-    scored = np.flatnonzero(~np.isnan(m))
-    ranks[scored[np.argsort(-m[scored], kind="stable")]] = np.arange(1, len(scored) + 1)
-    return pa.array(ranks, from_pandas=True).cast(pa.int64())
+    ranks = np.empty(len(m), dtype=np.int64)
+    missing = np.isnan(m)
+    if not missing.any():
+        ranks[order_of_scores(m)] = np.arange(1, len(m) + 1)
+        return pa.array(ranks)
+    scored = np.flatnonzero(~missing)
+    ranks[scored[order_of_scores(m[scored])]] = np.arange(1, len(scored) + 1)
+    return pa.array(ranks, mask=missing)
 
 
 def _highest(by: str) -> str:
@@ -249,7 +297,7 @@ def _highest(by: str) -> str:
 
 def _reasons(
     strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
-) -> pa.Array:
+) -> pa.ChunkedArray:
     """Return why each sample is kept or dropped, one of four sentences."""
     high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
     kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
@@ -259,6 +307,16 @@ def _reasons(
         "bottom": (f"not among the {kept} {low}", f"among the {kept} {low}"),
         "random": (f"not among the {kept} drawn at random", f"among the {kept} drawn at random"),
     }.get(strategy, (f"dropped by {strategy}", f"kept by {strategy}"))
-    sentences = pa.array([*why, "not scored; dropped as asked", "not scored; kept as asked"])
-    which = keep.astype(np.int8) + 2 * (~scored).astype(np.int8)
-    return sentences.take(pa.array(which))
+    sentences = [*why, "not scored; dropped as asked", "not scored; kept as asked"]
+    return _of(sentences, keep.astype(np.int8) + 2 * (~scored).astype(np.int8))
+
+
+def _of(texts: Sequence[str], which: np.ndarray) -> pa.ChunkedArray:
+    """Return one of a few texts a row, by its number (N,) int8."""
+    few = pa.array(texts)
+    # Of all at once, Arrow would ask for twice the memory.
+    parts = [
+        few.take(pa.array(which[start : start + AT_A_TIME]))
+        for start in range(0, len(which), AT_A_TIME)
+    ]
+    return pa.chunked_array(parts, pa.string())

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import DataError
+from curate.records.ordering import repeats, sorted_by_uid
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -135,9 +136,12 @@ class ScoreTable:
         if lacking:
             raise DataError(f"{path} is not a table of scores: it lacks {', '.join(lacking)}.")
         table = table.select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
-        if pc.count_distinct(table["uid"]).as_py() != table.num_rows:
+        if table["uid"].null_count:
+            raise DataError(f"{path} lacks a uid; score the run again.")
+        table = sorted_by_uid(table)
+        if repeats(table["uid"]):
             raise DataError(f"{path} repeats a uid; score the run again.")
-        return cls(table.sort_by("uid").combine_chunks())
+        return cls(table)
 
     def scored(self) -> pa.Table:
         """Return the rows that have a score."""

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from scipy import stats
+
 from curate.reports import figures, words
+from curate.reports.drawing import Captioned
 from curate.reports.tables import Table
 
 BUDGETS = {"epochs": "equal epochs, so that fewer images are fewer steps", "steps": "equal steps"}
@@ -33,19 +36,19 @@ def differences(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page shows of one comparison: a note, a figure and two tables."""
+    """Return what the page shows of one comparison: a note, figures and two tables."""
     rows, settings = differences(facts), facts.get("settings", {})
     budget = BUDGETS.get(str(settings.get("budget")), "an equal budget")
     verdict = words.shown(facts["verdict"], limit=400)
-    drawn = None
+    prefix = f"compare-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    drawn = _curves(prefix, facts)
     if rows:
-        prefix = f"compare-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        drawn = (
-            figures.differences(prefix, rows),
-            verdict[:1].upper() + verdict[1:],
+        finding = verdict[:1].upper() + verdict[1:]
+        note = (
             f"Dots: mean over seeds; bars: its {words.INTERVAL} t-interval; ticks: each pair of "
-            "seeds.",
+            "seeds."
         )
+        drawn.insert(0, (figures.differences(prefix, rows), finding, note))
     return {
         "title": words.shown(name),
         "note": (
@@ -53,7 +56,8 @@ def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
             f"({budget}; the same seeds in pairs), then probed once on test images. Above 0: "
             "better than random."
         ),
-        "figure": drawn,
+        "name": prefix,
+        "figures": drawn,
         "differences": _differences_table(rows),
         "arms": _arms_table(facts),
     }
@@ -69,13 +73,51 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
             "none (one seed)"
             if row["low"] is None
             else f"{words.signed(row['low'])} to {words.points(row['high'])}",
-            f"{row['n']:,}",
+            words.count(row["n"]),
         ]
         for row in rows
     ]
     head = ["selection", "tested on", "probe", "mean difference"]
     head += [f"{words.INTERVAL} interval", "paired seeds"]
     return "Test accuracy minus that of random selection", head, cells, {3, 4, 5}
+
+
+def _sd(share: float | None) -> words.Number:
+    if share is None:
+        return words.Number("–", None)
+    text = f"{100 * share:.2f}{words.NBSP}points"
+    return words.Number(text, 100 * share, "percentage points")
+
+
+def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
+    """Return a figure a source and probe where more than one size was removed."""
+    cells: dict[tuple[str, str], dict[str, list[tuple[int, float, float | None]]]] = {}
+    for arm in sorted(facts["arms"], key=lambda arm: arm["remove"]):
+        half = None
+        if arm["sd"] is not None and arm["n"] > 1:
+            half = 100 * float(stats.t.ppf(0.975, arm["n"] - 1)) * arm["sd"] / arm["n"] ** 0.5
+        lines = cells.setdefault((arm["source"], arm["kind"]), {})
+        strategy = words.shown(arm["strategy"], limit=30)
+        lines.setdefault(strategy, []).append((arm["remove"], 100 * arm["mean"], half))
+    made = []
+    for k, ((source, kind), lines) in enumerate(cells.items()):
+        if len({point[0] for points in lines.values() for point in points}) < 2:
+            continue
+        rows = [d for d in facts["differences"] if (d["source"], d["kind"]) == (source, kind)]
+        worse = sum(d["high"] is not None and d["high"] < 0 for d in rows)
+        better = sum(d["low"] is not None and d["low"] > 0 for d in rows)
+        probe = words.probe(kind)
+        finding = (
+            f"{probe[:1].upper()}{probe[1:]} on {words.place(source)}: of the intervals of "
+            f"{words.size(len(rows), 'difference')} from random, {better} lie above 0 and {worse} "
+            "below."
+        )
+        note = (
+            f"Bars: {words.INTERVAL} t-intervals of the mean over seeds; differences are judged in "
+            "pairs of seeds, which these bars do not show."
+        )
+        made.append((figures.curves(f"{prefix}-curve{k}", lines), finding, note))
+    return made
 
 
 def _arms_table(facts: Mapping[str, Any]) -> Table | None:
@@ -85,8 +127,8 @@ def _arms_table(facts: Mapping[str, Any]) -> Table | None:
             words.place(arm["source"]),
             words.probe(arm["kind"]),
             words.percent(arm["mean"], 2),
-            "–" if arm["sd"] is None else f"{100 * arm['sd']:.2f}{words.NBSP}points",
-            f"{arm['n']:,}",
+            _sd(arm["sd"]),
+            words.count(arm["n"]),
         ]
         for arm in facts["arms"]
     ]

@@ -1,29 +1,18 @@
-"""Figures: matplotlib drawings turned into inline SVG that follows the page's colours.
-
-A strict content security policy forbids inline styles, so that every ``style`` attribute becomes
-presentation attributes; ink becomes ``currentColor`` and is legible in light and dark alike.
-"""
+"""Figures: what a run shows, drawn; each axis has its unit, each estimate its interval."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree as ET
 
-import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
+from scipy import stats
 
-INK = "#010101"
-"""Stands for the page's text colour until the SVG is rewritten."""
+from curate.reports.drawing import INK, Drawn, drawing, panels
+
 PALETTE = ("#3a86c8", "#d9722e", "#3f9b6b", "#a06cc4", "#cf4f66", "#8c8c3a", "#2fa3a3", "#96705b")
 """Mid-tones: at least 3:1 against both the light and the dark background."""
 LEVELS = LinearSegmentedColormap.from_list("levels", ["#3a86c8", "#9a9a9a", "#d9722e"])
@@ -32,109 +21,10 @@ CROWDED = 3000
 """Scatter plots of more points have smaller ones."""
 DRAWN_POINTS = 100_000
 """Scatter plots show at most this many samples."""
-SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
-
-STYLE: Any = {
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.linewidth": 0.7,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.labelcolor": INK,
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",
-    "text.color": INK,
-    # Names from outside must never be read as mathematics.
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "axes.formatter.useoffset": False,
-    "axes.unicode_minus": True,
-}
+DASHED = (0, (4, 3))
 
 
-@contextmanager
-def drawing(name: str, out: list[Markup], *, height: float = 3.1) -> Iterator[Axes]:
-    """Yield axes; append their SVG to ``out`` at the end.
-
-    Args:
-        name: Unique on the page; prefixes every id.
-        out: Receives the SVG.
-        height: In inches, for a width of 4.7.
-    """
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(4.7, height), dpi=160, layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure.subplots()
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    out.append(inline(stream.getvalue(), name))
-
-
-def inline(svg: bytes, name: str) -> Markup:
-    """Return matplotlib's SVG as markup that needs no style attribute, no id of its own, no file.
-
-    Args:
-        svg: What ``savefig`` wrote.
-        name: Unique on the page; prefixes every id.
-    """
-    ET.register_namespace("", SVG)
-    root = ET.fromstring(svg)  # noqa: S314  (our own output, not a file from outside)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            tag = child.tag.rpartition("}")[2]
-            if tag in ("metadata", "style") or (tag == "defs" and not _kept(child)):
-                parent.remove(child)
-    for node in root.iter():
-        _plain(node, name)
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
-    root.set("aria-hidden", "true")
-    root.set("focusable", "false")
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704  (ElementTree escaped it)
-
-
-def _kept(defs: ET.Element) -> bool:
-    return any(child.tag.rpartition("}")[2] != "style" for child in defs)
-
-
-def _plain(node: ET.Element, name: str) -> None:
-    """Rewrite one element: styles to attributes, ids and links prefixed, ink to currentColor."""
-    for declaration in node.attrib.pop("style", "").split(";"):
-        key, _, value = (part.strip() for part in declaration.partition(":"))
-        if key == "font":
-            # A shorthand is no presentation attribute; the page's own font follows by inheritance.
-            size = re.search(r"([\d.]+)px", value)
-            node.set("font-size", size.group(1) if size else "9")
-        elif key == "font-size":
-            node.set(key, value.removesuffix("px"))
-        elif key and not key.startswith(("font-", "-", "image-rendering")):
-            node.set(key, value)
-    if f"{{{XLINK}}}href" in node.attrib:
-        node.set("href", node.attrib.pop(f"{{{XLINK}}}href"))
-    for key, value in list(node.attrib.items()):
-        if key == "id":
-            node.set(key, f"{name}-{value}")
-        elif key == "href" and value.startswith("#"):
-            node.set(key, f"#{name}-{value[1:]}")
-        elif value.startswith("url(#"):
-            node.set(key, f"url(#{name}-{value[5:]}")
-        elif value == INK:
-            node.set(key, "currentColor")
-    if node.tag == f"{{{SVG}}}text" and "fill" not in node.attrib:
-        node.set("fill", "currentColor")
-
-
-def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> Markup:
+def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> Drawn:
     """Return histograms of the score, one outline a group.
 
     Args:
@@ -142,7 +32,7 @@ def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> M
         groups: Scores by what the legend calls the group, each (n,) float64 without NaN.
         unit: What the score is measured in.
     """
-    out: list[Markup] = []
+    out: list[Drawn] = []
     everything = np.concatenate(list(groups.values()))
     edges = _edges(everything, bins=int(np.clip(2 * min(map(len, groups.values())) ** 0.5, 10, 50)))
     with drawing(name, out) as axes:
@@ -152,7 +42,7 @@ def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> M
             colour = GROUP_COLOURS.get(label[:1], PALETTE[k % len(PALETTE)])
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.18)
             axes.stairs(share, edges, color=colour, linewidth=1.6, label=label)
-        axes.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axvline(0, color=INK, linewidth=0.9, linestyle=DASHED)
         axes.set_xlabel(f"score ({unit})")
         axes.set_ylabel("share of the group (%)")
         axes.set_ylim(bottom=0)
@@ -172,7 +62,7 @@ def _edges(values: np.ndarray, bins: int) -> np.ndarray:
     return middle
 
 
-def means(name: str, rows: Sequence[tuple[str, float, float]], *, unit: str) -> Markup:
+def means(name: str, rows: Sequence[tuple[str, float, float]], *, unit: str) -> Drawn:
     """Return group means with 95 % intervals.
 
     Args:
@@ -180,14 +70,14 @@ def means(name: str, rows: Sequence[tuple[str, float, float]], *, unit: str) -> 
         rows: (label, mean, half width of the interval).
         unit: What the score is measured in.
     """
-    out: list[Markup] = []
+    out: list[Drawn] = []
     with drawing(name, out, height=max(1.5, 0.9 + 0.3 * len(rows))) as axes:
         for k, (label, mean, half) in enumerate(rows):
             colour = GROUP_COLOURS.get(label[:1], PALETTE[0])
             axes.errorbar(mean, -k, xerr=half, fmt="o", color=colour, markersize=5, capsize=3)
         axes.set_yticks([-k for k in range(len(rows))], [label for label, _, _ in rows])
         axes.set_ylim(-len(rows) + 0.4, 0.6)
-        axes.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axvline(0, color=INK, linewidth=0.9, linestyle=DASHED)
         axes.set_xlabel(f"mean score ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(5))
     return out[0]
@@ -201,7 +91,7 @@ def alignments(
     *,
     labels: tuple[str, str],
     unit: str,
-) -> Markup:
+) -> Drawn:
     """Return alignment against alignment, coloured by memorization (the paper's Fig. 2a).
 
     Args:
@@ -212,7 +102,7 @@ def alignments(
         labels: Names of the axes.
         unit: What all three are measured in.
     """
-    out: list[Markup] = []
+    out: list[Drawn] = []
     step = -(-len(x) // DRAWN_POINTS)
     x, y, memorization = x[::step], y[::step], memorization[::step]
     order = np.argsort(np.abs(memorization), kind="stable")
@@ -233,7 +123,7 @@ def alignments(
         low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
         pad = 0.04 * (high - low) or 1e-3
         span = (low - pad, high + pad)
-        axes.plot(span, span, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.plot(span, span, color=INK, linewidth=0.9, linestyle=DASHED)
         axes.set_xlim(span)
         axes.set_ylim(span)
         axes.set_aspect("equal")
@@ -250,7 +140,7 @@ def alignments(
     return out[0]
 
 
-def scores_with_errors(name: str, memorization: np.ndarray, se: np.ndarray, *, unit: str) -> Markup:
+def scores_with_errors(name: str, memorization: np.ndarray, se: np.ndarray, *, unit: str) -> Drawn:
     """Return scores in rank order with a band of one standard error.
 
     Args:
@@ -259,13 +149,13 @@ def scores_with_errors(name: str, memorization: np.ndarray, se: np.ndarray, *, u
         se: (n,) standard errors, NaN where unknown.
         unit: What both are measured in.
     """
-    out: list[Markup] = []
+    out: list[Drawn] = []
     picked = np.unique(np.linspace(0, len(memorization) - 1, 200).astype(int))
     rank, m, band = picked + 1, memorization[picked], np.nan_to_num(_smooth(se)[picked])
     with drawing(name, out) as axes:
         axes.fill_between(rank, m - band, m + band, color=PALETTE[1], alpha=0.28, linewidth=0)
         axes.plot(rank, m, color=PALETTE[1], linewidth=1.8)
-        axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axhline(0, color=INK, linewidth=0.9, linestyle=DASHED)
         axes.set_xlabel("rank (1 = most memorized)")
         axes.set_ylabel(f"memorization ({unit})")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -285,7 +175,7 @@ def _smooth(se: np.ndarray) -> np.ndarray:
     return np.sqrt(np.divide(total, count, out=np.full(len(se), np.nan), where=count > 0))
 
 
-def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
+def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Drawn:
     """Return paired differences of accuracy with 95 % intervals, one line a row.
 
     Args:
@@ -293,7 +183,7 @@ def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
         rows: ``label``, ``seeds``, ``mean``, ``low``, ``high`` in percentage points, the last two
             None for one seed.
     """
-    out: list[Markup] = []
+    out: list[Drawn] = []
     with drawing(name, out, height=max(1.6, 1.0 + 0.52 * len(rows))) as axes:
         for k, row in enumerate(rows):
             if row["low"] is not None:
@@ -315,4 +205,165 @@ def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
         axes.set_ylim(-len(rows) + 0.5, 0.75)
         axes.set_xlabel("difference from random (percentage points of test accuracy)")
         axes.margins(x=0.15)
+    return out[0]
+
+
+def shares_above(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> Drawn:
+    """Return the share of each group above every threshold (the paper's Fig. 5).
+
+    A single group is drawn with its share below minus the threshold, which is what noise alone
+    would put above it.
+
+    Args:
+        name: Prefix of ids.
+        groups: Scores by what the legend calls the group, each (n,) float64 without NaN.
+        unit: What scores are measured in.
+    """
+    out: list[Drawn] = []
+    everything = np.concatenate(list(groups.values()))
+    high = float(np.quantile(np.abs(everything), 0.998)) or 1e-3
+    low = 0.0 if len(groups) == 1 else max(-high, float(everything.min()))
+    threshold = np.linspace(low, high, 160)
+    with drawing(name, out) as axes:
+        for k, (label, values) in enumerate(groups.items()):
+            colour = GROUP_COLOURS.get(label[:1], PALETTE[k % len(PALETTE)])
+            above = len(values) - np.searchsorted(np.sort(values), threshold, side="right")
+            _share(
+                axes,
+                threshold,
+                above,
+                len(values),
+                colour,
+                f"{label}: above" if len(groups) == 1 else label,
+            )
+            if len(groups) == 1:
+                below = len(values) - np.searchsorted(np.sort(-values), threshold, side="right")
+                text = "below minus the threshold"
+                _share(axes, threshold, below, len(values), INK, text, linestyle=DASHED)
+        axes.set_xlabel(f"threshold of the score ({unit})")
+        axes.set_ylabel("share above it (%)" if len(groups) > 1 else "share (%)")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=2, borderaxespad=0)
+    return out[0]
+
+
+def _share(
+    axes: Axes, x: np.ndarray, count: np.ndarray, n: int, colour: str, label: str, **line: Any
+) -> None:
+    """Draw a share of n in percent along x with its Wilson interval."""
+    z = float(stats.norm.ppf(0.975))
+    share = count / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    axes.fill_between(
+        x, 100 * (middle - half), 100 * (middle + half), color=colour, alpha=0.2, linewidth=0
+    )
+    axes.plot(x, 100 * share, color=colour, linewidth=1.6, label=label, **line)
+
+
+def training(
+    name: str,
+    epochs: Sequence[int],
+    means: Mapping[str, Sequence[tuple[float, float]]],
+    losses: Sequence[float | None],
+    *,
+    unit: str,
+) -> Drawn:
+    """Return mean scores and the loss along a training (the paper's Fig. 2b).
+
+    Args:
+        name: Prefix of ids.
+        epochs: When the encoders were scored, ascending.
+        means: (mean, half width of its interval) of each group at each epoch.
+        losses: Training loss at each epoch; None where it was not finite.
+        unit: What scores are measured in.
+    """
+    out: list[Drawn] = []
+    with panels(name, out, 2, height=3.9) as (upper, lower):
+        for k, (label, points) in enumerate(means.items()):
+            colour = GROUP_COLOURS.get(label[:1], PALETTE[k % len(PALETTE)])
+            middle, half = np.array(points, dtype=float).T
+            upper.errorbar(
+                epochs, middle, yerr=half, fmt="o-", color=colour, markersize=4, capsize=3,
+                linewidth=1.4, label=label,
+            )  # fmt: skip
+        upper.axhline(0, color=INK, linewidth=0.9, linestyle=DASHED)
+        upper.set_ylabel(f"mean score\n({unit})")
+        if len(means) > 1:
+            upper.legend(loc="upper left", bbox_to_anchor=(0, 1.35), ncols=2, borderaxespad=0)
+        loss = np.array([np.nan if value is None else value for value in losses])
+        lower.plot(epochs, loss, "s-", color=PALETTE[0], markersize=4, linewidth=1.4)
+        lower.set_ylabel("training loss\n(the method’s own)")
+        lower.set_xlabel("epochs of training")
+        if len(epochs) <= 8:
+            lower.set_xticks(list(epochs))
+        else:
+            lower.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        for axes in (upper, lower):
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+    return out[0]
+
+
+def agreement(name: str, names: Sequence[str], values: np.ndarray, *, measure: str) -> Drawn:
+    """Return correlations between rankings as a matrix.
+
+    Args:
+        name: Prefix of ids.
+        names: (R,) of the rankings.
+        values: (R, R) in [-1, 1].
+        measure: What they are.
+    """
+    out: list[Drawn] = []
+    with drawing(name, out, height=max(2.4, 1.2 + 0.5 * len(names))) as axes:
+        drawn = axes.imshow(values, cmap=LEVELS, vmin=-1, vmax=1)
+        for i in range(len(names)):
+            for j in range(len(names)):
+                text = f"{values[i, j]:.2f}".replace("-", "−")
+                # On a tile of mid-tone, whatever the page's colours are.
+                axes.text(j, i, text, ha="center", va="center", color="#000000", fontsize=9)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(length=0)
+        assert axes.figure is not None
+        bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8)
+        bar.set_label(f"{measure} (−1 to 1)")
+        bar.outline.set_visible(False)
+        if bar.solids is not None:
+            bar.solids.set_rasterized(True)
+    return out[0]
+
+
+def curves(name: str, lines: Mapping[str, Sequence[tuple[int, float, float | None]]]) -> Drawn:
+    """Return accuracy against how much was removed, a line a strategy (the paper's Fig. 3).
+
+    Args:
+        name: Prefix of ids.
+        lines: By strategy (removed images, mean accuracy in %, half width of its interval or None
+            for one seed), ascending.
+    """
+    out: list[Drawn] = []
+    with drawing(name, out) as axes:
+        spots = sorted({point[0] for points in lines.values() for point in points})
+        for k, (label, points) in enumerate(lines.items()):
+            # Side by side, so that no interval hides another.
+            x = np.array([p[0] for p in points]) * (1 + 0.015 * (k - (len(lines) - 1) / 2))
+            half = [0.0 if p[2] is None else p[2] for p in points]
+            colour = INK if label == "random" else PALETTE[k % len(PALETTE)]
+            axes.errorbar(
+                x, [p[1] for p in points], yerr=half, fmt="o", color=colour, markersize=4.5,
+                capsize=3, linewidth=1.4, label=label,
+                linestyle=DASHED if label == "random" else "-",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set_xticks(spots)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("removed (images)")
+        axes.set_ylabel("test accuracy (%)")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=3, borderaxespad=0)
     return out[0]

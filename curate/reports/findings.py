@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup
 from scipy import stats
 
+from curate import agreement
 from curate.reports import figures, words
+from curate.reports.drawing import Captioned
 from curate.reports.material import Material
 from curate.reports.words import INTERVAL, NBSP
-
-Captioned = tuple[Markup, str, str]
-"""A figure, the finding it shows, and how to read it."""
 
 
 def findings(material: Material) -> list[Captioned]:
@@ -22,7 +20,9 @@ def findings(material: Material) -> list[Captioned]:
         _distribution_figure(material),
         _means_figure(material),
         _alignment_figure(material),
+        _thresholds_figure(material),
         _rank_figure(material),
+        _training_figure(material),
     ]
     return [figure for figure in made if figure is not None]
 
@@ -154,3 +154,77 @@ def _rank_figure(material: Material) -> Captioned | None:
         ", from views only, so that it is too narrow." if only else ", from views and encoders."
     )
     return svg, finding, note
+
+
+def _thresholds_figure(material: Material) -> Captioned | None:
+    groups = _named_groups(material)
+    if not groups:
+        return None
+    drawn = figures.shares_above("thresholds", groups, unit=material.unit)
+    # The first group: a pair's candidates, or all there is.
+    values = next(iter(groups.values())) if material.plan == "pair" else material.score
+    values = values[~np.isnan(values)]
+    cut = float(np.quantile(values, 0.9))
+    of = "candidates" if material.plan == "pair" else "images"
+    note = f"Bands: {INTERVAL} intervals of a share (Wilson)."
+    if not cut > 0:
+        return drawn, f"Fewer than a tenth of the {of} score above 0.", note
+    below = float((values < -cut).mean())
+    finding = (
+        f"A tenth of the {of} score above {words.number(cut, 2)} {material.unit}; "
+        f"{words.percent(below, 1)} score below {words.number(-cut, 2)}, where only noise puts "
+        "them."
+    )
+    return drawn, finding, note
+
+
+def _training_figure(material: Material) -> Captioned | None:
+    if len(material.along) < 2:
+        return None
+    epochs = [int(row["epoch"]) for row in material.along]
+    names = [g for g, _ in material.groups() if g != "all"] if material.plan == "pair" else ["all"]
+    means: dict[str, list[tuple[float, float]]] = {}
+    for name in names:
+        points = [row["groups"].get(name, {}) for row in material.along]
+        if all(p.get("sd") is not None and p["n"] > 1 for p in points):
+            means[material.group_name(name, short=True)] = [
+                (p["mean"], float(stats.t.ppf(0.975, p["n"] - 1)) * p["sd"] / p["n"] ** 0.5)
+                for p in points
+            ]
+    if not means:
+        return None
+    losses = [row.get("loss") for row in material.along]
+    drawn = figures.training("training", epochs, means, losses, unit=material.unit)
+    label, points = next(iter(means.items()))
+    (first, half), (last, other) = points[0], points[-1]
+    change = "rises" if last - other > first + half else "falls"
+    if abs(last - first) <= half + other:
+        change = "goes"
+    finding = (
+        f"Mean score ({label}) {change} from {words.fixed(first, material.decimals + 1)} after "
+        f"epoch {epochs[0]} to {words.fixed(last, material.decimals + 1)} {material.unit} after "
+        f"epoch {epochs[-1]}"
+    )
+    if losses[0] is not None and losses[-1] is not None:
+        finding += f", the loss from {words.number(losses[0])} to {words.number(losses[-1])}"
+    note = f"Bars: {INTERVAL} intervals of the mean over images."
+    return drawn, f"{finding}.", note
+
+
+def agreement_figure(material: Material) -> Captioned | None:
+    """Return how alike this run and others rank; None where none was compared."""
+    facts = material.agreement
+    if not facts:
+        return None
+    names = [words.shown(name, limit=24) for name in facts["names"]]
+    values = agreement.matrix(facts, "kendall")
+    drawn = figures.agreement("agreement", names, values, measure="Kendall’s tau-b")
+    found = [pair["kendall"] for pair in facts["pairs"]]
+    low, high = (words.fixed(f([v["value"] for v in found]), 2) for f in (min, max))
+    between = low if low == high else f"{low} to {high}"
+    apart = sum(v["low"] > 0 for v in found)
+    finding = (
+        f"Kendall’s tau-b between the rankings is {between}; {apart} of "
+        f"{words.size(len(found), 'interval')} lie above 0, which unrelated rankings would give."
+    )
+    return drawn, finding, "The table below has the intervals."

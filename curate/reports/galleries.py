@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from curate.records.sample import base_uid
-from curate.reports import words
+from curate.reports import chosen, words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnails
 
 SHOWN = 25
 """Images in each gallery of the most and the least memorized."""
 OUTLIERS = 14
+TRIAGED = 14
+"""Images in the galleries of the tail and of what is broken."""
 DUPLICATE_GROUPS = 12
 GROUP_MEMBERS = 6
 
@@ -27,8 +29,9 @@ def galleries(material: Material) -> dict[str, Any]:
     """Return every gallery, its images read from the shards in one pass.
 
     Returns:
-        ``most``, ``least``, ``outliers`` and ``duplicates``: each a ``note`` and ``samples`` (or
-        ``groups`` of them); the last two None where neighbours were not inspected.
+        ``most``, ``least``, ``chosen``, ``tail``, ``junk``, ``outliers`` and ``duplicates``: each a
+        ``note`` and ``samples`` (or ``groups`` of them); those that need what the run does not have
+        are None.
 
     Raises:
         DataError: If a shard is damaged.
@@ -40,7 +43,10 @@ def galleries(material: Material) -> dict[str, Any]:
     outlying = _outlying(table) if table is not None else {}
     groups = _duplicate_groups(table) if table is not None else []
     members = [uid for group in groups for uid in group[:GROUP_MEMBERS]]
-    shown = [*most, *least, *outlying, *members]
+    triaged = {name: _triaged(material, name) for name in ("tail", "broken")}
+    near = chosen.nearest(material, most[0]) if most else {}
+    shown = [*most, *least, *outlying, *members, *near]
+    shown += [uid for found in triaged.values() for uid in found or ()]
     images = thumbnails(
         material.path / "shards", shown, channels=material.recipe["data"]["channels"]
     )
@@ -54,6 +60,9 @@ def galleries(material: Material) -> dict[str, Any]:
             "note": _least_note(material, ranked[::-1][:SHOWN]),
             "samples": [cards.card(uid) for uid in least],
         },
+        "chosen": _chosen(material, cards, most[0], near) if most else None,
+        "tail": _triage_gallery(material, cards, "tail", triaged["tail"]),
+        "junk": _triage_gallery(material, cards, "broken", triaged["broken"]),
         "outliers": None
         if table is None
         else {
@@ -67,6 +76,68 @@ def galleries(material: Material) -> dict[str, Any]:
             "groups": [cards.group(group) for group in groups],
         },
     }
+
+
+def _chosen(
+    material: Material, cards: _Cards, uid: str, near: dict[str, float]
+) -> dict[str, Any] | None:
+    """Return the most memorized sample with its neighbours and views; None without either."""
+    shard = material.scores["shard"][cards.row_of[uid]].as_py()
+    views = chosen.view_cards(material, uid, shard)
+    if not near and views is None:
+        return None
+    facts = chosen.neighbour_facts(near)
+    same = sum(cards.label(other) == cards.label(uid) for other in near)
+    label = cards.label(uid)
+    text = "" if label == "none" else f" {same} of {len(near)} have its label, {label}."
+    return {
+        "sample": cards.card(uid),
+        "views": views,
+        "neighbours_note": f"The nearest others in {_space(material)}, nearest first; distances "
+        f"between unit vectors, 0 to 2.{text}",
+        "neighbours": [cards.card(other, extra=facts[other]) for other in near],
+    }
+
+
+def _triaged(material: Material, name: str) -> dict[str, list[tuple[str, str]]] | None:
+    """Return the most memorized of a class of triage and what is known of them; None without it."""
+    table = material.inspected
+    if table is None or "triage" not in table.column_names:
+        return None
+    found = table.filter(pc.equal(table["triage"], name))
+    row_of = material.rows(found["uid"].to_pylist())
+    rank = {uid: material.numbers["rank"][row] for uid, row in row_of.items()}
+    order = sorted(rank, key=lambda uid: (np.isnan(rank[uid]), rank[uid], uid))[:TRIAGED]
+    known = dict(zip(found["uid"].to_pylist(), found.to_pylist(), strict=True))
+    facts: dict[str, list[tuple[str, str]]] = {}
+    for uid in order:
+        row = known[uid]
+        facts[uid] = [("outlier", words.fixed(row["outlier_score"], 3))]
+        if row.get("triage_reason"):
+            facts[uid].append(("flaw", words.shown(row["triage_reason"])))
+        if row.get("triage_reason") == "label" and row.get("label_vote") is not None:
+            facts[uid].append(("neighbours say", material.label_name(row["label_vote"])))
+    return facts
+
+
+def _triage_gallery(
+    material: Material,
+    cards: _Cards,
+    name: str,
+    found: dict[str, list[tuple[str, str]]] | None,
+) -> dict[str, Any] | None:
+    if found is None or material.inspected is None:
+        return None
+    total = pc.sum(pc.equal(material.inspected["triage"], name)).as_py() or 0
+    rules = ((material.inspect_facts or {}).get("triage") or {}).get("rules", {})
+    rule = words.shown(rules.get(name, ""), limit=400)
+    what = {"tail": "in the tail", "broken": "broken"}[name]
+    share = words.percent(total / max(1, material.inspected.num_rows), 1)
+    note = f"{words.size(total, 'image')} ({share}) {'is' if total == 1 else 'are'} {what}"
+    note += f": {rule.rstrip('.')}." if rule else "."
+    if total > len(found):
+        note += f" Shown: the {len(found)} most memorized of them."
+    return {"note": note, "samples": [cards.card(uid, extra=facts) for uid, facts in found.items()]}
 
 
 def _span(material: Material, rows: np.ndarray, which: str) -> str:
@@ -112,10 +183,7 @@ class _Cards:
         """Return the class of a sample, by its name where it has one."""
         row = self.row_of.get(uid)
         label = None if row is None else self.material.scores["label"][row].as_py()
-        if label is None:
-            return "none"
-        classes = self.material.classes
-        return words.shown(classes[label], limit=60) if 0 <= label < len(classes) else str(label)
+        return self.material.label_name(label)
 
     def card(self, uid: str, *, extra: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
         """Return image and facts of one sample."""
@@ -142,7 +210,7 @@ class _Cards:
         copies = len({base_uid(uid) for uid in members}) == 1
         shown = members[:GROUP_MEMBERS]
         title = f"{len(members):,} " + (
-            "copies of one file" if copies else "images that the encoder hardly tells apart"
+            "copies of one file" if copies else "images that are nearly equal"
         )
         title += ", with different labels" if len({self.label(uid) for uid in shown}) > 1 else ""
         return {
@@ -169,8 +237,13 @@ def _outlying(table: pa.Table) -> dict[str, list[tuple[str, str]]]:
 
 
 def _space(material: Material) -> str:
+    """Return in which space neighbours were found."""
+    space = (material.inspect_facts or {}).get("space", {})
     name = material.recipe.get("inspect", {}).get("encoder") or material.summary["encoders"][0]
-    return f"the pooled, centred space of encoder {words.shown(name)}"
+    name = words.shown(space.get("name") or name)
+    if space.get("kind") == "file":
+        return f"the space of the embeddings {name}"
+    return f"the pooled, centred space of encoder {name}"
 
 
 def _outlier_note(material: Material, table: pa.Table) -> str:
@@ -208,16 +281,34 @@ def _duplicate_groups(table: pa.Table) -> list[list[str]]:
 
 
 def _duplicate_note(material: Material, table: pa.Table) -> str:
-    threshold = material.recipe.get("inspect", {}).get("duplicate_threshold")
+    facts = (material.inspect_facts or {}).get("duplicates", {})
+    threshold = facts.get("threshold") or material.recipe.get("inspect", {}).get(
+        "duplicate_threshold"
+    )
     column = table["duplicate_group"].drop_null()
     images, groups = len(column), len(pc.unique(column))
     alike = f"a cosine similarity of {threshold} or more in {_space(material)}"
+    rule = f" {words.shown(facts['rule'], limit=400)}" if facts.get("rule") else ""
+    if rule and not rule.endswith("."):
+        rule += "."
     if not images:
-        return f"No two images have {alike}."
+        return f"No two images have {alike}." if not rule else f"No near-duplicates:{rule}"
     text = (
         f"{words.size(images, 'image')} ({words.percent(images / table.num_rows, 1)}) in "
-        f"{words.size(groups, 'group')}; within a group each has {alike} to another."
+        f"{words.size(groups, 'group')}"
     )
+    text += f":{rule}" if rule else f"; within a group each has {alike} to another."
     if groups > DUPLICATE_GROUPS:
         text += f" Shown: the {DUPLICATE_GROUPS} largest groups."
-    return text
+    return text + _leaks(material)
+
+
+def _leaks(material: Material) -> str:
+    """Return how many samples have a near-duplicate in a held-out split."""
+    leaks = (material.inspect_facts or {}).get("leaks") or {}
+    if not leaks.get("splits"):
+        return ""
+    return (
+        f" {words.size(leaks['samples'], 'image')} {'has' if leaks['samples'] == 1 else 'have'} a "
+        f"near-duplicate in a held-out split ({', '.join(map(words.shown, leaks['splits']))})."
+    )

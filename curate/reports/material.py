@@ -58,6 +58,9 @@ class Material:
         group: (N,) object, as in the plan.
         dataset: Content of ``shards/dataset.json``.
         inspected: Rows of ``inspect.parquet``, or None.
+        inspect_facts: Content of ``inspect.json``, or None.
+        along: One mapping an epoch that was scored along the training, of ``snapshots.json``.
+        agreement: What ``agreement.agree`` gave of this run and others, or None.
         selections: Manifests in order of their names.
         comparisons: (folder name, ``comparison.json``).
         probes: (file name, content) of ``probes/*.json``.
@@ -73,6 +76,9 @@ class Material:
     group: np.ndarray
     dataset: dict[str, Any]
     inspected: pa.Table | None = None
+    inspect_facts: dict[str, Any] | None = None
+    along: tuple[dict[str, Any], ...] = ()
+    agreement: dict[str, Any] | None = None
     selections: tuple[Selection, ...] = ()
     comparisons: tuple[tuple[str, dict[str, Any]], ...] = ()
     probes: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -157,9 +163,28 @@ class Material:
         pairs = zip(wanted.to_pylist(), at.to_pylist(), strict=True)
         return {uid: row for uid, row in pairs if row is not None}
 
+    def label_name(self, label: int | None) -> str:
+        """Return a label as its class is called, ``none`` where there is no label."""
+        if label is None:
+            return "none"
+        classes = self.classes
+        return words.shown(classes[label], limit=60) if 0 <= label < len(classes) else str(label)
 
-def gather(path: Path) -> Material:
+    def triage_of(self, uids: pa.ChunkedArray) -> list[str] | None:
+        """Return the class of triage of samples, ``–`` where one has none; None without triage."""
+        table = self.inspected
+        if table is None or "triage" not in table.column_names:
+            return None
+        rows = pc.index_in(uids, value_set=table["uid"].combine_chunks())
+        return list(table["triage"].take(rows).fill_null("–").to_pylist())
+
+
+def gather(path: Path, *, agreement: dict[str, Any] | None = None) -> Material:
     """Read a run directory.
+
+    Args:
+        path: Of the run.
+        agreement: What ``agreement.agree`` gave of this run and others, to be shown with it.
 
     Raises:
         DataError: If the run has no scores, or a file of it is broken.
@@ -170,7 +195,8 @@ def gather(path: Path) -> Material:
     if "kind" not in run["recipe"].get("plan", {}):
         raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
     scores = ScoreTable.read(path / "scores.parquet").table
-    inspect_file = path / "inspect.parquet"
+    inspect_file, along = path / "inspect.parquet", path / "snapshots.json"
+    inspect_facts = path / "inspect.json"
     return Material(
         path=path,
         run=run,
@@ -180,6 +206,9 @@ def gather(path: Path) -> Material:
         group=np.asarray(scores["group"].to_numpy(zero_copy_only=False), dtype=object),
         dataset=_object(path / "shards" / "dataset.json", ("classes", "splits")),
         inspected=_table(inspect_file, INSPECT_SCHEMA.names) if inspect_file.is_file() else None,
+        inspect_facts=_object(inspect_facts, ()) if inspect_facts.is_file() else None,
+        along=tuple(_object(along, ("epochs",))["epochs"]) if along.is_file() else (),
+        agreement=agreement,
         selections=tuple(_selection(p) for p in sorted((path / "manifests").glob("*.json"))),
         comparisons=tuple(
             (p.parent.name, _object(p, ("differences", "arms", "verdict")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import yaml
 from markupsafe import Markup
 
 from curate.atomic import write_text
-from curate.reports import comparisons, findings, galleries, tables, verdicts, words
+from curate.errors import unknown
+from curate.reports import comparisons, files, findings, galleries, tables, verdicts, words
 from curate.reports.material import Material, gather
 from curate.reports.steps import steps
 
@@ -21,60 +23,94 @@ SECTIONS = (
     ("verdict", "Verdict"),
     ("signal", "Seen against unseen"),
     ("most", "Most memorized"),
+    ("chosen", "One image closely"),
     ("least", "Least memorized"),
+    ("tail", "The useful tail"),
+    ("junk", "Memorized and broken"),
     ("outliers", "Outliers"),
     ("duplicates", "Near-duplicates"),
+    ("samples", "Samples and labels"),
+    ("agreement", "Agreement with other runs"),
     ("selections", "Selections"),
     ("comparison", "Comparison"),
     ("next", "What to do next"),
     ("run", "What was run"),
 )
 MARKS = {"good": "●", "bad": "▲", "open": "○"}
+FORMATS = ("html", "png", "svg", "csv")
+"""What a report can be written as."""
 
 
-def build(run_path: Path) -> Path:
-    """Write ``report.html`` of a run: self-contained, without scripts or network access.
+def build(
+    run_path: Path,
+    *,
+    formats: Sequence[str] = ("html",),
+    agreement: dict[str, Any] | None = None,
+) -> Path:
+    """Write the report of a run: a self-contained page, and its figures and tables as files.
 
     Args:
         run_path: A run directory with scores; whatever else it holds is shown too.
+        formats: ``html`` is ``report.html``, which loads nothing from anywhere; ``png`` and ``svg``
+            are every figure, ``csv`` every table, in ``report/`` beside it.
+        agreement: What ``agreement.agree`` gave of this run and others, to be shown with it.
 
     Returns:
-        The path of the file.
+        The page, or the folder of the files where no page was asked for.
 
     Raises:
+        UsageError: For an unknown format.
         DataError: If the run has no scores, or a file of it is broken.
     """
-    material = gather(run_path)
-    out = run_path / "report.html"
-    write_text(out, render(material))
-    return out
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format of a report", name, FORMATS)
+    content = _content(gather(run_path, agreement=agreement))
+    page, folder = run_path / "report.html", run_path / "report"
+    files.write(folder, content, formats)
+    if "html" not in formats:
+        return folder
+    write_text(page, _page(content))
+    return page
 
 
 def render(material: Material) -> str:
     """Return the page of a run as HTML."""
+    return _page(_content(material))
+
+
+def _page(content: Mapping[str, Any]) -> str:
     folder = importlib.resources.files(__package__)
-    css = folder.joinpath("report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+    css, script = (
+        folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
+    )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup(css),  # noqa: S704  (a file of this package)
+        script=Markup(script),  # noqa: S704  (a file of this package)
         policy=(
-            "default-src 'none'; img-src data:; "
-            f"style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+            f"default-src 'none'; img-src data:; style-src 'sha256-{_digest(css)}'; "
+            f"script-src 'sha256-{_digest(script)}'; base-uri 'none'; form-action 'none'"
         ),
         marks=MARKS,
-        **_content(material),
+        **content,
     )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _content(material: Material) -> dict[str, Any]:
     """Return what the template shows, in the order of the page."""
-    summary, inspected = material.summary, material.inspected is not None
+    summary = material.summary
     differences = [d for _, facts in material.comparisons for d in comparisons.differences(facts)]
-    has = {"outliers": inspected, "duplicates": inspected}
+    shown = galleries.galleries(material)
+    has = {name: found is not None for name, found in shown.items()}
+    has["agreement"] = material.agreement is not None
     return {
         "name": words.shown(material.run["name"]),
         "lede": _lede(material),
@@ -88,7 +124,13 @@ def _content(material: Material) -> dict[str, Any]:
         "figures": findings.findings(material),
         "tests": tables.tests(material),
         "groups": tables.groups(material),
-        **galleries.galleries(material),
+        **shown,
+        "triage": tables.triage(material),
+        "relations": tables.relations(material),
+        "labels": tables.labels(material),
+        "samples": tables.samples(material),
+        "agreement": findings.agreement_figure(material),
+        "agreements": tables.agreement(material.agreement) if material.agreement else None,
         "selections": tables.selections(material),
         "selections_note": _selections_note(material),
         "comparisons": [comparisons.shown(n, facts) for n, facts in material.comparisons],

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
 from curate import selection
 from curate.reports import words
 from curate.reports.material import Material, Selection
@@ -49,7 +56,7 @@ def groups(material: Material) -> Table:
     rows = [
         [
             material.group_name(name),
-            f"{facts['n']:,}",
+            words.count(facts["n"]),
             words.fixed(facts["mean"], material.decimals + 1),
             words.fixed(facts["sd"], material.decimals + 1),
         ]
@@ -71,8 +78,8 @@ def selections(material: Material) -> Table | None:
             [
                 words.shown(chosen.name),
                 _selected(chosen),
-                f"{chosen.kept:,} ({words.percent(share, 1)})",
-                f"{chosen.dropped:,}",
+                words.count(chosen.kept, f"{chosen.kept:,} ({words.percent(share, 1)})"),
+                words.count(chosen.dropped),
                 _stays(chosen),
                 words.shown(chosen.facts.get("separation", "–")),
             ]
@@ -98,7 +105,8 @@ def _stays(chosen: Selection) -> str:
     counts = chosen.facts["counts"]
     side = "dropped_scored" if chosen.facts["strategy"] == "drop-top" else "kept_scored"
     luck = words.percent(counts[side] / counts["scored"])
-    return f"{words.percent(chosen.expected_share)} (luck: {luck})"
+    share = words.percent(chosen.expected_share)
+    return words.Number(f"{share} (luck: {luck})", share.value, share.unit)
 
 
 def probes(material: Material) -> Table | None:
@@ -109,7 +117,7 @@ def probes(material: Material) -> Table | None:
             words.place(r["source"]),
             words.probe(r["kind"]),
             words.percent(r["accuracy"], 2),
-            f"{r['n_test']:,}",
+            words.count(r["n_test"]),
         ]
         for _, facts in material.probes
         for r in facts["results"]
@@ -174,7 +182,7 @@ def encoders(material: Material) -> Table:
         rows.append(
             [
                 words.shown(name),
-                f"{material.members[name]:,}" if name in material.members else "–",
+                words.count(material.members[name]) if name in material.members else "–",
                 words.number(record.get("loss")),
                 words.seconds(taken) if taken is not None else "–",
                 words.number(offsets.get(name)),
@@ -194,3 +202,154 @@ def versions(material: Material) -> Table:
     """Return the versions of what shaped the artefacts."""
     rows = [[words.shown(k), words.shown(v)] for k, v in material.run.get("versions", {}).items()]
     return "Versions", ["package", "version"], rows, set()
+
+
+SAMPLES = 300
+"""Rows of the table of samples at most: what a browser sorts at once."""
+
+
+def samples(material: Material) -> Table:
+    """Return the samples themselves, or the ends of the ranking and what lies evenly between."""
+    ranked = material.ranked()
+    rows = _spread(ranked)
+    columns = ("uid", "label")
+    taken = material.scores.select(columns).take(pa.array(rows))
+    triage = material.triage_of(taken["uid"])
+    numbers, decimals = material.numbers, material.decimals
+    cells = [
+        [
+            words.count(int(numbers["rank"][row])),
+            words.fixed(numbers["memorization"][row], decimals),
+            words.fixed(numbers["se"][row], decimals),
+            words.fixed(numbers["align_in"][row], decimals),
+            words.fixed(numbers["align_out"][row], decimals),
+            material.label_name(label),
+            *([] if triage is None else [words.shown(triage[k])]),
+            words.shown(uid),
+        ]
+        for k, (row, uid, label) in enumerate(
+            zip(rows.tolist(), taken["uid"].to_pylist(), taken["label"].to_pylist(), strict=True)
+        )
+    ]
+    unit = material.unit
+    head = ["rank", f"score ({unit})", f"standard error ({unit})"]
+    head += [f"alignment, trained on it ({unit})", f"alignment, not trained on it ({unit})"]
+    head += ["label", *([] if triage is None else ["triage"]), "uid"]
+    caption = f"All {len(ranked):,} scored images"
+    if len(rows) < len(ranked):
+        ends = SAMPLES // 3
+        caption = (
+            f"{len(rows):,} of {len(ranked):,} scored images: the {ends} most and the {ends} least "
+            f"memorized, and {len(rows) - 2 * ends} at even distances of rank between them; "
+            "scores.parquet has all"
+        )
+    return caption, head, cells, {0, 1, 2, 3, 4}
+
+
+def _spread(ranked: np.ndarray) -> np.ndarray:
+    """Return at most ``SAMPLES`` rows: both ends, and some at even distances between."""
+    if len(ranked) <= SAMPLES:
+        return ranked
+    ends = SAMPLES // 3
+    between = np.linspace(ends, len(ranked) - ends - 1, SAMPLES - 2 * ends).round().astype(int)
+    return np.concatenate([ranked[:ends], ranked[between], ranked[-ends:]])
+
+
+LABELS = 200
+"""Rows of the table of labels at most."""
+
+
+def labels(material: Material) -> Table | None:
+    """Return the mean score of each label with its interval; None where fewer than two have any."""
+    known = material.scores["label"].is_valid()
+    found = np.asarray(known.to_numpy(zero_copy_only=False)) & ~np.isnan(
+        material.numbers["memorization"]
+    )
+    values = material.scores["label"].fill_null(0).to_numpy()[found]
+    m, rank = material.numbers["memorization"][found], material.numbers["rank"][found]
+    names, place = np.unique(values, return_inverse=True)
+    if len(names) < 2:
+        return None
+    n = np.bincount(place)
+    mean = np.bincount(place, m) / n
+    spread = np.bincount(place, (m - mean[place]) ** 2)
+    top = np.bincount(place, rank <= max(1, len(material.ranked()) // 10)) / n
+    shown = np.argsort(-n, kind="stable")[:LABELS]
+    shown = shown[np.argsort(-mean[shown], kind="stable")]
+    rows = []
+    for k in shown:
+        half = np.nan
+        if n[k] > 1:
+            half = stats.t.ppf(0.975, n[k] - 1) * np.sqrt(spread[k] / (n[k] - 1) / n[k])
+        rows.append(
+            [
+                material.label_name(int(names[k])),
+                words.count(int(n[k])),
+                words.fixed(float(mean[k]), material.decimals + 1),
+                words.fixed(float(half), material.decimals + 1),
+                words.percent(float(top[k]), 1),
+            ]
+        )
+    unit = material.unit
+    head = ["label", "scored images", f"mean memorization ({unit})"]
+    head += [f"± {words.INTERVAL} interval ({unit})", "of them in the top tenth"]
+    apart = "" if len(names) <= LABELS else f" (the {LABELS} most frequent of {len(names):,})"
+    return f"Memorization by label{apart}, highest mean first", head, rows, {1, 2, 3, 4}
+
+
+def triage(material: Material) -> Table | None:
+    """Return how many samples each class of triage has, and its rule; None without a triage."""
+    facts = (material.inspect_facts or {}).get("triage")
+    if not facts:
+        return None
+    total = sum(facts["counts"].values())
+    rows = [
+        [
+            words.shown(name),
+            words.count(n),
+            words.percent(n / total if total else 0.0, 1),
+            words.shown(facts["rules"].get(name, ""), limit=400),
+        ]
+        for name, n in facts["counts"].items()
+    ]
+    return "Triage: what kind of image each is", ["class", "images", "share", "rule"], rows, {1, 2}
+
+
+def relations(material: Material) -> Table | None:
+    """Return how memorization goes with what can be seen of images; None where it is unknown."""
+    found = (material.inspect_facts or {}).get("relations")
+    if not found:
+        return None
+    rows = [
+        [
+            words.shown(fact.get("text", name)),
+            words.fixed(fact["spearman"], 2),
+            f"{words.fixed(fact['low'], 2)} to {words.fixed(fact['high'], 2)}",
+            words.count(fact["n"]),
+        ]
+        for name, fact in sorted(found.items(), key=lambda item: -abs(item[1]["spearman"]))
+    ]
+    head = ["property", "Spearman correlation (−1 to 1)", f"{words.INTERVAL} interval", "images"]
+    return "What goes together with memorization", head, rows, {1, 2, 3}
+
+
+def agreement(facts: Mapping[str, Any]) -> Table:
+    """Return how alike runs rank the images they share."""
+    rows = []
+    for pair in facts["pairs"]:
+        cells = [words.shown(f"{pair['a']} and {pair['b']}"), words.count(pair["n"])]
+        for kind in ("kendall", "spearman", "pearson"):
+            found = pair[kind]
+            text = f"{words.fixed(found['value'], 2)} ({words.fixed(found['low'], 2)} to "
+            text += f"{words.fixed(found['high'], 2)})"
+            cells.append(words.Number(text, found["value"]))
+        top = pair["tops"][-1]
+        text = f"{words.percent(top['overlap'])} of {top['n']:,} (chance: "
+        cells.append(
+            words.Number(f"{text}{words.percent(top['chance'])})", 100 * top["overlap"], "%")
+        )
+        rows.append(cells)
+    level = words.INTERVAL
+    head = ["runs", "images of both", f"Kendall’s tau-b ({level} interval)"]
+    head += [f"Spearman ({level} interval)", f"Pearson ({level} interval)", "shared top"]
+    return "Agreement of rankings", head, rows, {1, 2, 3, 4, 5}

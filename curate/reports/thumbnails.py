@@ -60,13 +60,13 @@ def thumbnails(shards: Path, uids: Iterable[str], *, channels: int) -> dict[str,
     named = index.take(rows).to_pylist()
     images = reader.read(rows.to_numpy().astype(np.int64))
     return {
-        sample["uid"]: _thumbnail(decode(data, channels=channels), sample["path"])
+        sample["uid"]: thumbnail(decode(data, channels=channels), sample["path"])
         for sample, data in zip(named, images, strict=True)
     }
 
 
-def _thumbnail(image: np.ndarray, path: str) -> Thumbnail:
-    """Return the thumbnail of a (C, H, W) uint8 image."""
+def thumbnail(image: np.ndarray, path: str) -> Thumbnail:
+    """Return the thumbnail of a (C, H, W) uint8 image that came from ``path``."""
     pixels = image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
     picture = Image.fromarray(pixels)
     exact = max(picture.size) <= EXACT

@@ -55,25 +55,50 @@ def _hidden(character: str) -> bool:
     return category[0] == "C" or category in ("Zl", "Zp")
 
 
-def number(value: float | None, digits: int = 3) -> str:
+class Number(str):
+    """A number as it is shown, which knows its value: tables sort and are written by that.
+
+    Attributes:
+        value: The number in the unit that is shown; None where it is unknown.
+        unit: What ends every cell of its kind, such as ``%``; empty where the column's head says.
+    """
+
+    value: float | None
+    unit: str
+
+    def __new__(cls, text: str, value: float | None, unit: str = "") -> Number:
+        """Return ``text`` that stands for ``value``."""
+        made = super().__new__(cls, text)
+        made.value = None if value is None or value != value else float(value)
+        made.unit = unit
+        return made
+
+
+def count(n: int, text: str | None = None) -> Number:
+    """Return a count, or a text that begins with one."""
+    return Number(f"{n:,}" if text is None else text, n)
+
+
+def number(value: float | None, digits: int = 3) -> Number:
     """Return a number with ``digits`` significant digits and a real minus sign; a dash for None."""
     if value is None or value != value:
-        return "–"
+        return Number("–", None)
     text = f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.1e}"
     if "e" in text:
         mantissa, _, power = text.partition("e")
         raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         text = f"{mantissa}·10{raised}"
-    return text.replace("-", "−")
+    return Number(text.replace("-", "−"), value)
 
 
-def fixed(value: float | None, decimals: int) -> str:
+def fixed(value: float | None, decimals: int) -> Number:
     """Return a number with a fixed count of decimals and a real minus sign; a dash for None."""
     if value is None or value != value:
-        return "–"
+        return Number("–", None)
     text = f"{value:,.{decimals}f}"
     # A zero has no sign, whatever was rounded away.
-    return text.lstrip("-") if not float(text.replace(",", "")) else text.replace("-", "−")
+    zero = not float(text.replace(",", ""))
+    return Number(text.lstrip("-") if zero else text.replace("-", "−"), value)
 
 
 def signed(value: float) -> str:
@@ -81,21 +106,19 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def points(value: float) -> str:
+def points(value: float) -> Number:
     """Return a difference of percentages with its sign and unit."""
-    return f"{signed(value)}{NBSP}points"
+    return Number(f"{signed(value)}{NBSP}points", value, "percentage points")
 
 
-def percent(share: float, decimals: int = 0) -> str:
+def percent(share: float, decimals: int = 0) -> Number:
     """Return a share in [0, 1] as a percentage that never breaks before its sign."""
-    return f"{fixed(100 * share, decimals)}{NBSP}%"
+    return Number(f"{fixed(100 * share, decimals)}{NBSP}%", 100 * share, "%")
 
 
-def p_value(p: float | None) -> str:
+def p_value(p: float | None) -> Number:
     """Return a p-value; those too small to tell from 0 say so."""
-    if p is None:
-        return "–"
-    return "< 10⁻³⁰⁰" if p < 1e-300 else number(p, 2)
+    return number(p, 2) if p is None or p >= 1e-300 else Number("< 10⁻³⁰⁰", p)
 
 
 def p_equals(p: float | None) -> str:
@@ -104,14 +127,16 @@ def p_equals(p: float | None) -> str:
     return f"p{NBSP}{text}" if text.startswith("<") else f"p{NBSP}={NBSP}{text}"
 
 
-def seconds(value: float) -> str:
+def seconds(value: float) -> Number:
     """Return a duration with its unit."""
-    if value < 59.95:
-        return f"{value:.1f}{NBSP}s"
     minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes}{NBSP}min {rest}{NBSP}s"
-    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+    if value < 59.95:
+        text = f"{value:.1f}{NBSP}s"
+    elif minutes < 60:
+        text = f"{minutes}{NBSP}min {rest}{NBSP}s"
+    else:
+        text = f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+    return Number(text, value, "s")
 
 
 def size(count: int, noun: str) -> str:

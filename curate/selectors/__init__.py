@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from curate.errors import DataError, UsageError, unknown
 from curate.selectors import bottom, drop_top, random, top
@@ -18,7 +19,7 @@ SELECTORS: dict[str, Selector] = {
 
 
 def select(
-    strategy: str, scores: np.ndarray, uids: np.ndarray, n_keep: int, seed: int
+    strategy: str, scores: np.ndarray, uids: np.ndarray | pa.Array, n_keep: int, seed: int
 ) -> np.ndarray:
     """Return which samples ``strategy`` keeps, (N,) bool with exactly ``n_keep`` True.
 
@@ -38,8 +39,9 @@ def select(
     if strategy not in SELECTORS:
         raise unknown("strategy", strategy, SELECTORS)
     scores = np.asarray(scores, dtype=np.float64)
-    uids = np.asarray(uids, dtype=object)
-    assert scores.shape == uids.shape == (len(uids),)
+    if not isinstance(uids, pa.Array):
+        uids = pa.array(uids, pa.string())
+    assert scores.shape == (len(uids),)
     if np.isnan(scores).any():
         raise DataError(f"{int(np.isnan(scores).sum()):,} samples have no score to select by.")
     if not 1 <= n_keep <= len(scores):

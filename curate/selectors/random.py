@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from curate import keyed
+from curate.records.ordering import WORD, words
+from curate.records.sample import longest
 from curate.selectors.base import highest
 
 
-def select(scores: np.ndarray, uids: np.ndarray, n_keep: int, seed: int) -> np.ndarray:
+def select(scores: np.ndarray, uids: pa.Array, n_keep: int, seed: int) -> np.ndarray:
     """Return keep (N,) bool: the ``n_keep`` smallest hashes of (seed, uid).
 
     Selections of one seed are nested: a smaller one is part of a larger one.
@@ -17,19 +20,14 @@ def select(scores: np.ndarray, uids: np.ndarray, n_keep: int, seed: int) -> np.n
     return highest(~hashes, uids, n_keep)
 
 
-def hash_strings(key: int, texts: np.ndarray) -> np.ndarray:
+def hash_strings(key: int, texts: pa.Array) -> np.ndarray:
     """Hash strings of any length under a 64-bit key, (N,) uint64.
 
     Tables from elsewhere have uids that are not ours, so that nothing is assumed of their form.
     """
-    try:
-        packed = np.asarray(texts, dtype=np.bytes_)
-    except UnicodeEncodeError:
-        packed = np.char.encode(np.asarray(texts, dtype=np.str_), "utf-8")
-    lanes = max(1, -(-packed.dtype.itemsize // 8))
-    words = packed.astype(f"S{8 * lanes}").view("<u8").reshape(len(packed), lanes)
-    state = np.full(len(packed), key, dtype=np.uint64)
-    for lane in words.T:
+    state = np.full(len(texts), key, dtype=np.uint64)
+    for lane in range(-(-longest(texts) // WORD)):
+        word = words(texts, lane).byteswap()
         # The padding of a short string is skipped: its hash must not depend on the longest one.
-        state = np.where(lane == 0, state, keyed.mix(state ^ keyed.hash64(key, lane)))
+        state = np.where(word == 0, state, keyed.mix(state ^ keyed.hash64(key, word)))
     return state

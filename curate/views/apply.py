@@ -138,8 +138,16 @@ def resized_crop(
     Crops get the side that is given, or the image's own again; what shrinks is smoothed, as with
     torchvision's ``antialias``.
     """
-    rows = _resample(top, h, x.shape[2], side or x.shape[2], None)
-    columns = _resample(left, w, x.shape[3], side or x.shape[3], flipped)
+    if x.shape[2] == x.shape[3]:
+        # Both axes at once, in half as many operations.
+        reverse = None if flipped is None else torch.cat([torch.zeros_like(flipped), flipped])
+        both = _resample(
+            torch.cat([top, left]), torch.cat([h, w]), x.shape[2], side or x.shape[2], reverse
+        )
+        rows, columns = both.chunk(2)
+    else:
+        rows = _resample(top, h, x.shape[2], side or x.shape[2], None)
+        columns = _resample(left, w, x.shape[3], side or x.shape[3], flipped)
     return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import Tensor
 from curate.keyed import GAMMA, MIX_1, MIX_2
 
 WORD = 1 << 64
+HELD = 34
+"""The first draws of a view are made together, since a small batch waits for the number of
+operations: as many as hold the parameters of every operation but masks and noise."""
 
 
 def signed(word: int) -> int:
@@ -57,8 +61,17 @@ class Draws:
         """Return the draws of view ``view`` of samples ``words`` (B,) int64 under ``key``."""
         return cls(hash64(key, words), view)
 
+    @cached_property
+    def _held(self) -> Tensor:
+        return self._uniform(0, HELD)
+
     def uniform(self, slot: int, n: int) -> Tensor:
         """Return (B, n) float32 in [0, 1), slots ``slot`` to ``slot + n - 1``."""
+        if slot + n <= HELD:
+            return self._held[:, slot : slot + n]
+        return self._uniform(slot, n)
+
+    def _uniform(self, slot: int, n: int) -> Tensor:
         first = signed(((self.view << 32) + slot + 1) * GAMMA)
         steps = torch.arange(n, device=self.state.device) * signed(GAMMA) + first
         words = mix(self.state[:, None] + steps)

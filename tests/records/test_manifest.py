@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import DataError, MismatchError
-from curate.records.chance import p_top
+from curate.records.chance import p_selected
 from curate.records.manifest import MANIFEST_SCHEMA, Manifest
 from curate.records.sample import content_uid
 from curate.selectors import select
@@ -82,7 +82,7 @@ def test_p_top_is_of_the_cut_that_the_strategy_makes(scores):
     for strategy, cut in (("top", 20), ("random", 20), ("bottom", 38), ("drop-top", 38)):
         manifest = choose(scores, strategy, 20)
         there = manifest.table.filter(manifest.table["memorization"].is_valid())
-        wanted = p_top(there["memorization"].to_numpy(), there["se"].to_numpy(), cut)
+        wanted = p_selected(there["memorization"].to_numpy(), there["se"].to_numpy(), cut)
         np.testing.assert_array_equal(there["p_top"].to_numpy(), wanted)
         assert manifest.facts["p_top"]["n"] == cut
         assert manifest.facts["p_top"]["luck"] == pytest.approx((wanted * (1 - wanted)).sum())

@@ -11,7 +11,8 @@ import pyarrow as pa
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from curate import comparison, memorization, separation, shards
+from curate import comparison, images, memorization, separation, shards
+from curate.align import Alignment
 from curate.atomic import read_json, write_json, write_table
 from curate.neighbours import INSPECT_SCHEMA
 from curate.partition import build_plan
@@ -70,13 +71,14 @@ def make_run(
     scale: int = 1,
     colour: bool = False,
     inspect: bool = True,
+    planned: float = 0.9,
 ) -> Path:
     """Write a run with planted memorization ``effect`` (in l2 distance) and return its path."""
     source = Digits(n, classes, hostile, scale, colour)
     facts = shards.write([(source, "train")], path / "shards")
     index = shards.Reader(path / "shards").index()
     uids = index["uid"].to_pylist()
-    cut = len(uids) * 9 // 10
+    cut = round(len(uids) * planned)
     plan = build_plan(PLANS[kind], uids[:cut], uids[cut:] if kind == "pair" else ())
     write_table(path / "plan.parquet", plan.to_table())
     random = np.random.default_rng(0)
@@ -113,6 +115,12 @@ def make_run(
     for encoder in plan.encoders:
         record = {"loss": 1.25, "seconds": 15.5, "n": int(plan.members(encoder).size)}
         write_json(path / "records" / "train" / f"{encoder}.json", record)
+    for k, encoder in enumerate(plan.encoders):
+        measured = Alignment(align[:, k], left_out[:, k].astype(np.float32))
+        table = measured.to_table(plan.uids, VIEWS)
+        write_table(path / "alignment" / encoder / "00000.parquet", table)
+    canvas = path / "cache" / "canvas.npy"
+    images.build_canvas(path / "shards", canvas, size=8, channels=3 if colour else 1)
     if inspect:
         _inspect(path, plan.uids, random)
     write_json(path / "run.json", _facts(kind, name, facts["fingerprint"], 3 if colour else 1))
@@ -154,12 +162,13 @@ def _facts(kind: str, name: str, fingerprint: str, channels: int) -> dict:
         "schema_version": 1,
         "name": name,
         "recipe": {
-            "name": name,
+            "name": "digits",
             "description": "scikit-learn's digits on 2 cores; planted memorization",
             "data": {"source": "digits", "split": "train", "size": 8, "channels": channels},
             "plan": PLANS[kind].model_dump(),
             "encoder": {"backbone": "convnet", "method": "simclr", "representation": "full"},
             "train": {"epochs": 50},
+            "views": {"train": "digits"},
             "inspect": {"neighbours": 10, "duplicate_threshold": 0.98, "encoder": None},
         },
         "recipe_fingerprint": "0123456789abcdef",

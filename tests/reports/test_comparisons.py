@@ -24,7 +24,7 @@ def test_differences_are_in_percentage_points_with_their_interval():
 
 def test_a_comparison_shows_figure_differences_and_arms():
     made = comparisons.shown("remove-100", compared(3))
-    _, finding, note = made["figure"]
+    ((_, finding, note),) = made["figures"]
     assert finding == "1 of 1 intervals exclude 0; about 0.1 would by chance."
     assert "95\u00a0% t-interval" in note and "equal steps" in made["note"]
     assert made["differences"][2] == [
@@ -46,7 +46,7 @@ def test_one_seed_has_no_interval():
 
 def test_random_alone_is_compared_with_nothing():
     made = comparisons.shown("x", compared(2, strategies=("random",)))
-    assert made["figure"] is None and made["differences"][2] == []
+    assert made["figures"] == [] and made["differences"][2] == []
     assert len(made["arms"][2]) == 1
 
 
@@ -57,3 +57,21 @@ def test_names_from_outside_are_one_visible_line():
     made = comparisons.shown("n\nx", facts)
     assert made["title"] == "n\\u000ax"
     assert made["differences"][2][0][1] == "folder:a\\u202eb\\u000a"
+
+
+def test_two_sizes_make_a_curve_of_each_source_and_probe():
+    rows = [
+        {"strategy": s, "remove": remove, "seed": k, "source": "self", "kind": kind,
+         "accuracy": 0.9 - remove / 1000 + 0.001 * k - (0.05 + 0.001 * k) * (s == "top")}
+        for kind in ("linear", "knn") for remove in (50, 100) for k in range(3)
+        for s in ("top", "random")
+    ]  # fmt: skip
+    _, linear, knn = comparisons.shown("x", comparison.summarise(rows, 400))["figures"]
+    for (drawn, finding, note), probe in ((linear, "Linear"), (knn, "K-NN")):
+        assert finding == (
+            f"{probe} probe on the run’s own labels: of the intervals of 2 differences from "
+            "random, 0 lie above 0 and 2 below."
+        )
+        assert "removed (images)" in drawn.svg and "test accuracy (%)" in drawn.svg
+        assert "95\u00a0% t-intervals" in note
+    assert linear[0].name != knn[0].name

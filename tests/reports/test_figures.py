@@ -1,10 +1,12 @@
+import io
 import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from curate.reports import figures
+from curate.reports import drawing, figures
 
 rng = np.random.default_rng(0)
 SCORES = np.sort(rng.normal(0.02, 0.02, 400))[::-1]
@@ -26,19 +28,35 @@ def every_figure():
         ),
         "ranks": figures.scores_with_errors("d", SCORES, np.abs(SCORES), unit="l2 distance"),
         "differences": figures.differences("e", ROWS),
+        "shares": figures.shares_above("f", {"all scored images": SCORES}, unit="radians"),
+        "shares by group": figures.shares_above(
+            "g", {"C: candidates": SCORES, "S: shared": SCORES - 0.02}, unit="radians"
+        ),
+        "training": figures.training(
+            "h", [5, 10], {"all": [(0.01, 0.002), (0.02, 0.001)]}, [3.5, None], unit="radians"
+        ),
+        "agreement": figures.agreement(
+            "i", ["a<b>", "$b$"], np.array([[1, -0.25], [-0.25, 1]]), measure="Kendall’s tau-b"
+        ),
+        "curves": figures.curves(
+            "j", {"top": [(50, 90.0, 1.5), (100, 85.0, None)], "random": [(50, 91.0, 1.0)]}
+        ),
     }
+
+
+NAMES = sorted(every_figure())
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return every_figure()
+    return {name: figure.svg for name, figure in every_figure().items()}
 
 
 def texts(svg):
-    return ["".join(node.itertext()) for node in ET.fromstring(svg).iter(f"{{{figures.SVG}}}text")]
+    return ["".join(node.itertext()) for node in ET.fromstring(svg).iter(f"{{{drawing.SVG}}}text")]
 
 
-@pytest.mark.parametrize("name", ["distribution", "means", "alignments", "ranks", "differences"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_figure_needs_no_style_no_script_and_no_file(drawn, name):
     svg = drawn[name]
     root = ET.fromstring(svg)
@@ -47,10 +65,10 @@ def test_a_figure_needs_no_style_no_script_and_no_file(drawn, name):
     assert not any("style" in node.attrib for node in root.iter())
     links = [v for n in root.iter() for k, v in n.attrib.items() if k.rpartition("}")[2] == "href"]
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
-    assert figures.INK not in svg and "currentColor" in svg
+    assert drawing.INK not in svg and "currentColor" in svg
 
 
-@pytest.mark.parametrize("name", ["distribution", "means", "alignments", "ranks", "differences"])
+@pytest.mark.parametrize("name", NAMES)
 def test_ids_are_unique_and_every_link_has_its_target(drawn, name):
     svg = str(drawn[name])
     ids = re.findall(r'\bid="([^"]+)"', svg)
@@ -75,6 +93,23 @@ def test_axes_say_what_they_show_and_in_what_unit(drawn):
         drawn["differences"]
     )
 
+    assert {"threshold of the score (radians)", "share (%)"} <= {*texts(drawn["shares"])}
+    assert "share above it (%)" in texts(drawn["shares by group"])
+    assert {"mean score", "(radians)", "training loss"} <= {*texts(drawn["training"])}
+    assert {"−0.25", "1.00", "Kendall’s tau-b (−1 to 1)"} <= {*texts(drawn["agreement"])}
+    assert {"removed (images)", "test accuracy (%)"} <= {*texts(drawn["curves"])}
+
+
+def test_files_are_images_of_their_own():
+    made = every_figure()["shares"]
+    root = ET.fromstring(made.svg_file())
+    assert (root.get("width"), root.get("color")) == ("338.4pt", "black")
+    assert root[0].get("fill") == "white"
+    png = made.png_file()
+    image = Image.open(io.BytesIO(png))
+    assert image.size == (1410, 930) and image.convert("L").getextrema()[1] == 255
+    assert png == every_figure()["shares"].png_file()
+
 
 def test_names_from_outside_stay_text(drawn):
     assert {"drop <b>50</b> · linear", "$\\frac{1}{2}$"} <= {*texts(drawn["differences"])}
@@ -82,7 +117,7 @@ def test_names_from_outside_stay_text(drawn):
 
 
 def test_the_same_numbers_are_the_same_bytes(drawn):
-    assert every_figure() == drawn
+    assert {name: figure.svg for name, figure in every_figure().items()} == drawn
 
 
 def test_figures_do_not_grow_with_the_dataset():
@@ -92,8 +127,9 @@ def test_figures_do_not_grow_with_the_dataset():
         figures.distribution("a", {"all": m}, unit="u"),
         figures.alignments("b", many, many + m, m, labels=("x", "y"), unit="u"),
         figures.scores_with_errors("c", np.sort(m)[::-1], np.abs(m), unit="u"),
+        figures.shares_above("d", {"all": m}, unit="u"),
     ]
-    assert all(len(svg) < 300_000 for svg in svgs)
+    assert all(len(drawn.svg) < 300_000 for drawn in svgs)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +141,9 @@ def test_degenerate_scores_are_drawn_without_a_warning(values, recwarn):
         figures.distribution("a", {"all": values}, unit="u"),
         figures.alignments("b", values, values, values, labels=("x", "y"), unit="u"),
         figures.scores_with_errors("c", values, nothing, unit="u"),
+        figures.shares_above("d", {"all": values}, unit="u"),
     ]
+    made = [figure.svg for figure in made]
     assert all(svg.startswith("<svg") for svg in made)
     assert [str(w.message) for w in recwarn] == []
     assert "NaN" not in "".join(made) and "nan" not in "".join(texts(made[0]))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from made_run import make_run
 
-from curate.reports.findings import _lying, findings
+from curate.agreement import Ranking, agree
+from curate.atomic import write_json
+from curate.reports.findings import _lying, agreement_figure, findings
 from curate.reports.material import gather
 
 
@@ -19,7 +21,7 @@ def share(values):
 @pytest.mark.parametrize("kind", ["pair", "halves", "folds", "subsets"])
 def test_findings_are_the_numbers_of_the_run(runs, kind):
     found = gather(runs[kind])
-    (spread, _), (means, _), (align, _), (rank, _) = said(found)
+    (spread, _), (means, _), (align, _), (shares, _), (rank, _) = said(found)
     m = found.numbers["memorization"]
     scored = ~np.isnan(m)
     shown = scored & (found.group == "C") if kind == "pair" else scored
@@ -31,6 +33,11 @@ def test_findings_are_the_numbers_of_the_run(runs, kind):
         f"{share(worse)} of the images align worse on encoders that never saw them; "
         f"{share(m[scored] > 0)} once each encoder’s offset is removed."
     )
+    score = found.score[shown] if kind == "pair" else m[scored]
+    cut = np.quantile(score, 0.9)
+    below = f"{100 * np.mean(score < -cut):.1f}\u00a0%"
+    assert shares.startswith(f"A tenth of the {'candidates' if kind == 'pair' else 'images'} score")
+    assert f"; {below} score below −" in shares
     assert rank.startswith("A score’s typical standard error is 0.0")
 
 
@@ -73,3 +80,34 @@ def test_scores_without_errors_make_no_claim_about_them(runs):
     finding, note = said(found)[-1]
     assert finding.startswith("The spread of scores (standard deviation) is 0.0")
     assert note == "No standard error is known for this run."
+
+
+def along(run, *means):
+    """Give a run what snapshots of its training would have left."""
+    groups = [{"all": {"n": 100, "mean": mean, "sd": 0.01}} for mean in means]
+    rows = [
+        {"epoch": 5 * (k + 1), "loss": 4.0 - k, "groups": group} for k, group in enumerate(groups)
+    ]
+    write_json(run / "snapshots.json", {"epochs": rows})
+    return said(gather(run))[-1]
+
+
+def test_what_memorization_does_along_the_training_is_said(run):
+    finding, note = along(run, 0.001, 0.005, 0.02)
+    assert finding == (
+        "Mean score (all scored images) rises from 0.0010 after epoch 5 to 0.0200 l2 distance "
+        "after epoch 15, the loss from 4 to 2."
+    )
+    assert "95\u00a0% intervals" in note
+    assert " falls from " in along(run, 0.02, 0.001)[0]
+    assert " goes from " in along(run, 0.0015, 0.001)[0]
+
+
+def test_agreement_is_shown_where_another_run_is_given(run, tmp_path):
+    assert agreement_figure(gather(run)) is None
+    rankings = [Ranking(name, gather(run).scores) for name in ("a", "b", "c")]
+    _, finding, _ = agreement_figure(gather(run, agreement=agree(rankings)))
+    assert finding == (
+        "Kendall’s tau-b between the rankings is 1.00; 3 of 3 intervals lie above 0, which "
+        "unrelated rankings would give."
+    )

@@ -1,14 +1,26 @@
+import base64
+import io
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from made_run import make_run
+from PIL import Image
 
+from curate import keyed, recipe
 from curate.atomic import write_table
 from curate.neighbours import INSPECT_SCHEMA
+from curate.records.index import open_index
+from curate.reports import chosen
 from curate.reports.galleries import _Cards, galleries
 from curate.reports.material import gather
 from curate.reports.thumbnails import Thumbnail
+from curate.views.apply import augment
 
 
 def facts(sample):
@@ -96,7 +108,7 @@ def test_near_duplicates_are_grouped_counted_and_cut_to_what_fits(run):
     assert [len(group["samples"]) for group in shown] == [6] + 11 * [2]
     assert [group["more"] for group in shown] == [2] + 11 * [0]
     assert [s["uid"] for s in shown[0]["samples"]] == sorted(uids[:8])[:6]
-    assert shown[0]["title"].startswith("8 images that the encoder hardly tells apart")
+    assert shown[0]["title"].startswith("8 images that are nearly equal")
     note = made["duplicates"]["note"]
     assert note.startswith("46 images (42.6\u00a0%) in 20 groups; ")
     assert note.endswith("Shown: the 12 largest groups.")
@@ -115,3 +127,80 @@ def test_copies_of_one_file_are_called_so(tmp_path):
     group = _Cards(found, images, {}).group([uid, f"{uid}-1"])
     assert group["title"] == "2 copies of one file"
     assert [facts(s)["score"] for s in group["samples"]] == ["not scored", "not scored"]
+
+
+def triaged(run, classes, reasons):
+    table = pq.read_table(run / "inspect.parquet")
+    rest = [None] * (table.num_rows - len(classes))
+    for name, values, kind in (
+        ("triage", classes + ["typical"] * len(rest), pa.string()),
+        ("triage_reason", reasons + rest, pa.string()),
+        ("label_vote", [7] * len(classes) + rest, pa.int64()),
+    ):
+        table = table.append_column(name, pa.array(values, kind))
+    write_table(run / "inspect.parquet", table)
+    return table["uid"].to_pylist(), galleries(gather(run))
+
+
+def test_the_tail_and_the_junk_are_shown_most_memorized_first(run):
+    before = galleries(gather(run))
+    assert before["tail"] is None and before["junk"] is None
+    classes = ["tail"] * 20 + ["broken"] * 2
+    uids, made = triaged(run, classes, [None] * 20 + ["blank", "label"])
+    tail, junk = made["tail"]["samples"], made["junk"]["samples"]
+    ranks = [int(facts(s)["rank"]) for s in tail]
+    assert len(tail) == 14 and ranks == sorted(ranks) and {s["uid"] for s in tail} < {*uids[:20]}
+    assert made["tail"]["note"].endswith("Shown: the 14 most memorized of them.")
+    assert {s["uid"]: facts(s)["flaw"] for s in junk} == {uids[20]: "blank", uids[21]: "label"}
+    assert {facts(s).get("neighbours say") for s in junk} == {None, "7"}
+    assert made["junk"]["note"] == "2 images (1.9\u00a0%) are broken."
+
+
+def test_one_image_is_shown_with_its_views_and_both_alignments(runs):
+    path = runs["folds"]
+    made = galleries(gather(path))["chosen"]
+    best = pq.read_table(path / "scores.parquet").sort_by("rank").to_pylist()[0]
+    assert made["sample"]["uid"] == best["uid"]
+    plan = pq.read_table(path / "plan.parquet", filters=[("uid", "=", best["uid"])]).to_pylist()[0]
+    first = {plan[name]: name for name in reversed([n for n in plan if n.startswith("fold")])}
+    cards = made["views"]["cards"]
+    assert [card["alt"] for card in cards] == [f"view {k} of the image" for k in range(1, 9)]
+    for trained, name in first.items():
+        table = pq.read_table(path / "alignment" / name / "00000.parquet")
+        (row,) = table.filter(pc.equal(table["uid"], best["uid"])).to_pylist()
+        # The oracle: the distance of a view is what leaving it out changes.
+        left_out = np.array(row["leave_one_out"])
+        want = 10 * row["align"] - 9 * left_out[:8]
+        title = f"{'trained' if trained else 'not'} ({name})"
+        assert [dict(card["facts"])[title] for card in cards] == [f"{w:.3f}" for w in want]
+        assert f"{row['align']:.3f}" in made["views"]["note"]
+    assert len(made["neighbours"]) == 1
+
+
+def test_views_are_those_that_scores_were_measured_on(runs):
+    found = gather(runs["folds"])
+    uid = found.uids(found.ranked()[:1])[0]
+    (view, *_) = chosen.views(found, uid, 1)
+    index = open_index(found.path / "shards").table(["uid"])["uid"].to_pylist()
+    pixels = np.load(found.path / "cache" / "canvas.npy")[index.index(uid)][None]
+    made = recipe.parse(found.run["recipe"], where="test")
+    ids = torch.from_numpy(keyed.uid_words([uid]).astype(np.int64))
+    key = keyed.stream(made.score.seed, "measure")
+    want = augment(torch.from_numpy(pixels), made.measuring_views(), key=key, words=ids, view=1)
+    image = Image.open(io.BytesIO(base64.b64decode(view.uri.partition(",")[2])))
+    assert (np.asarray(image) == (255 * want[0, 0]).round().byte().numpy()).all()
+
+
+def test_without_what_was_measured_there_are_no_views(run):
+    (run / "cache" / "canvas.npy").unlink()
+    assert galleries(gather(run))["chosen"]["views"] is None
+    shutil.rmtree(run / "alignment")
+    assert galleries(gather(run))["chosen"]["views"] is None
+
+
+def test_pairs_of_views_give_each_view_its_mean_distance_from_the_others():
+    distance = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 6], [3, 5, 6, 0]], dtype=float)
+    without = [np.delete(np.delete(distance, k, 0), k, 1).sum() / 6 for k in range(4)]
+    found = SimpleNamespace(summary={"pairing": "all"})
+    got = chosen._by_view(found, distance.sum() / 12, np.array(without))
+    assert got == pytest.approx(distance.sum(axis=1) / 3)

@@ -71,10 +71,9 @@ def page_of(path):
 
 
 def assert_contained(page):
-    """Assert that a page runs nothing, loads nothing, and forbids both."""
+    """Assert that a page runs its own script alone, loads nothing, and forbids all else."""
     tags = {tag for tag, _ in page.elements}
     assert not tags & {
-        "script",
         "link",
         "iframe",
         "object",
@@ -83,7 +82,7 @@ def assert_contained(page):
         "form",
         "foreignobject",
     }
-    assert len(page.of("style")) == 1
+    assert len(page.of("style")) == 1 and page.of("script") == [{}]
     for tag, attributes in page.elements:
         for name, value in attributes.items():
             assert name != "style" and not name.startswith("on"), (tag, name)
@@ -92,12 +91,15 @@ def assert_contained(page):
                 assert value.startswith(allowed), (tag, value[:80])
     assert "@import" not in page.html and "url(http" not in page.html
     (policy,) = (m["content"] for m in page.of("meta") if "http-equiv" in m)
-    css = re.search(r"<style>(.*?)</style>", page.html, re.DOTALL).group(1)
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest(page, 'style')}'; "
+        f"script-src 'sha256-{digest(page, 'script')}'; base-uri 'none'; form-action 'none'"
     )
+
+
+def digest(page, tag):
+    (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page.html, re.DOTALL)
+    return base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
 
 
 @pytest.mark.parametrize("kind", ["pair", "halves", "folds", "subsets"])
@@ -110,10 +112,10 @@ def test_every_plan_has_its_page(runs, kind):
     assert "Yes: separation is clear" in page.text("verdict")
     assert "No selection has been made from this run yet." in page.text("selections")
     assert "Nothing was retrained yet" in page.text("comparison")
-    # Two galleries of 25, 14 outliers, 3 + 2 near-duplicates.
+    # Two galleries of 25, 14 outliers, 3 + 2 near-duplicates; an image, 8 views and a neighbour.
     images = page.of("img")
-    assert len(images) == 69 and all(image["alt"] for image in images)
-    assert len(page.of("figure")) == 4
+    assert len(images) == 79 and all(image["alt"] for image in images)
+    assert len(page.of("figure")) == 5
     assert not any(re.search(r"\b(None|nan)\b", page.text(section)) for section in ids)
 
 
@@ -144,7 +146,7 @@ def test_most_and_least_memorized_stand_with_scores_and_errors(full_run):
 def test_selections_comparison_and_probe_are_shown_with_their_numbers(full_run):
     page = page_of(full_run)
     assert_contained(page)
-    assert len(page.of("figure")) == 5
+    assert len(page.of("figure")) == 6
     assert "Yes, it makes a difference" in page.text("verdict")
     assert "all but the 50 most memorized of 270 scored 220 (81.5 %) 50" in page.text("selections")
     text = page.text("comparison")
@@ -182,7 +184,9 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path):
 
 def test_colour_and_unlabelled_images_of_a_larger_size_are_shown(tmp_path):
     page = page_of(make_run(tmp_path / "run", n=80, classes=(), colour=True, scale=12))
-    assert all(i["src"].startswith("data:image/jpeg;base64,") for i in page.of("img"))
+    kinds = {i["alt"].partition(" ")[0]: i["src"].partition(";")[0] for i in page.of("img")}
+    # A view has the side of the canvas.
+    assert kinds == {"image": "data:image/jpeg", "view": "data:image/png"}
     assert "label none" in page.text("most")
     assert "3 channels" in page.text("run")
 

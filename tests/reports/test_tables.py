@@ -3,6 +3,7 @@ import re
 import pytest
 from made_run import add_selection, make_run
 
+from curate.atomic import write_json
 from curate.reports import tables
 from curate.reports.material import gather
 
@@ -15,7 +16,7 @@ def rows(table):
 def test_every_table_is_rectangular_and_its_numbers_have_units(runs, kind):
     found = gather(runs[kind])
     for make in (tables.tests, tables.groups, tables.data, tables.times, tables.encoders,
-                 tables.versions):  # fmt: skip
+                 tables.versions, tables.samples, tables.labels):  # fmt: skip
         caption, head, body, numeric = make(found)
         assert caption and body
         assert {len(row) for row in body} == {len(head)}
@@ -86,3 +87,43 @@ def test_encoders_show_members_loss_and_time(runs):
     assert {name: cells[:3] for name, cells in found.items()} == {
         "f": ["135", "1.25", "15.5\u00a0s"], "g": ["135", "1.25", "15.5\u00a0s"]
     }  # fmt: skip
+
+
+def test_a_number_of_a_cell_is_the_number_it_shows(runs):
+    found = gather(runs["folds"])
+    _, _, body, _ = tables.samples(found)
+    order = found.ranked()
+    assert [row[0].value for row in body] == list(range(1, 271))
+    assert [row[1].value for row in body] == found.numbers["memorization"][order].tolist()
+    _, _, body, _ = tables.labels(found)
+    label = found.scores["label"].to_numpy()
+    means = {k: found.numbers["memorization"][label == k].mean() for k in range(10)}
+    assert {int(row[0]): row[2].value for row in body} == pytest.approx(means)
+    found = [row[2].value for row in body]
+    assert found == sorted(found, reverse=True)
+
+
+def test_many_samples_are_shown_by_both_ends_and_some_between(runs, monkeypatch):
+    monkeypatch.setattr(tables, "SAMPLES", 30)
+    caption, _, body, _ = tables.samples(gather(runs["folds"]))
+    ranks = [int(row[0].value) for row in body]
+    assert ranks[:10] == list(range(1, 11)) and ranks[-10:] == list(range(261, 271))
+    assert ranks == sorted(set(ranks)) and len(ranks) == 30
+    assert caption.startswith("30 of 270 scored images: the 10 most and the 10 least memorized")
+
+
+def test_triage_and_what_goes_with_memorization_come_from_the_inspection(run):
+    assert tables.triage(gather(run)) is None and tables.relations(gather(run)) is None
+    relation = {"low": -0.1, "high": 0.2, "n": 108}
+    facts = {
+        "triage": {"counts": {"tail": 27, "typical": 81}, "rules": {"tail": "isolated"}},
+        "relations": {"a": relation | {"spearman": 0.05}, "b": relation | {"spearman": -0.5}},
+    }
+    write_json(run / "inspect.json", facts)
+    found = gather(run)
+    assert rows(tables.triage(found)) == {
+        "tail": ["27", "25.0\u00a0%", "isolated"], "typical": ["81", "75.0\u00a0%", ""]
+    }  # fmt: skip
+    assert tables.relations(found)[2] == [
+        ["b", "−0.50", "−0.10 to 0.20", "108"], ["a", "0.05", "−0.10 to 0.20", "108"]
+    ]  # fmt: skip

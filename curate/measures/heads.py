@@ -1,0 +1,134 @@
+"""Linear heads on frozen representations: one trained to convergence, and one stopped early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, special
+
+from curate import keyed
+from curate.probes.base import standardiser
+
+PENALTY = 1e-3
+"""Weight of half the squared norm of the weights beside the mean cross-entropy."""
+EPOCHS = 5
+"""After how many epochs an early head is stopped."""
+DRAWS = 3
+"""Early heads of an encoder, each from other weights and in another order."""
+RATE = 0.1
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Head:
+    """A softmax classifier on standardised features.
+
+    Attributes:
+        weights: (D, C) float64.
+        bias: (C,) float64.
+        standardise: Takes features (n, D) to mean 0 and deviation 1 over what it was fitted to.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    standardise: Callable[[np.ndarray], np.ndarray]
+
+    def inputs(self, features: np.ndarray) -> np.ndarray:
+        """Return standardised features, (n, D) float64."""
+        return self.standardise(features).astype(np.float64)
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Return the probability of every class, (n, C) float64."""
+        return np.asarray(special.softmax(self.inputs(features) @ self.weights + self.bias, axis=1))
+
+
+def converged(x: np.ndarray, y: np.ndarray, classes: int) -> Head:
+    """Return a multinomial logistic regression run to convergence.
+
+    Args:
+        x: (n, D) features.
+        y: (n,) int64 in [0, C).
+        classes: C; a class that ``y`` lacks comes to a small probability.
+    """
+    blank = _blank(x, classes)
+    inputs, target = blank.inputs(x), _one_hot(y, classes)
+    shape = blank.weights.shape
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, bias = flat[: -shape[1]].reshape(shape), flat[-shape[1] :]
+        logits = inputs @ weights + bias
+        log_p = special.log_softmax(logits, axis=1)
+        value = -np.sum(target * log_p) / len(y) + 0.5 * PENALTY * np.sum(weights**2)
+        slope = (np.exp(log_p) - target) / len(y)
+        gradient = inputs.T @ slope + PENALTY * weights
+        return float(value), np.concatenate([gradient.ravel(), slope.sum(axis=0)])
+
+    start = np.zeros(shape[0] * shape[1] + shape[1])
+    options = {"maxiter": 1000, "gtol": 1e-6}
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    return Head(found[: -shape[1]].reshape(shape), found[-shape[1] :], blank.standardise)
+
+
+def early(x: np.ndarray, y: np.ndarray, classes: int, *, seed: tuple[int, int]) -> Head:
+    """Return a head after ``EPOCHS`` epochs of plain stochastic gradient descent.
+
+    It starts from normal weights of variance 1 / D and no bias, and sees batches of ``BATCH`` at a
+    rate of ``RATE``; it is a pure function of its arguments.
+
+    Args:
+        x: (n, D) features.
+        y: (n,) int64 in [0, C).
+        classes: C.
+        seed: Place of the encoder in its plan, and which draw this is.
+    """
+    head = _blank(x, classes)
+    inputs, target = head.inputs(x), _one_hot(y, classes)
+    d = inputs.shape[1]
+    draws = np.random.default_rng(keyed.seed_for(0, "early head", *seed))
+    weights, bias = draws.normal(size=head.weights.shape) / np.sqrt(d), head.bias.copy()
+    for _ in range(EPOCHS):
+        order = draws.permutation(len(y))
+        for start in range(0, len(y), BATCH):
+            batch = order[start : start + BATCH]
+            p = special.softmax(inputs[batch] @ weights + bias, axis=1)
+            slope = (p - target[batch]) / len(batch)
+            weights -= RATE * inputs[batch].T @ slope
+            bias -= RATE * slope.sum(axis=0)
+    return Head(weights, bias, head.standardise)
+
+
+def errors(head: Head, features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the error and the gradient's norm of each sample, (n,) float64 each.
+
+    The error is ``|p - onehot(y)|_2``. The cross-entropy's gradient by the head's weights is the
+    outer product of the inputs h and that difference, and by its bias the difference itself, so
+    that its norm is the error times ``sqrt(|h|^2 + 1)``, exactly.
+
+    Args:
+        head: C classes.
+        features: (n, D).
+        labels: (n,) int64; NaN results where below 0.
+    """
+    known = labels >= 0
+    p = head.probabilities(features)
+    apart = p - _one_hot(np.where(known, labels, 0), p.shape[1])
+    error = np.where(known, np.linalg.norm(apart, axis=1), np.nan)
+    return error, error * np.sqrt(np.sum(head.inputs(features) ** 2, axis=1) + 1)
+
+
+def of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the probability of each sample's label, (n,), NaN where it has none."""
+    known = labels >= 0
+    mine = probabilities[np.arange(len(labels)), np.where(known, labels, 0)]
+    return np.where(known, mine, np.nan)
+
+
+def _blank(x: np.ndarray, classes: int) -> Head:
+    """Return a head of zeros that standardises by ``x`` (n, D)."""
+    return Head(np.zeros((x.shape[1], classes)), np.zeros(classes), standardiser(x))
+
+
+def _one_hot(y: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes)[y]

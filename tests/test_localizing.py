@@ -1,0 +1,193 @@
+"""LayerMem and UnitMem: by hand, against the alignment stage, and on a run."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from command import curate
+
+from curate import keyed
+from curate.align import align_images
+from curate.atomic import file_sha256
+from curate.backbone import Encoder
+from curate.localizing import Units, layers_of, look, measure
+from curate.progress import silent
+from curate.recipe import Score
+from curate.records.plan import Plan
+from curate.views import VIEWS
+
+
+def encoder(name="convnet", seed=0, **shape):
+    torch.manual_seed(seed)
+    given = {"size": 8, "channels": 1, **shape}
+    return Encoder(name, **given).eval().requires_grad_(False)
+
+
+def test_unit_mem_by_hand():
+    units = Units(4)
+    units.add(np.array([[1.0, 0.0, 2.0, 0.0], [1.0, 6.0, 4.0, 0.0]]))
+    units.add(np.array([[1.0, 0.0, 0.0, 0.0]]))
+    # All alike; one alone; 4 against the mean of 2 and 0; none.
+    assert units.values() == pytest.approx([0.0, 1.0, (4 - 1) / (4 + 1), np.nan], nan_ok=True)
+    assert units.of.tolist() == [0, 1, 1, 0]
+    assert units.rest() == pytest.approx([1.0, 0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "names", "units"),
+    [
+        ("convnet", {}, ["conv1", "conv2", "conv3", "conv4"], [32, 32, 64, 64]),
+        (
+            "resnet18",
+            {},
+            ["act1", *(f"layer{s}.{b}" for s in range(1, 5) for b in range(2))],
+            [64, 64, 64, 128, 128, 256, 256, 512, 512],
+        ),
+        (
+            "vit_micro",
+            {},
+            [f"blocks.{i}.{half}" for i in range(4) for half in ("attn", "mlp")],
+            [0, 256] * 4,
+        ),
+    ],
+)
+def test_layers_of_every_kind_of_network(name, shape, names, units):
+    made = encoder(name, **shape)
+    layers = layers_of(made)
+    assert [layer.name for layer in layers] == names
+    pixels = torch.rand(3, 1, 8, 8)
+    with torch.inference_mode():
+        seen = look(made, layers, pixels)
+    assert [u.shape for u in seen.units] == [(3, n) for n in units]
+    for stream in seen.streams:
+        assert torch.allclose(stream.norm(dim=1), torch.ones(3), atol=1e-5)
+    hooks = [m._forward_hooks or m._forward_pre_hooks for m in made.modules()]
+    assert not any(hooks)
+
+
+def test_units_are_the_means_of_the_positive_part():
+    made = encoder()
+    pixels = torch.rand(2, 1, 8, 8)
+    with torch.inference_mode():
+        seen = look(made, layers_of(made), pixels)
+        tokens = made.forward_float(pixels)
+    assert torch.allclose(seen.units[-1], tokens.mean(dim=1), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def images():
+    draws = np.random.default_rng(0)
+    return draws.integers(0, 256, (30, 1, 8, 8), dtype=np.uint8)
+
+
+WORDS = keyed.mix(np.arange(30, dtype=np.uint64))
+
+
+def found(pair, images, **score):
+    config = Score(views=3, **score)
+    rows = np.arange(30)
+    return measure(pair, images, rows, WORDS, VIEWS["digits"], config, report=silent)
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+@pytest.mark.parametrize("distance", ["l2", "angular"])
+def test_the_last_layer_aligns_as_the_encoder_does(images, pairing, distance):
+    pair = [encoder(seed=0), encoder(seed=1)]
+    how = {"pairing": pairing, "distance": distance}
+    layers = found(pair, images, **how)
+    whole = align_images(
+        {"f": pair[0], "g": pair[1]},
+        images,
+        WORDS,
+        VIEWS["digits"],
+        Score(views=3, **how),
+        representation="full",
+        device="cpu",
+    )
+    for e, name in enumerate("fg"):
+        assert layers.align[e, -1] == pytest.approx(whole[name].align, rel=1e-5)
+    assert layers.dims[-1] == pair[0].dim * pair[0].tokens
+
+
+def test_the_batch_size_changes_nothing(images):
+    pair = [encoder("vit_micro", seed=0, patch=2), encoder("vit_micro", seed=1, patch=2)]
+    one, many = found(pair, images), found(pair, images, batch_size=7)
+    assert many.align == pytest.approx(one.align, rel=1e-4, abs=1e-6)
+    for a, b in zip(one.units[0], many.units[0], strict=True):
+        assert b.values() == pytest.approx(a.values(), rel=1e-4, nan_ok=True)
+        assert (a.of == b.of).all()
+
+
+def test_equal_encoders_hold_nothing(images):
+    made = encoder()
+    layers = found([made, made], images)
+    assert (layers.align[0] == layers.align[1]).all()
+
+
+def localize(runs, *more, code=0):
+    result = curate("localize", "tiny", "--runs", runs, "--device", "cpu", *more)
+    assert result.code == code, result.err
+    return result
+
+
+def test_a_run(tiny_runs):
+    run = tiny_runs / "tiny"
+    facts = json.loads(localize(tiny_runs, "--json").out)
+    plan = Plan.read(run / "plan.parquet")
+    f, g = facts["encoders"]
+    assert [f, g] == list(plan.encoders[:2])
+    aligned = [
+        {
+            row["uid"]: row["align"]
+            for path in sorted((run / "alignment" / e).glob("*.parquet"))
+            for row in pq.read_table(path, columns=["uid", "align"]).to_pylist()
+        }
+        for e in (f, g)
+    ]
+    mine = set(plan.members(f)) - set(plan.members(g))
+    apart = np.array([aligned[1][uid] - aligned[0][uid] for uid in sorted(mine)])
+    last = facts["layers"][-1]
+    assert facts["candidates"] == len(mine)
+    assert last["sslmem"] == pytest.approx(apart.mean(), rel=1e-4, abs=1e-6)
+    assert last["layer_mem"] == pytest.approx(apart.mean() / np.ptp(apart), rel=1e-3, abs=1e-5)
+    assert last["delta_layer_mem"] == pytest.approx(
+        last["layer_mem"] - facts["layers"][-2]["layer_mem"]
+    )
+    assert facts["layers"][0]["delta_layer_mem"] is None
+    assert [layer["name"] for layer in facts["layers"]] == ["conv1", "conv2", "conv3", "conv4"]
+    units = pq.read_table(run / "units.parquet")
+    assert units.column_names == [
+        *("encoder", "layer", "unit", "unit_mem", "mu_max", "mu_rest", "uid")
+    ]
+    assert units.num_rows == 2 * (32 + 32 + 64 + 64)
+    assert set(units["uid"].to_pylist()) <= mine
+    values = units["unit_mem"].drop_null().to_numpy()
+    assert ((values >= 0) & (values <= 1)).all()
+    of_last = units.filter(
+        (np.array(units["encoder"]) == f) & (np.array(units["layer"]) == "conv4")
+    )
+    assert last["unit_mem"] == pytest.approx(of_last["unit_mem"].drop_null().to_numpy().mean())
+
+
+def test_done_is_left_alone_and_another_pair_is_measured(tiny_runs):
+    run = tiny_runs / "tiny"
+    text = localize(tiny_runs).out
+    assert "conv4" in text
+    one = file_sha256(run / "units.parquet")
+    stamp = (run / "units.parquet").stat().st_mtime_ns
+    localize(tiny_runs)
+    assert (run / "units.parquet").stat().st_mtime_ns == stamp
+    f, g = Plan.read(run / "plan.parquet").encoders[:2]
+    other = json.loads(localize(tiny_runs, "--encoders", f"{g},{f}", "--json").out)
+    assert other["encoders"] == [g, f]
+    localize(tiny_runs)
+    assert file_sha256(run / "units.parquet") == one
+
+
+def test_pairs_that_are_none_are_refused(tiny_runs):
+    f = Plan.read(tiny_runs / "tiny" / "plan.parquet").encoders[0]
+    assert "unknown encoder 'x'" in localize(tiny_runs, "--encoders", f"{f},x", code=2).err
+    assert "two different encoders" in localize(tiny_runs, "--encoders", f"{f},{f}", code=2).err
+    assert "two different encoders" in localize(tiny_runs, "--encoders", f, code=2).err

@@ -7,7 +7,7 @@ from generate_cli_docs import PAGE, commands, render
 
 PROMISED = {
     *("run", "shard", "train", "score", "inspect", "select", "export", "retrain", "probe"),
-    *("compare", "report", "verify", "recipes", "doctor"),
+    *("compare", "report", "verify", "recipes", "doctor", "view", "ledger", "agree"),
 }
 
 

@@ -122,5 +122,16 @@ def test_a_million_scores_take_seconds():
     assert p.sum() == pytest.approx(220_000, abs=1e-3)
 
 
+@pytest.mark.parametrize("certain", [0.0, 0.3])
+@pytest.mark.parametrize("n", [1, 40, 1000, 4990, 4999])
+def test_a_threshold_found_from_a_part_first_is_the_same(monkeypatch, n, certain):
+    rng = np.random.default_rng(4)
+    m = np.concatenate([rng.normal(size=4000), rng.normal(30, 5, 1000)])
+    se = rng.gamma(2.0, 0.2, size=5000) * (rng.uniform(size=5000) >= certain)
+    wanted = p_top(m, se, n)
+    monkeypatch.setattr(chance, "CHUNK", 300)
+    np.testing.assert_allclose(p_top(m, se, n), wanted, atol=1e-8)
+
+
 def test_the_shelf_offers_the_same_function():
     assert chance.p_top is p_top

@@ -59,7 +59,7 @@ def read(item: Run | str | Path, *, runs: Path, by: str) -> Ranking:
         if found is None:
             raise unknown(f"run under {runs}/", str(item), rundir.names(runs))
         item = Run.open(found)
-    table = item.scores().select(["uid", "memorization"])
+    table = item.scores(("uid", "memorization"))
     summary = read_json(item.path / "scores.json")
     return Ranking(item.name, table, summary["reliability"]["encoders"])
 

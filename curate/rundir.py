@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,8 +260,8 @@ class Run:
 
     # What a run holds
 
-    def scores(self) -> pa.Table:
-        """Return ``scores.parquet``.
+    def scores(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return ``scores.parquet``, or some of its columns.
 
         Raises:
             DataError: If the run is not scored yet.
@@ -271,7 +271,7 @@ class Run:
         path = self.path / "scores.parquet"
         if not path.is_file() or not self._record("score").is_file():
             raise DataError(f"run {self.path} has no scores yet; type 'curate score {self.name}'.")
-        return ScoreTable.read(path).table
+        return ScoreTable.read(path, columns).table
 
     def manifest(self, name: str) -> pa.Table:
         """Return the manifest ``name`` of the run, checked against its own digest."""

@@ -21,6 +21,9 @@ from curate.records.manifest import Manifest
 from curate.records.ordering import one_chunk, repeats, sorted_by_uid
 from curate.rundir import Run
 
+TAKEN = ("se", "key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides the number that is selected by."""
+
 
 def select(
     run: Run,
@@ -33,7 +36,7 @@ def select(
     name: str | None = None,
 ) -> dict[str, Any]:
     """Select from a run's scores; see ``curate.select``."""
-    facts, table = run.facts(), run.scores()
+    facts, table = run.facts(), run.scores(("uid", "memorization", *TAKEN))
     summary = read_json(run.path / "scores.json")
     # A held-out extra set is measured, but is never part of a manifest.
     others = held_out_uids(run)
@@ -247,9 +250,6 @@ def held_out_uids(run: Run) -> pa.Array:
 
 # Tables of others
 
-TAKEN = ("se", "key", "shard", "label")
-"""Columns of a table of scores that a manifest has besides the number that is selected by."""
-
 
 def read_scores(path: Path, by: str) -> pa.Table:
     """Read any parquet or csv that has ``uid`` and the number ``by``.
@@ -281,14 +281,14 @@ def read_scores(path: Path, by: str) -> pa.Table:
     if "se" in names:
         columns["se"] = _number(path, table, "se")
     columns |= {name: table[name] for name in TAKEN if name in names and name != "se"}
-    lacks = columns["uid"].null_count
     del table
-    found = pa.table(columns)
-    columns.clear()
-    found = found if lacks else sorted_by_uid(found)
+    refused = f"{path} repeats or lacks a uid; every sample stands there once."
+    if columns["uid"].null_count:
+        raise DataError(refused)
+    found = sorted_by_uid(columns)
+    if repeats(found["uid"]):
+        raise DataError(refused)
     pa.default_memory_pool().release_unused()
-    if lacks or repeats(found["uid"]):
-        raise DataError(f"{path} repeats or lacks a uid; every sample stands there once.")
     return found
 
 

@@ -93,21 +93,28 @@ def _order(numbers: np.ndarray) -> np.ndarray:
     return first[sort(numbers[first] >> (np.uint64(64) - size) << size)]
 
 
-def sorted_by_uid(table: pa.Table) -> pa.Table:
+def sorted_by_uid(table: pa.Table | dict[str, pa.ChunkedArray]) -> pa.Table:
     """Return a table in the order of its uids, which are strings and not missing.
 
     Every column is one chunk; a table that is in order already is not copied.
+
+    Args:
+        table: Has ``uid``. Columns in a dict are taken out of it one by one, so that a caller who
+            holds nothing else of them does not hold them twice.
     """
-    uids = one_chunk(table["uid"])
-    if pc.all(pc.less_equal(uids[:-1], uids[1:]), min_count=0).as_py():
-        order = None
-    else:
+    left = table if isinstance(table, dict) else dict(zip(table.column_names, table, strict=True))
+    names = list(left)
+    uids = one_chunk(left.pop("uid"))
+    order = None
+    if not pc.all(pc.less_equal(uids[:-1], uids[1:]), min_count=0).as_py():
         order = pa.array(order_of_texts(uids))
-    columns = {}
-    for name in table.column_names:
-        column = uids if name == "uid" else one_chunk(table[name])
-        columns[name] = column if order is None else _taken(column, order)
-    return pa.table(columns)
+        uids = _taken(uids, order)
+    columns = {"uid": uids}
+    for name in names:
+        if name != "uid":
+            column = one_chunk(left.pop(name))
+            columns[name] = column if order is None else _taken(column, order)
+    return pa.table({name: columns[name] for name in names})
 
 
 def _taken(column: pa.Array, order: pa.Array) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -121,27 +122,36 @@ class ScoreTable:
         return cls(pa.table(arrays, schema=SCORE_SCHEMA).sort_by("uid").combine_chunks())
 
     @classmethod
-    def read(cls, path: Path) -> ScoreTable:
+    def read(cls, path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
         """Read ``scores.parquet``, whose rows lie shard by shard.
+
+        Args:
+            path: The file.
+            columns: Names in ``SCORE_SCHEMA``, ``uid`` among them; None for all.
 
         Raises:
             DataError: If it is missing, is no parquet file, lacks a column, or repeats a uid.
         """
+        wanted = [name for name in SCORE_SCHEMA.names if columns is None or name in columns]
         try:
-            table = pq.read_table(path)
+            have = pq.read_schema(path).names
+            lacking = [name for name in SCORE_SCHEMA.names if name not in have]
+            table = None if lacking else pq.read_table(path, columns=wanted)
         except (OSError, pa.ArrowInvalid) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"cannot read scores from {path}: {line}.") from error
-        lacking = [name for name in SCORE_SCHEMA.names if name not in table.column_names]
-        if lacking:
+        if table is None:
             raise DataError(f"{path} is not a table of scores: it lacks {', '.join(lacking)}.")
-        table = table.select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
+        table = table.select(wanted).cast(pa.schema([SCORE_SCHEMA.field(name) for name in wanted]))
         if table["uid"].null_count:
             raise DataError(f"{path} lacks a uid; score the run again.")
-        table = sorted_by_uid(table)
-        if repeats(table["uid"]):
+        left = dict(zip(wanted, table, strict=True))
+        del table
+        ordered = sorted_by_uid(left)
+        if repeats(ordered["uid"]):
             raise DataError(f"{path} repeats a uid; score the run again.")
-        return cls(table)
+        pa.default_memory_pool().release_unused()
+        return cls(ordered)
 
     def scored(self) -> pa.Table:
         """Return the rows that have a score."""

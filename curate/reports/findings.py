@@ -73,8 +73,8 @@ def _means_figure(material: Material) -> Captioned | None:
         note += " Expected where there is memorization: C above the others, I below them, S at 0."
     else:
         note += " Expected where there is memorization: above 0."
-    if material.plan == "folds":
-        note += " A fold left or right of the others points at an encoder that differs."
+    if material.plan in ("folds", "parts"):
+        note += " One left or right of the others points at an encoder that differs."
     return svg, _lying(rows), note
 
 

@@ -144,7 +144,8 @@ class Material:
             return "all scored images"
         if self.plan == "halves" and name in ("f", "g"):
             return f"seen by {name} only"
-        return f"fold {name}" if name.isdigit() else words.shown(name)
+        kind = "part" if self.plan == "parts" else "fold"
+        return f"{kind} {name}" if name.isdigit() else words.shown(name)
 
     def ranked(self) -> np.ndarray:
         """Return the rows that are scored, most memorized first."""

@@ -34,7 +34,7 @@ def steps(material: Material) -> list[Step]:
             (
                 "Make the ranking more reliable: training noise is averaged out by more encoders, "
                 "not by more views.",
-                f"curate score {run} --set {_more_encoders(material)} --fresh",
+                f"curate score {run} --until reliability={words.GOOD:g}",
             )
         )
     scored = material.summary["n_scored"]
@@ -64,12 +64,3 @@ def steps(material: Material) -> list[Step]:
     else:
         made.append(("Look at the outliers and near-duplicates above before dropping them.", None))
     return made
-
-
-def _more_encoders(material: Material) -> str:
-    """Return a setting of the plan that gives it more encoders."""
-    plan = material.recipe["plan"]
-    more = {"folds": 10, "subsets": 32}.get(material.plan, 0)
-    if plan.get(material.plan, more) < more:
-        return f"plan.{material.plan}={more}"
-    return f"plan.repeats={max(4, 2 * int(plan.get('repeats', 1)))}"

@@ -21,25 +21,9 @@ def test_a_run_without_signal_is_told_to_get_one_first(tmp_path):
     assert not any("curate select" in c or "curate export" in c for c in commands(material))
 
 
-@pytest.mark.parametrize(
-    ("kind", "setting"),
-    [
-        ("pair", "plan.repeats=4"),
-        ("halves", "plan.repeats=4"),
-        ("folds", "plan.folds=10"),
-        ("subsets", "plan.subsets=32"),
-    ],
-)
-def test_more_encoders_are_asked_for_as_the_plan_allows(runs, kind, setting):
-    path = runs[kind]
-    assert f"curate score {path} --set {setting} --fresh" in commands(gather(path))
-
-
-def test_a_plan_with_many_folds_is_repeated(runs):
-    found = gather(runs["folds"])
-    plan = {**found.recipe["plan"], "folds": 12}
-    found = dataclasses.replace(found, run={**found.run, "recipe": {**found.recipe, "plan": plan}})
-    assert f"curate score {found.path} --set plan.repeats=4 --fresh" in commands(found)
+@pytest.mark.parametrize("kind", ["pair", "halves", "folds", "subsets"])
+def test_more_encoders_are_asked_for_until_they_are_enough(runs, kind):
+    assert f"curate score {runs[kind]} --until reliability=0.8" in commands(gather(runs[kind]))
 
 
 def test_a_plan_that_leaves_samples_unscored_says_what_to_do_with_them(runs):

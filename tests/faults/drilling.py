@@ -167,7 +167,11 @@ def events(name, n, count, first=1):
 
 UNTIMED = "command", "images_per_second", "seconds"
 """What two runs of the same may differ in: times, and what was typed."""
-CLOCK = re.compile(rb'aria-label="Time: .*?</table>|<td class="n">\d[^<]*(?:s|min)</td>', re.DOTALL)
+CLOCK = re.compile(
+    rb'aria-label="Time: .*?</table>'
+    rb'|<td data-value="[^"]*" class="n"><bdi>[\d,.]+(?: |\xc2\xa0)(?:s|min|h)</bdi></td>',
+    re.DOTALL,
+)
 """What a report says of times: a table, and a cell of every encoder."""
 
 

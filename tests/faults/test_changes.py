@@ -85,7 +85,10 @@ def test_an_edited_recipe_is_refused(line, zygotes, faults, place):
     recipe.write_text(TINY.read_text())
     typed = ["train", recipe, *ALONE, *OFTEN]
     mine = go(zygotes, place / "mine", undisturbed.before, typed)
-    for key, diff in (("lr: 2e-3", "train.lr: 0.002 -> 0.5"), ("views: 3", "score.views: 3 -> 5")):
+    for key, diff in (
+        ("lr: 2e-3", "train.lr: 0.002 -> 0.5"),
+        ("batch_size: 16", "train.batch_size: 16 -> 5"),
+    ):
         for name in (recipe, "tiny"):
             recipe.write_text(TINY.read_text())
             work = place / f"{key[:2]}-{name == recipe}"

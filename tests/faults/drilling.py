@@ -148,9 +148,13 @@ class Moment:
 
 
 def times(name, n, seconds):
-    """Return ``n`` seeded moments, evenly drawn over the time that a command takes undisturbed."""
+    """Return ``n`` seeded moments over the time that a command takes undisturbed.
+
+    One is drawn from each of ``n`` equal stretches: a command that is faster the next time is
+    still interrupted by the early ones.
+    """
     drawn = random.Random(name)
-    return [Moment(seconds=drawn.random() * seconds) for _ in range(n)]
+    return [Moment(seconds=(k + drawn.random()) / n * seconds) for k in range(n)]
 
 
 def events(name, n, count, first=1):

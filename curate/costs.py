@@ -7,6 +7,7 @@ from typing import Any
 
 from curate import shards
 from curate.atomic import read_json
+from curate.doubt import more_views
 from curate.errors import DataError
 from curate.records.plan import Plan
 from curate.rundir import Run
@@ -30,7 +31,7 @@ def ledger(run: Run) -> dict[str, Any]:
     samples = {
         **dict.fromkeys(("shard", "decode"), len(shards.Reader(run.path / "shards"))),
         "train": seen,
-        "align": own * len(records) * _encoded(run),
+        "align": len(records) * _encoded(run, own),
         **dict.fromkeys(("plan", "score", "inspect"), own),
     }
     stages = [
@@ -50,10 +51,12 @@ def ledger(run: Run) -> dict[str, Any]:
     }
 
 
-def _encoded(run: Run) -> int:
-    """Return how many images an encoder is shown to measure one sample."""
-    score = run.recipe.score
-    return score.views + (1 if score.pairing == "anchored" else 0)
+def _encoded(run: Run, n: int) -> int:
+    """Return how many images an encoder is shown to measure n samples."""
+    score, more = run.recipe.score, more_views(run).views
+    anchors = 1 if score.pairing == "anchored" else 0
+    # Those that got more views were measured with the recipe's before.
+    return n * (score.views + anchors) + int((more + anchors).sum())
 
 
 def _selection(run: Run, name: str, each: float, spent: dict[str, float]) -> dict[str, Any]:

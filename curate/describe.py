@@ -183,12 +183,23 @@ WHY = {
 def refine_lines(facts: dict[str, Any]) -> list[str]:
     """Return what it took to make a ranking surer, round by round."""
     lines = [
-        f"{r['encoders']:>6,} encoders, {r['views']} views: reliability {_known(r['reliability'])}"
+        f"{r['encoders']:>6,} encoders, {_views(r)}: reliability {_known(r['reliability'])}"
         f", {r['seconds']:,.0f} s"
         for r in facts["rounds"]
     ]
     why = WHY.get(facts["why"], f"not reached: {facts['why']}")
     return [*lines, f"{facts['goal']}: {_known(facts['value'])}, {why}"]
+
+
+def _views(facts: dict[str, Any]) -> str:
+    """Return with how many views samples were measured, and what it spared to ask where."""
+    more = facts["more_views"]
+    if more is None:
+        return f"{facts['views']} views"
+    return (
+        f"{facts['views']} views and up to {more['most']} for {more['samples']:,} samples in doubt "
+        f"({facts['views_per_sample']:.0f} a sample)"
+    )
 
 
 def significant_lines(facts: dict[str, Any]) -> list[str]:

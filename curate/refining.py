@@ -1,4 +1,4 @@
-"""Refining: more encoders, or more views, until a ranking is as sure as was asked."""
+"""Refining: more encoders, or more views, until a ranking or a selection is as sure as asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from curate import scoring
+import numpy as np
+import pyarrow as pa
+
+from curate import doubt, scoring
 from curate.errors import UsageError
 from curate.records.chance import expected_overlap
 from curate.rundir import Run
@@ -21,6 +24,8 @@ repeats foretells is hardly known."""
 MOST_REPEATS = 1000
 """Where refining ends whatever was asked: a ranking that is all noise would go on for ever."""
 MOST_VIEWS = 160
+LARGER = 0.5
+"""Views are added where they make more than this share of the squared error."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def seconds(text: str) -> float:
 def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) -> dict[str, Any]:
     """Score a run, and extend it until its ranking reaches a goal or its budget is spent.
 
-    In each round either the repeats of the plan or the views grow, whichever error is the larger.
+    In each round either the repeats of the plan or the views grow, whichever error is the larger;
+    for an overlap, only the samples whose place in the selection is in doubt get more views.
     Reliability follows the Spearman-Brown formula, ``r / (1 - r)`` in proportion to repeats, which
     says how many are to be added; what is there is not done again.
 
@@ -82,7 +88,9 @@ def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) 
 
     Returns:
         ``goal``, ``value``, ``reached``, ``why`` it ended, and ``rounds``: of each ``repeats``,
-        ``views``, ``encoders``, ``reliability``, ``value`` (of the goal) and ``seconds``.
+        ``views``, ``more_views`` (``samples`` that have more, and the ``most`` one has),
+        ``views_per_sample`` in the mean, ``encoders``, ``reliability``, ``value`` (of the goal)
+        and ``seconds``.
     """
     started = time.monotonic()
     rounds: list[dict[str, Any]] = []
@@ -90,11 +98,14 @@ def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) 
         begun = time.monotonic()
         with run.lock():
             summary = scoring.score(run, context)
-            value = _value(run, summary, goal)
+            chosen = _chosen(run) if goal.kind == "overlap" else None
+            value = _value(summary, chosen)
             rounds.append(
                 {
                     "repeats": run.recipe.plan.repeats,
                     "views": run.recipe.score.views,
+                    "more_views": summary["more_views"],
+                    "views_per_sample": _views_per_sample(run),
                     "encoders": len(summary["encoders"]),
                     "reliability": summary["reliability"]["encoders"],
                     "value": value,
@@ -102,7 +113,7 @@ def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) 
                 }
             )
             left = None if budget is None else budget - (time.monotonic() - started)
-            wanted, why = _next(run, summary, goal, value, left)
+            wanted, why = _next(run, summary, goal, value, left, chosen)
             facts = {
                 "goal": f"{goal.kind}={goal.value:g}",
                 "value": value,
@@ -113,43 +124,79 @@ def refine(run: Run, context: Context, goal: Goal, budget: float | None = None) 
             run.note(until=facts)
         if wanted is None:
             return facts
-        run = run.extended(**wanted)
+        if isinstance(wanted, doubt.Doubtful):
+            doubt.give(run, wanted.uids, np.minimum(2 * wanted.views, MOST_VIEWS))
+        else:
+            run = run.extended(**wanted)
 
 
-def _value(run: Run, summary: dict[str, Any], goal: Goal) -> float | None:
-    """Return how far a run is: its reliability or expected overlap; None where it is unknown."""
-    reliability = summary["reliability"]["encoders"]
-    if goal.kind == "reliability" or reliability is None:
-        return None if reliability is None else float(reliability)
-    scored = run.scores()
-    scored = scored.filter(scored["memorization"].is_valid())
+@dataclass(frozen=True)
+class _Chosen:
+    """What the recipe selects.
+
+    Attributes:
+        scores: The rows of the score table that have a score.
+        n: How many of the highest are selected.
+    """
+
+    scores: pa.Table
+    n: int
+
+
+def _chosen(run: Run) -> _Chosen:
+    table = run.scores(["uid", "memorization", "se", "se_views", "n_views"])
+    scored = table.filter(table["memorization"].is_valid())
     config, n = run.recipe.select, scored.num_rows
     count = config.count or round((config.fraction or 0.5) * n)
+    return _Chosen(scored, min(max(count, 1), n - 1))
+
+
+def _value(summary: dict[str, Any], chosen: _Chosen | None) -> float | None:
+    """Return how far a run is: its reliability, or its selection's overlap; None if unknown."""
+    reliability = summary["reliability"]["encoders"]
+    if chosen is None or reliability is None:
+        return None if reliability is None else float(reliability)
     return expected_overlap(
-        scored["memorization"].to_numpy(),
-        scored["se"].to_numpy(),
-        min(max(count, 1), n - 1),
+        chosen.scores["memorization"].to_numpy(),
+        chosen.scores["se"].to_numpy(),
+        chosen.n,
         reliability=float(reliability),
     )
 
 
+def _views_per_sample(run: Run) -> float:
+    return float(np.mean(run.scores(["uid", "n_views"])["n_views"].to_numpy()))
+
+
 def _next(
-    run: Run, summary: dict[str, Any], goal: Goal, value: float | None, left: float | None
-) -> tuple[dict[str, int] | None, str]:
+    run: Run,
+    summary: dict[str, Any],
+    goal: Goal,
+    value: float | None,
+    left: float | None,
+    chosen: _Chosen | None,
+) -> tuple[dict[str, int] | doubt.Doubtful | None, str]:
     """Return what to extend a run by, or None, and why."""
     if value is not None and value >= goal.value:
         return None, "reached"
     repeats, views = run.recipe.plan.repeats, run.recipe.score.views
-    found = summary["reliability"]
-    if _views_err_more(found) and views < MOST_VIEWS:
-        if left is not None and run.facts()["seconds"].get("align", 0.0) > left:
+    found, spent = summary["reliability"], run.facts()["seconds"]
+    if chosen is not None and found["encoders"] is not None:
+        unsure = doubt.doubtful(chosen.scores, chosen.n, found["encoders"])
+        if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
+            # Measured from the first view on: twice as many take twice the time.
+            share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
+            if left is not None and share * spent.get("align", 0.0) > left:
+                return None, "budget"
+            return unsure, "more views where the selection is in doubt"
+    elif _views_err_more(found) and views < MOST_VIEWS:
+        if left is not None and spent.get("align", 0.0) > left:
             return None, "budget"
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
     more = min(_repeats(repeats, found["encoders"], goal), MOST_REPEATS) - repeats
     if left is not None:
-        spent = run.facts()["seconds"]
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
         more = min(more, int(left / each) if each > 0 else more)
     if more < 1:
@@ -158,11 +205,11 @@ def _next(
 
 
 def _views_err_more(found: dict[str, Any]) -> bool:
-    """Return whether more than half of the error would go with more views."""
+    """Return whether the larger part of the error would go with more views."""
     if found["views"] is None or found["encoders"] is None:
         return False
     views, both = 1 - found["views"], 1 - found["encoders"]
-    return bool(both > 0 and views > both / 2)
+    return bool(both > 0 and views > LARGER * both)
 
 
 def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:

@@ -116,7 +116,8 @@ class Run:
             # First: a run that has forgotten more than it had to makes it again, and no more.
             self.forget("plan", "score", "snapshots", "inspect", "compare")
             if self.recipe.score.views != self.open(self.path).recipe.score.views:
-                self.forget("align")
+                # Samples in doubt that had more views than the others start over with all.
+                self.forget("align", "views")
             self._write_facts(
                 {
                     **self.facts(),

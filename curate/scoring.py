@@ -6,16 +6,17 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import keyed, memorization, separation, stages
+from curate import doubt, keyed, memorization, separation, stages
 from curate.align import Alignment, align_images
 from curate.atomic import read_json, replacing, write_json, write_table
 from curate.backbone import load_encoder
@@ -67,17 +68,49 @@ END = Moment()
 def align(run: Run, context: Context, when: Moment = END) -> Placed:
     """Measure the alignment of every encoder on every sample of the plan."""
     made = placed(run, stages.train(run, context))
-    sizes = {part.name: len(part.rows) for part in by_shard(run, made)}
+    _align(run, context, when, made, lambda part: [(part, run.recipe.score.views)])
+    more = doubt.more_views(run)
+    if when == END and len(more.uids):
+        _align(run, context, when, made, lambda part: _by_views(part, more), doubt.further)
+    return made
+
+
+def _by_views(part: Part, more: doubt.MoreViews) -> list[tuple[Part, int]]:
+    """Return the samples of a shard that get more views than the others, by how many."""
+    views = more.of(part.uids)
+    return [(part.only(views == k), int(k)) for k in np.unique(views) if k]
+
+
+def _align(
+    run: Run,
+    context: Context,
+    when: Moment,
+    made: Placed,
+    shown: Callable[[Part], list[tuple[Part, int]]],
+    named: Callable[[str], str] = str,
+) -> None:
+    """Measure samples of every shard, where that is not done yet.
+
+    Args:
+        run: The run.
+        context: Device, workers, progress.
+        when: When in their training encoders are measured.
+        made: The plan.
+        shown: Gives the samples of a shard that are measured, by their number of views.
+        named: Gives the name of a unit, and the stem of its file, from that of the shard.
+    """
+    sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
     wanted = {
-        s: [e for e in made.encoders if not run.done(when.unit(f"align/{e}/{s}"))] for s in sizes
+        s: [e for e in made.encoders if not run.done(when.unit(f"align/{e}/{named(s)}"))]
+        for s, size in sizes.items()
+        if size
     }
     missing = {s: names for s, names in wanted.items() if names}
     if not missing:
-        return made
+        return
     run.check_code(when.unit("align"))
     run.forget(when.unit("score"))
     pixels, device, config = stages.pixels(run, context), context.resolved_device(), run.recipe
-    views = config.measuring_views()
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in used}
     with run.timed("align"):
@@ -87,27 +120,33 @@ def align(run: Run, context: Context, when: Moment = END) -> Placed:
             names = missing.get(part.name, [])
             if not names:
                 continue
-            found = align_images(
-                {e: encoders[e] for e in names},
-                pixels[part.places],
-                keyed.uid_words(part.uids),
-                views,
-                config.score,
-                representation=config.encoder.representation,
-                device=device,
-            )
-            for name, alignment in found.items():
-                if not np.isfinite(alignment.align).all():
-                    raise DivergedError(
-                        f"encoder {name} of {run.path} gives representations that are not finite; "
-                        "lower train.lr or set train.clip_norm, and start over with --fresh."
-                    )
-                path = when.file(run, f"alignment/{name}/{part.name}.parquet")
-                write_table(path, alignment.to_table(part.uids, config.score.views))
-                run.complete(when.unit(f"align/{name}/{part.name}"), [path], n=len(part.uids))
-            done += len(part.uids)
-            context.report("align", done, total)
-    return made
+            tables: dict[str, list[pa.Table]] = {e: [] for e in names}
+            for some, views in shown(part):
+                found = align_images(
+                    {e: encoders[e] for e in names},
+                    pixels[some.places],
+                    keyed.uid_words(some.uids),
+                    config.measuring_views(),
+                    config.score.model_copy(update={"views": views}),
+                    representation=config.encoder.representation,
+                    device=device,
+                )
+                for name, alignment in found.items():
+                    if not np.isfinite(alignment.align).all():
+                        raise DivergedError(
+                            f"encoder {name} of {run.path} gives representations that are not "
+                            "finite; lower train.lr or set train.clip_norm, and start over with "
+                            "--fresh."
+                        )
+                    tables[name].append(alignment.to_table(some.uids, views))
+                done += len(some.uids)
+                context.report("align", done, total)
+            for name, found_here in tables.items():
+                table = pa.concat_tables(found_here)
+                path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
+                write_table(path, table)
+                unit = when.unit(f"align/{name}/{named(part.name)}")
+                run.complete(unit, [path], n=table.num_rows)
 
 
 @dataclass(frozen=True)
@@ -148,6 +187,12 @@ class Part:
     rows: np.ndarray
     places: np.ndarray
     index: pa.Table
+
+    def only(self, chosen: np.ndarray) -> Part:
+        """Return some of the samples, by (n,) bool."""
+        return replace(
+            self, uids=self.uids[chosen], rows=self.rows[chosen], places=self.places[chosen]
+        )
 
 
 def placed(run: Run, made: Plan) -> Placed:
@@ -242,7 +287,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
         memorization_N = np.empty(len(made.rows))
         delta_N = np.empty(len(made.rows)) if made.kind == "pair" else None
         errors = memorization.Errors()
-        for part, found in _estimates(run, made, offsets, when):
+        for part, found, _ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
@@ -255,8 +300,10 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             delta=delta_N,
             fixed_groups=made.kind in ("pair", "halves"),
         )
+        more = doubt.more_views(run) if when == END else doubt.NONE
         summary |= {
             "views": recipe.score.views,
+            "more_views": more.facts(),
             "pairing": recipe.score.pairing,
             "distance": recipe.score.distance,
             "representation": recipe.encoder.representation,
@@ -270,9 +317,8 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found in _estimates(run, made, offsets, when, errors.prior):
+            for part, found, views in _estimates(run, made, offsets, when, errors.prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
-                views = recipe.score.views
                 table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
                 out.write_table(table.table)
         write_json(summary_path, summary)
@@ -296,7 +342,8 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
     fit = memorization.OffsetFit(len(made.encoders))
     largest = np.zeros(len(made.encoders))
     for part in by_shard(run, made):
-        align_nE, _ = _alignments(run, made, part.name, when)
+        # The views that all samples have: some have more.
+        align_nE = np.stack([a.align for a in _alignments(run, made, when, part.name)], axis=1)
         chosen = fitted[part.rows]
         fit.add(align_nE[chosen], made.inclusion[part.rows][chosen])
         largest = np.maximum(largest, align_nE.max(axis=0, initial=0.0))
@@ -311,30 +358,37 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 def _estimates(
     run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
-) -> Iterator[tuple[Part, memorization.Estimate]]:
-    """Yield the samples of each shard and their scores."""
-    for part in by_shard(run, made):
-        align_nE, left_out_nEK = _alignments(run, made, part.name, when)
-        yield (
-            part,
-            memorization.estimate(
-                align_nE,
-                left_out_nEK,
-                made.inclusion[part.rows],
-                offsets,
-                repeat=made.repeats,
-                calibrate=run.recipe.score.calibrate,
-                pair=made.kind in ("pair", "halves"),
-                prior=prior,
-            ),
-        )
+) -> Iterator[tuple[Part, memorization.Estimate, int]]:
+    """Yield the samples of each shard, their scores, and with how many views they were measured."""
+    more = doubt.more_views(run) if when == END else doubt.NONE
+    for whole in by_shard(run, made):
+        views = more.of(whole.uids)
+        for k in np.unique(views):
+            chosen = views == k
+            name = doubt.further(whole.name) if k else whole.name
+            found = _alignments(run, made, when, name, int(k))
+            rows = slice(None) if k else chosen
+            part = whole.only(chosen)
+            yield (
+                part,
+                memorization.estimate(
+                    np.stack([a.align[rows] for a in found], axis=1),
+                    np.stack([a.leave_one_out[rows] for a in found], axis=1),
+                    made.inclusion[part.rows],
+                    offsets,
+                    repeat=made.repeats,
+                    calibrate=run.recipe.score.calibrate,
+                    pair=made.kind in ("pair", "halves"),
+                    prior=prior,
+                ),
+                int(k) or run.recipe.score.views,
+            )
 
 
-def _alignments(run: Run, made: Placed, s: str, when: Moment) -> tuple[np.ndarray, np.ndarray]:
-    """Return align (n, E) and leave-one-out (n, E, K) of one shard."""
-    found = [
-        Alignment.from_table(pq.read_table(when.file(run, f"alignment/{e}/{s}.parquet")))
-        for e in made.encoders
+def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:
+    """Return what each encoder was measured to be, of one file: of those with so many views."""
+    tables = (pq.read_table(when.file(run, f"alignment/{e}/{name}.parquet")) for e in made.encoders)
+    return [
+        Alignment.from_table(t.filter(pc.equal(t["n_views"], views)) if views else t)
+        for t in tables
     ]
-    align_nE = np.stack([a.align for a in found], axis=1)
-    return align_nE, np.stack([a.leave_one_out for a in found], axis=1)

@@ -32,6 +32,7 @@ LAYERS = [
         "memorization",
         "separation",
         "significance",
+        "doubt",
         "costs",
         "neighbours",
         "duplicates",

@@ -36,6 +36,10 @@ MAX_BYTES = 2**28
 MAX_PIXELS = 89_478_485
 """Largest image in pixels, checked on the header before any is decoded; Pillow warns there."""
 
+ENOUGH = 2
+"""What a JPEG is decoded to, as a multiple of what it is shrunk to: pixels beyond that take time
+and are averaged away. Pillow's thumbnails have the same."""
+
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +54,8 @@ UPRIGHT = {
 
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
+FROM_THE_RIGHT, FROM_THE_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)
+"""Orientations whose last column or row, as stored, comes out on the left, or at the top."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -105,6 +111,41 @@ def picture(data: bytes) -> Image.Image:
     with _opened(data) as image:
         image.load()
         return _plain(_upright(image))
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+
+def reduced(data: bytes, *, side: int) -> tuple[Image.Image, Box]:
+    """Decode an image that is to be shrunk; a large JPEG to fewer pixels, in less time.
+
+    A JPEG is decoded to a half, a quarter or an eighth of its size where that leaves at least
+    ``ENOUGH`` times the side; anything else is decoded whole.
+
+    Args:
+        data: An encoded image in one of ``FORMATS``.
+        side: What the shorter edge is to be shrunk to, in pixels.
+
+    Returns:
+        The image as ``picture`` gives it, and the box of it that is the picture: a column and a row
+        at the edge of a reduced one may stand for less than a pixel.
+
+    Raises:
+        DataError: As ``picture``.
+    """
+    with _opened(data) as image:
+        width, height = image.size
+        image.draft(None, (ENOUGH * side, ENOUGH * side))
+        factor = next(f for f in (1, 2, 4, 8) if -(-width // f) == image.width)
+        image.load()
+        span, orientation = (width / factor, height / factor), _orientation(image)
+        upright = _plain(_upright(image))
+    if orientation in SIDEWAYS:
+        span = span[::-1]
+    left = upright.width - span[0] if orientation in FROM_THE_RIGHT else 0.0
+    top = upright.height - span[1] if orientation in FROM_THE_BOTTOM else 0.0
+    return upright, (left, top, left + span[0], top + span[1])
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

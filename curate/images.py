@@ -13,7 +13,7 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from curate.atomic import need_space, replacing
-from curate.decoding import in_order, picture, quiet
+from curate.decoding import in_order, picture, quiet, reduced
 from curate.errors import DataError
 from curate.progress import Report, silent
 from curate.records.sample import packed_uids
@@ -107,7 +107,7 @@ def build_canvas(
     need_space(path.parent, math.prod(shape), "the decoded dataset")
 
     def canvas(data: bytes) -> np.ndarray:
-        return _array(_fitted(picture(data), size, fit), channels)
+        return _array(_fitted(data, size, fit), channels)
 
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with replacing(path) as temporary, temporary.open("wb") as stream, quiet():
@@ -118,14 +118,18 @@ def build_canvas(
             report("decode", row + 1, n)
 
 
-def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
+    """Decode an image and bring it to the canvas."""
+    if fit == "pad":
+        return ImageOps.pad(picture(data), (size, size), RESAMPLE, color="black")
+    image, (left, top, right, bottom) = reduced(data, side=size)
     if image.size == (size, size):
         return image
-    if fit == "stretch":
-        return image.resize((size, size), RESAMPLE)
-    if fit == "pad":
-        return ImageOps.pad(image, (size, size), RESAMPLE, color="black")
-    return ImageOps.fit(image, (size, size), RESAMPLE)
+    if fit == "crop":
+        longer = (right - left) - (bottom - top)
+        across, down = max(longer, 0.0) / 2, max(-longer, 0.0) / 2
+        left, top, right, bottom = left + across, top + down, right - across, bottom - down
+    return image.resize((size, size), RESAMPLE, box=(left, top, right, bottom))
 
 
 def open_canvas(path: Path, index: pa.Table) -> Canvas:

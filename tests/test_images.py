@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageOps
 
 from curate import decoding, shards
+from curate.decoding import reduced
 from curate.errors import DataError, ResourceError
 from curate.images import build_canvas, decode, open_canvas
 from tests.given import Given
@@ -85,6 +87,36 @@ def test_fit_brings_a_wide_image_to_the_square(tmp_path, fit):
     else:  # a third of the height, in the middle; black above and below
         assert (image[:, :12] == 0).all() and (image[:, 28:] == 0).all()
         assert red[15:25, :5].all() and red[15:25, 35:].all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(203, 251), (319, 243), (1001, 750)])
+def test_a_large_jpeg_is_decoded_small_and_shows_the_same(tmp_path, size, orientation, fit):
+    """Edges that fall within a pixel of the reduced image move nothing."""
+    scene = Image.fromarray(picture(3, 20, 15)).resize(size, Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(np.asarray(scene), "JPEG", quality=95, exif=exif)
+    canvas, _ = made(tmp_path, [("a.jpg", data)], size=48, channels=3, fit=fit)
+    whole, square = decoding.picture(data), (48, 48)
+    if fit == "crop":
+        wanted = ImageOps.fit(whole, square, Image.Resampling.BICUBIC)
+    elif fit == "pad":
+        wanted = ImageOps.pad(whole, square, Image.Resampling.BICUBIC)
+    else:
+        wanted = whole.resize(square, Image.Resampling.BICUBIC)
+    found = canvas.array[0].transpose(1, 2, 0).astype(int)
+    assert np.abs(found - np.asarray(wanted)).max() <= 6
+    if fit != "pad":
+        assert reduced(data, side=48)[0].width < whole.width
+
+
+def test_what_is_not_shrunk_by_half_is_decoded_whole():
+    data = encoded(picture(1, 190, 180), "JPEG")
+    image, box = reduced(data, side=95)
+    assert box == (0, 0, *image.size)
+    assert np.array_equal(np.asarray(image), np.asarray(decoding.picture(data)))
 
 
 def test_shrinking_averages(tmp_path):

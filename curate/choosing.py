@@ -102,6 +102,7 @@ def localize(
     Raises:
         UsageError: If the names are not two different encoders of the plan.
         DataError: If fewer than two samples are in f and not in g.
+        DivergedError: If a layer gives values that are not finite.
     """
     from curate import localizing
 

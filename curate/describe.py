@@ -122,7 +122,8 @@ def measure_lines(facts: dict[str, Any]) -> list[str]:
             )
         lines.append(f"{kind:<16} {row['n']:>7,} samples, mean {_short(row['mean'])}: {told}")
     if facts["left_out"]:
-        lines.append(f"left out    {', '.join(facts['left_out'])}: samples have no labels")
+        lacking = "labels of two or more classes, which these samples do not have"
+        lines.append(f"left out    {', '.join(facts['left_out'])}: they need {lacking}")
     return [*lines, f"measures    {facts['path']}"]
 
 

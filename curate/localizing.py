@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
-from curate import keyed, stages
+from curate import code, keyed, stages
 from curate.align import HELD_BYTES, distance
 from curate.atomic import read_json, write_json, write_table
 from curate.backbone import Encoder, load_encoder
-from curate.errors import DataError, UsageError, unknown
+from curate.errors import DataError, DivergedError, UsageError, unknown
 from curate.recipe import Score
 from curate.records.plan import Plan
 from curate.rundir import Run
@@ -126,7 +127,8 @@ class Units:
     With ``mu(x)`` a unit's mean activation over the views of x, ``mu_max`` the largest over the
     samples and ``mu_rest`` the mean over all others,
     ``unit_mem = (mu_max - mu_rest) / (mu_max + mu_rest)``: 0 = all samples excite the unit alike,
-    1 = one sample alone does. NaN for a unit that none excites.
+    1 = one sample alone does. NaN for a unit that none excites. The paper's text has the mean of
+    the others, as here; its authors' code takes their median.
     """
 
     def __init__(self, n_units: int) -> None:
@@ -180,16 +182,19 @@ def localize(
     Raises:
         UsageError: If the names are not two different encoders of the plan.
         DataError: If fewer than two samples are in f and not in g.
+        DivergedError: If a layer gives values that are not finite.
     """
     plan = stages.train(run, context)
     f, g = _pair(plan, encoders)
     path, table_path = run.path / "localize.json", run.path / "units.parquet"
     made_from = {
-        name: run.done(f"train/{name}")["outputs"]  # type: ignore[index]
-        for name in (f, g)
+        "encoders": [f, g],
+        "trained": [run.done(f"train/{e}")["outputs"] for e in (f, g)],  # type: ignore[index]
+        "score": run.recipe.score.model_dump(),
+        "code": code.shaping(),
     }
     record = run.done("localize")
-    if record is None or record["encoders"] != [f, g] or record["made_from"] != made_from:
+    if record is None or {name: record.get(name) for name in made_from} != made_from:
         inside = plan.inclusion[:, plan.encoders.index(f)]
         uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
         if len(uids) < 2:
@@ -209,6 +214,7 @@ def localize(
                 config.score,
                 report=context.report,
             )
+            _check_finite(found, run)
             facts = {
                 "encoders": [f, g],
                 "candidates": len(uids),
@@ -218,8 +224,17 @@ def localize(
             }
             write_table(table_path, _unit_table(found, (f, g), uids))
             write_json(path, facts)
-            run.complete("localize", [path, table_path], encoders=[f, g], made_from=made_from)
+            run.complete("localize", [path, table_path], **made_from)
     return {**read_json(path), "path": str(path), "units": str(table_path)}
+
+
+def _check_finite(found: Found, run: Run) -> None:
+    for i, name in enumerate(found.names):
+        if not np.isfinite(found.align[:, i]).all():
+            raise DivergedError(
+                f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with --fresh."
+            )
 
 
 def _pair(plan: Plan, encoders: Sequence[str] | None) -> tuple[str, str]:
@@ -333,6 +348,7 @@ def _layer_rows(found: Found) -> list[dict[str, Any]]:
         apart = found.align[1, i] - found.align[0, i]
         mean, spread = float(apart.mean()), float(np.ptp(apart))
         se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
+        reach = float(stats.t.ppf(0.975, len(apart) - 1)) * se
         layer_mem = mean / spread if spread > 0 else 0.0
         mem, control = (_mean(found.units[e][i].values()) for e in (0, 1))
         out.append(
@@ -341,8 +357,8 @@ def _layer_rows(found: Found) -> list[dict[str, Any]]:
                 "dim": dim,
                 "sslmem": mean,
                 "se": se,
-                "low": mean - 1.96 * se,
-                "high": mean + 1.96 * se,
+                "low": mean - reach,
+                "high": mean + reach,
                 "layer_mem": layer_mem,
                 "delta_layer_mem": layer_mem - out[-1]["layer_mem"] if out else None,
                 "units": len(found.units[0][i].sum),

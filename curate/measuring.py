@@ -113,7 +113,10 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
         return {}
     if record["code"] != code.shaping():
         return {}
-    table = pq.read_table(run.path / "measures.parquet")
+    try:
+        table = pq.read_table(run.path / "measures.parquet")
+    except (OSError, pa.ArrowInvalid):
+        return {}
     if not table["uid"].equals(uids):
         return {}
     return {

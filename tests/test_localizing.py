@@ -8,15 +8,17 @@ import pytest
 import torch
 from command import curate
 
-from curate import keyed
+import curate as curate_run
+from curate import keyed, localizing
 from curate.align import align_images
 from curate.atomic import file_sha256
 from curate.backbone import Encoder
-from curate.localizing import Units, layers_of, look, measure
+from curate.localizing import Found, Units, _layer_rows, layers_of, look, measure
 from curate.progress import silent
 from curate.recipe import Score
 from curate.records.plan import Plan
 from curate.views import VIEWS
+from curate.views.apply import augment
 
 
 def encoder(name="convnet", seed=0, **shape):
@@ -33,6 +35,24 @@ def test_unit_mem_by_hand():
     assert units.values() == pytest.approx([0.0, 1.0, (4 - 1) / (4 + 1), np.nan], nan_ok=True)
     assert units.of.tolist() == [0, 1, 1, 0]
     assert units.rest() == pytest.approx([1.0, 0.0, 1.0, 0.0])
+
+
+def test_layer_mem_by_hand():
+    # Three samples, two layers; g's alignment less f's: 0.1, 0.2, 0.6, then 0, 0, 0.3.
+    f = np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]])
+    g = np.array([[0.2, 0.3, 0.7], [0.2, 0.2, 0.5]])
+    none = [[Units(0), Units(0)], [Units(0), Units(0)]]
+    first, second = _layer_rows(Found(["a", "b"], [4, 2], np.stack([f, g]), none))
+    assert (first["sslmem"], second["sslmem"]) == pytest.approx((0.3, 0.1))
+    # Over the range 0.5 and 0.3.
+    assert (first["layer_mem"], second["layer_mem"]) == pytest.approx((0.6, 1 / 3))
+    assert second["delta_layer_mem"] == pytest.approx(1 / 3 - 0.6)
+    # sd = sqrt((0.2^2 + 0.1^2 + 0.3^2) / 2); Student's quantile of 2 degrees of freedom is 4.303.
+    se = np.sqrt(0.07 / 3)
+    assert first["se"] == pytest.approx(se)
+    ends = (0.3 - 4.3027 * se, 0.3 + 4.3027 * se)
+    assert (first["low"], first["high"]) == pytest.approx(ends, rel=1e-4)
+    assert (first["units"], first["unit_mem"]) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,25 @@ def test_the_batch_size_changes_nothing(images):
         assert (a.of == b.of).all()
 
 
+def test_units_are_measured_on_every_view(images):
+    pair, spec = [encoder(seed=0), encoder(seed=1)], VIEWS["digits"]
+    key, ids = keyed.stream(Score().seed, "measure"), torch.from_numpy(WORDS.astype(np.int64))
+    shown = found(pair, images)
+    for e, made in enumerate(pair):
+        mu = []
+        for i in range(30):
+            one = torch.from_numpy(images[i : i + 1])
+            views = [augment(one, spec, key=key, words=ids[i : i + 1], view=k) for k in (1, 2, 3)]
+            with torch.inference_mode():
+                mu.append(np.mean([look(made, layers_of(made), v).units[0] for v in views], axis=0))
+        mu = np.concatenate(mu).astype(np.float64)
+        top = mu.max(axis=0)
+        rest = (mu.sum(axis=0) - top) / 29
+        with np.errstate(invalid="ignore"):
+            wanted = (top - rest) / (top + rest)
+        assert shown.units[e][0].values() == pytest.approx(wanted, abs=1e-4, nan_ok=True)
+
+
 def test_equal_encoders_hold_nothing(images):
     made = encoder()
     layers = found([made, made], images)
@@ -184,6 +223,23 @@ def test_done_is_left_alone_and_another_pair_is_measured(tiny_runs):
     assert other["encoders"] == [g, f]
     localize(tiny_runs)
     assert file_sha256(run / "units.parquet") == one
+
+
+def test_more_views_are_measured_anew(tiny_runs):
+    run = curate_run.open_run("tiny", runs=tiny_runs, create=False)
+    assert curate_run.localize(run, device="cpu")["views"] == 3
+    assert curate_run.localize(run.extended(views=5), device="cpu")["views"] == 5
+
+
+def test_values_that_are_not_finite_are_told(tiny_runs, monkeypatch):
+    monkeypatch.setattr(
+        localizing,
+        "measure",
+        lambda *_, **__: Found(["conv1"], [4], np.full((2, 1, 3), np.nan), [[Units(0)]] * 2),
+    )
+    result = localize(tiny_runs, code=7)
+    assert "layer conv1 of an encoder of" in result.err
+    assert not (tiny_runs / "tiny" / "localize.json").exists()
 
 
 def test_pairs_that_are_none_are_refused(tiny_runs):

@@ -120,7 +120,18 @@ def test_a_measure_can_be_selected_by(tiny_runs):
 def test_unknown_measures_are_refused(tiny_runs):
     result = measure(tiny_runs, "--kinds", "el2m", code=2)
     assert "Did you mean 'el2n'" in result.err
+    assert "names no measure" in measure(tiny_runs, "--kinds", ",", code=2).err
     assert not (tiny_runs / "tiny" / "measures.parquet").exists()
+
+
+def test_a_damaged_table_is_made_again(tiny_runs):
+    measure(tiny_runs, "--kinds", "alignment,loss")
+    path = tiny_runs / "tiny" / "measures.parquet"
+    one = path.read_bytes()
+    for damaged in (b"0" * len(one), one[:-9]):
+        path.write_bytes(damaged)
+        measure(tiny_runs, "--kinds", "alignment,loss")
+        assert path.read_bytes() == one
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +153,16 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
     runs = tmp_path / "runs"
     shutil.copytree(unlabelled, runs)
     result = measure(runs)
-    assert "left out    supervised, deja-vu, el2n, grand, loss: samples have no labels" in (
-        result.out
-    )
+    assert (
+        "left out    supervised, deja-vu, el2n, grand, loss: they need labels of two or more "
+        "classes, which these samples do not have\n"
+    ) in result.out
     assert table(runs).column_names == ["uid", "alignment", "knn_outlierness"]
     refused = measure(runs, "--kinds", "alignment,grand,loss", code=2)
     lines = refused.err.splitlines()
     assert lines == [
-        "error: measure grand, loss needs labels of two or more classes, and this run's samples "
-        "have none; leave it out of --kinds."
+        "error: measure grand, loss needs labels of two or more classes, which this run's samples "
+        "do not have; leave it out of --kinds."
     ]
 
 

@@ -31,11 +31,13 @@ def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list
 
     Args:
         kinds: Names; None takes all that can be computed.
-        labelled: Whether the samples have labels.
+        labelled: Whether the samples have labels of two or more classes.
 
     Raises:
-        UsageError: For an unknown name, or one that needs labels where there are none.
+        UsageError: For no name, an unknown one, or one that needs labels where there are none.
     """
+    if kinds is not None and not kinds:
+        raise UsageError(f"--kinds names no measure; choose from: {', '.join(MEASURES)}.")
     for kind in kinds or ():
         if kind not in MEASURES:
             raise unknown("measure", kind, MEASURES)
@@ -43,8 +45,8 @@ def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list
     lacking = [kind for kind in wanted if MEASURES[kind].needs_labels and not labelled]
     if lacking and kinds is not None:
         raise UsageError(
-            f"measure {', '.join(lacking)} needs labels of two or more classes, and this run's "
-            "samples have none; leave it out of --kinds."
+            f"measure {', '.join(lacking)} needs labels of two or more classes, which this run's "
+            "samples do not have; leave it out of --kinds."
         )
     return [kind for kind in wanted if kind not in lacking], lacking
 

@@ -10,9 +10,9 @@ from curate.measures.base import Look, Measure
 class MeanAlignment(Measure):
     """How far apart the views of x lie, averaged over all encoders of the plan.
 
-    The first term of Eq. 2 of arXiv 2401.12233 without the second: an image whose views differ much
-    is high for every encoder, whether or not it was trained on it. What memorization adds to it is
-    the difference between encoders.
+    Eq. 1 of arXiv 2401.12233, without the difference that Eq. 2 takes: an image whose views differ
+    much is high for every encoder, whether or not it was trained on it. What memorization adds is
+    that difference between encoders.
 
     Unit: the recipe's distance. Range: 0 to 2 (``angular``: pi); higher = views lie farther apart.
     Defined for every sample.

@@ -71,13 +71,20 @@ class Look:
 
     @cached_property
     def probability(self) -> np.ndarray:
-        """What a converged head gives each sample's label, (N,) in [0, 1]; NaN without a label."""
+        """What a converged head gives each sample's label, (N,) in [0, 1].
+
+        NaN without a label, and everywhere if the encoder was trained on no labelled sample.
+        """
+        if not len(self.taught):
+            return np.full(len(self.samples), np.nan)
         head = heads.converged(*self._lesson, self.samples.classes)
-        return heads.of_label(head.probabilities(self.features), self.samples.labels)
+        return heads.of_label(head, self.features, self.samples.labels)
 
     @cached_property
     def early(self) -> tuple[np.ndarray, np.ndarray]:
-        """EL2N and GraNd of each sample, mean over early heads, (N,) each; NaN without label."""
+        """EL2N and GraNd of each sample, mean over early heads, (N,) each; NaN as above."""
+        if not len(self.taught):
+            return (np.full(len(self.samples), np.nan),) * 2
         found = [
             heads.errors(
                 heads.early(*self._lesson, self.samples.classes, seed=(self.number, draw)),

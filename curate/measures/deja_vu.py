@@ -11,6 +11,8 @@ K = 10
 TEMPERATURE = 0.07
 """Of a vote, as in the k-NN probe (Wu et al. 2018)."""
 BLOCK = 1024
+HELD_BYTES = 1 << 27
+"""Similarities held at a time stay below this, however large the pool."""
 
 
 class DejaVu(Measure):
@@ -74,6 +76,8 @@ def votes(
 ) -> np.ndarray:
     """Return the class that the nearest of a pool vote for, (n,) int64; ties go to the lower.
 
+    It is -1 where the pool has nothing but copies.
+
     Args:
         query: (n, D) float32.
         query_words: (n,) uint64; what equals it in the pool has no vote.
@@ -83,17 +87,18 @@ def votes(
         classes: How many there are.
     """
     centre = pool.mean(axis=0, dtype=np.float64)
-    points, asked = _unit(pool - centre), _unit(query - centre)
+    points = _unit(pool - centre)
     k, out = min(K, len(pool)), np.empty(len(query), dtype=np.int64)
-    for start in range(0, len(query), BLOCK):
-        part = slice(start, start + BLOCK)
-        similar = asked[part] @ points.T
+    step = max(1, min(BLOCK, HELD_BYTES // (points.itemsize * len(pool))))
+    for start in range(0, len(query), step):
+        part = slice(start, start + step)
+        similar = _unit(query[part] - centre) @ points.T
         similar[query_words[part, None] == pool_words] = -np.inf
         near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
         weight = np.exp((np.take_along_axis(similar, near, axis=1) - 1) / TEMPERATURE)
         tally = np.zeros((len(near), classes))
         np.add.at(tally, (np.arange(len(near))[:, None], labels[near]), weight)
-        out[part] = tally.argmax(axis=1)
+        out[part] = np.where(tally.any(axis=1), tally.argmax(axis=1), -1)
     return out
 
 

@@ -19,6 +19,8 @@ DRAWS = 3
 """Early heads of an encoder, each from other weights and in another order."""
 RATE = 0.1
 BATCH = 32
+ROWS = 4096
+"""Samples whose probabilities of all classes are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,20 @@ def converged(x: np.ndarray, y: np.ndarray, classes: int) -> Head:
         classes: C; a class that ``y`` lacks comes to a small probability.
     """
     blank = _blank(x, classes)
-    inputs, target = blank.inputs(x), _one_hot(y, classes)
-    shape = blank.weights.shape
+    inputs, shape = blank.inputs(x), blank.weights.shape
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights, bias = flat[: -shape[1]].reshape(shape), flat[-shape[1] :]
-        logits = inputs @ weights + bias
-        log_p = special.log_softmax(logits, axis=1)
-        value = -np.sum(target * log_p) / len(y) + 0.5 * PENALTY * np.sum(weights**2)
-        slope = (np.exp(log_p) - target) / len(y)
-        gradient = inputs.T @ slope + PENALTY * weights
-        return float(value), np.concatenate([gradient.ravel(), slope.sum(axis=0)])
+        value = 0.5 * PENALTY * np.sum(weights**2)
+        by_weights, by_bias = PENALTY * weights, np.zeros(shape[1])
+        for part in parts(len(y)):
+            log_p = special.log_softmax(inputs[part] @ weights + bias, axis=1)
+            target = _one_hot(y[part], classes)
+            value -= np.sum(target * log_p) / len(y)
+            slope = (np.exp(log_p) - target) / len(y)
+            by_weights += inputs[part].T @ slope
+            by_bias += slope.sum(axis=0)
+        return float(value), np.concatenate([by_weights.ravel(), by_bias])
 
     start = np.zeros(shape[0] * shape[1] + shape[1])
     options = {"maxiter": 1000, "gtol": 1e-6}
@@ -84,7 +89,7 @@ def early(x: np.ndarray, y: np.ndarray, classes: int, *, seed: tuple[int, int]) 
         seed: Place of the encoder in its plan, and which draw this is.
     """
     head = _blank(x, classes)
-    inputs, target = head.inputs(x), _one_hot(y, classes)
+    inputs = head.inputs(x)
     d = inputs.shape[1]
     draws = np.random.default_rng(keyed.seed_for(0, "early head", *seed))
     weights, bias = draws.normal(size=head.weights.shape) / np.sqrt(d), head.bias.copy()
@@ -93,7 +98,7 @@ def early(x: np.ndarray, y: np.ndarray, classes: int, *, seed: tuple[int, int]) 
         for start in range(0, len(y), BATCH):
             batch = order[start : start + BATCH]
             p = special.softmax(inputs[batch] @ weights + bias, axis=1)
-            slope = (p - target[batch]) / len(batch)
+            slope = (p - _one_hot(y[batch], classes)) / len(batch)
             weights -= RATE * inputs[batch].T @ slope
             bias -= RATE * slope.sum(axis=0)
     return Head(weights, bias, head.standardise)
@@ -111,18 +116,35 @@ def errors(head: Head, features: np.ndarray, labels: np.ndarray) -> tuple[np.nda
         features: (n, D).
         labels: (n,) int64; NaN results where below 0.
     """
-    known = labels >= 0
-    p = head.probabilities(features)
-    apart = p - _one_hot(np.where(known, labels, 0), p.shape[1])
-    error = np.where(known, np.linalg.norm(apart, axis=1), np.nan)
-    return error, error * np.sqrt(np.sum(head.inputs(features) ** 2, axis=1) + 1)
+    error, pull = np.full((2, len(labels)), np.nan)
+    for part in parts(len(labels)):
+        known = labels[part] >= 0
+        p = head.probabilities(features[part])
+        apart = p - _one_hot(np.where(known, labels[part], 0), p.shape[1])
+        error[part] = np.where(known, np.linalg.norm(apart, axis=1), np.nan)
+        pull[part] = np.sqrt(np.sum(head.inputs(features[part]) ** 2, axis=1) + 1)
+    return error, error * pull
 
 
-def of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the probability of each sample's label, (n,), NaN where it has none."""
-    known = labels >= 0
-    mine = probabilities[np.arange(len(labels)), np.where(known, labels, 0)]
-    return np.where(known, mine, np.nan)
+def of_label(head: Head, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the probability a head gives each sample's label, (n,) in [0, 1]; NaN without one.
+
+    Args:
+        head: C classes.
+        features: (n, D).
+        labels: (n,) int64; NaN results where below 0.
+    """
+    out = np.full(len(labels), np.nan)
+    for part in parts(len(labels)):
+        p, known = head.probabilities(features[part]), labels[part] >= 0
+        mine = p[np.arange(len(p)), np.where(known, labels[part], 0)]
+        out[part] = np.where(known, mine, np.nan)
+    return out
+
+
+def parts(n: int) -> list[slice]:
+    """Return slices of at most ``ROWS`` that cover n rows."""
+    return [slice(start, start + ROWS) for start in range(0, n, ROWS)]
 
 
 def _blank(x: np.ndarray, classes: int) -> Head:

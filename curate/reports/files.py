@@ -16,7 +16,7 @@ from curate.reports.tables import Table
 
 TABLES = (
     *("tests", "groups", "triage", "relations", "labels", "samples", "agreements", "selections"),
-    *("probes", "data", "times", "encoders", "versions"),
+    *("probes", "data", "times", "savings", "encoders", "versions"),
 )
 """Tables of a report's content, by the names of their files."""
 RANGE = re.compile(r"[-+]?[0-9.,]+( to [-+]?[0-9.,]+)?( %| [a-z]+)?")

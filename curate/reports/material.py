@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate import costs
 from curate.atomic import read_json
 from curate.errors import DataError
 from curate.neighbours import INSPECT_SCHEMA
 from curate.records.manifest import Manifest
 from curate.records.scores import ScoreTable
 from curate.reports import words
+from curate.rundir import Run
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""
@@ -57,6 +59,7 @@ class Material:
         numbers: ``NUMBERS`` of them, each (N,) float64, NaN where null.
         group: (N,) object, as in the plan.
         dataset: Content of ``shards/dataset.json``.
+        ledger: What ``costs.ledger`` says.
         inspected: Rows of ``inspect.parquet``, or None.
         inspect_facts: Content of ``inspect.json``, or None.
         along: One mapping an epoch that was scored along the training, of ``snapshots.json``.
@@ -75,6 +78,7 @@ class Material:
     numbers: dict[str, np.ndarray]
     group: np.ndarray
     dataset: dict[str, Any]
+    ledger: dict[str, Any]
     inspected: pa.Table | None = None
     inspect_facts: dict[str, Any] | None = None
     along: tuple[dict[str, Any], ...] = ()
@@ -221,9 +225,10 @@ def gather(path: Path, *, agreement: dict[str, Any] | None = None) -> Material:
         ),
         members=_members(path / "plan.parquet"),
         records={
-            p.stem: _object(p, ("loss", "seconds"))
+            p.stem: _object(p, ("loss", "seconds", "n", "epochs"))
             for p in sorted((path / "records" / "train").glob("*.json"))
         },
+        ledger=costs.ledger(Run.open(path)),
     )
 
 

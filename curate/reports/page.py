@@ -139,6 +139,7 @@ def _content(material: Material) -> dict[str, Any]:
         "description": words.shown(material.recipe.get("description") or "", limit=1000),
         "data": tables.data(material),
         "times": tables.times(material),
+        "savings": tables.savings(material),
         "encoders": tables.encoders(material),
         "versions": tables.versions(material),
         "recipe": yaml.safe_dump(material.recipe, sort_keys=False, allow_unicode=False, width=90),

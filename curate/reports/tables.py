@@ -162,14 +162,37 @@ def _scored(material: Material) -> str:
 
 
 def times(material: Material) -> Table:
-    """Return seconds per stage and their share, the longest first."""
-    spent = material.run.get("seconds", {})
-    total = sum(spent.values())
+    """Return seconds per stage, their share and how many images they were for, longest first."""
+    stages = material.ledger["stages"]
+    total = sum(row["seconds"] for row in stages)
     rows = [
-        [words.shown(stage), words.seconds(s), words.percent(s / total if total else 0)]
-        for stage, s in sorted(spent.items(), key=lambda item: -item[1])
+        [
+            words.shown(row["stage"]),
+            words.seconds(row["seconds"]),
+            words.percent(row["seconds"] / total if total else 0),
+            words.count(row["samples"]) if row["samples"] else "–",
+        ]
+        for row in stages
     ]
-    return f"Time: {words.seconds(total)} in all", ["stage", "time", "share"], rows, {1, 2}
+    caption = f"Time: {words.seconds(total)} in all"
+    return caption, ["stage", "time", "share", "images, each time they pass"], rows, {1, 2, 3}
+
+
+def savings(material: Material) -> Table | None:
+    """Return when each selection has paid for its scores, or None where there is no selection."""
+    spent, epochs = material.ledger["scoring_seconds"], material.ledger["epochs"]
+    rows = [
+        [
+            words.shown(row["name"]),
+            words.seconds(row["saved_seconds"]),
+            "never" if row["pays_back_after"] is None else words.count(row["pays_back_after"]),
+        ]
+        for row in material.ledger["selections"]
+    ]
+    # Begins as the other table of times does, which drills know by that.
+    caption = f"Time: the scores took {words.seconds(spent)}; what training on a selection saves"
+    head = ["manifest", f"saved by a training of {words.size(epochs, 'epoch')}"]
+    return (caption, [*head, "trainings that pay for the scores"], rows, {1, 2}) if rows else None
 
 
 def encoders(material: Material) -> Table:

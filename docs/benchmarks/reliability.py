@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -55,6 +56,11 @@ def scored(home: Path, name: str, overrides: dict[str, Any], data: Path | None) 
     return run
 
 
+def folder(plan: str, seed: int) -> str:
+    """Return a name for the folder of a plan's run, such as ``folds-2-100-epochs-seed-0``."""
+    return "-".join([*re.findall(r"\w+", plan), "seed", str(seed)])
+
+
 def scores(run: Run) -> np.ndarray:
     """Return the memorization of all samples, by uid."""
     return run.scores().sort_by("uid")["memorization"].to_numpy()
@@ -82,7 +88,7 @@ def plans(home: Path, passes: int, data: str, path: Path | None, names: list[str
                 "score.seed": seed,
                 "score.views": 40,
             }
-            runs.append(scored(home, f"{keyed.stream(seed, name)}", overrides, path))
+            runs.append(scored(home, folder(name, seed), overrides, path))
             spent.append(time.monotonic() - began)
         stated = [curate.score(run) for run in runs]
         found = curate.agree(runs)["pairs"][0]

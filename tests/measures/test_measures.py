@@ -71,6 +71,16 @@ def test_a_sample_without_label_has_no_measure_of_labels():
     assert np.isfinite(MEASURES["el2n"](some).values()).sum() == 0
 
 
+def test_an_encoder_without_labelled_samples_says_nothing_of_labels():
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    some = samples(4, labels=[0, 1, -1, -1])
+    look = Look(some, 0, 0, np.array([0, 0, 1, 1], dtype=bool), x, x[:0], lambda corner: x)
+    for kind in ("supervised", "el2n", "grand", "loss"):
+        measure = MEASURES[kind](some)
+        measure.add(look)
+        assert np.isnan(measure.values()).all(), kind
+
+
 def test_alignment_is_what_it_is_given_and_asks_no_encoder():
     measure = MEASURES["alignment"](samples(align=[0.5, 0.25]))
     assert not measure.wants(0)
@@ -101,6 +111,11 @@ def test_votes_go_to_the_nearest_and_copies_have_none(monkeypatch):
     # Next to the first lie one 0 and one 1, the 0 nearer; the second is the copy of that 0.
     found = deja_vu.votes(query, asked, pool, words, labels, 2)
     assert found.tolist() == [0, 1, 1]
+    monkeypatch.setattr(deja_vu, "HELD_BYTES", 1)
+    assert deja_vu.votes(query, asked, pool, words, labels, 2).tolist() == [0, 1, 1]
+    # Where all there is to vote is a copy, nobody does.
+    alone = deja_vu.votes(query[1:2], asked[1:2], pool[:1], words[:1], labels[:1], 2)
+    assert alone.tolist() == [-1]
 
 
 def test_deja_vu_is_right_corners_inside_minus_outside(monkeypatch):
@@ -145,7 +160,22 @@ def test_a_converged_head_is_a_logistic_regression(digits):
     scale = standardiser(x)
     plain = LogisticRegression(C=1 / (len(y) * heads.PENALTY), max_iter=10_000, tol=1e-8)
     assert found == pytest.approx(plain.fit(scale(x), y).predict_proba(scale(x)), abs=2e-3)
-    assert heads.of_label(found, y)[:3] == pytest.approx(found[[0, 1, 2], y[:3]])
+
+
+def test_heads_work_in_parts(digits, monkeypatch):
+    x, y = digits
+    labels = np.where(np.arange(len(y)) == 5, -1, y)
+    head = heads.converged(x, y, 10)
+    p = heads.of_label(head, x, labels)
+    assert p[:5] == pytest.approx(head.probabilities(x)[np.arange(5), y[:5]])
+    assert np.isnan(p).nonzero()[0].tolist() == [5]
+    both = heads.errors(head, x, labels)
+    monkeypatch.setattr(heads, "ROWS", 7)
+    assert heads.of_label(head, x, labels) == pytest.approx(p, nan_ok=True)
+    for part, whole in zip(heads.errors(head, x, labels), both, strict=True):
+        assert part == pytest.approx(whole, nan_ok=True)
+    again = heads.of_label(heads.converged(x, y, 10), x, labels)
+    assert again == pytest.approx(p, abs=1e-4, nan_ok=True)
 
 
 def test_a_class_that_is_not_taught_is_unlikely(digits):
@@ -214,6 +244,8 @@ def test_choosing():
     assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match="Did you mean 'deja-vu'"):
         measures.choose(["dejavu"], labelled=True)
+    with pytest.raises(UsageError, match="--kinds names no measure; choose from: supervised"):
+        measures.choose([], labelled=True)
 
 
 @pytest.mark.parametrize("kind", MEASURES)

@@ -113,7 +113,7 @@ def make_run(
     }
     write_json(path / "scores.json", summary)
     for encoder in plan.encoders:
-        record = {"loss": 1.25, "seconds": 15.5, "n": int(plan.members(encoder).size)}
+        record = {"loss": 1.25, "seconds": 15.5, "n": int(plan.members(encoder).size), "epochs": 50}
         write_json(path / "records" / "train" / f"{encoder}.json", record)
     for k, encoder in enumerate(plan.encoders):
         measured = Alignment(align[:, k], left_out[:, k].astype(np.float32))

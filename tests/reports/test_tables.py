@@ -79,7 +79,21 @@ def test_what_was_run_is_told(runs):
     assert rows(tables.times(gather(runs["folds"])))["train"] == [
         "2\u00a0min 4\u00a0s",
         "92\u00a0%",
+        # Eight encoders, each on three quarters of 270 images, 50 times.
+        f"{8 * 50 * 270 * 3 // 4:,}",
     ]
+
+
+def test_selections_say_what_they_save_and_when_that_pays(full_run, runs):
+    caption, head, body, _ = tables.savings(gather(full_run))
+    # 8 encoders of 15.5 s each for 81,000 images; 135 s for shards, trainings and scores.
+    assert caption.startswith("Time: the scores took 2\u00a0min 15\u00a0s; ")
+    assert head[1] == "saved by a training of 50 epochs"
+    assert [(row[0], row[1].value, row[2].value) for row in body] == [
+        ("drop-50", pytest.approx(50 * 50 * 8 * 15.5 / 81_000), 36),
+        ("top-100", pytest.approx(170 * 50 * 8 * 15.5 / 81_000), 11),
+    ]
+    assert tables.savings(gather(runs["folds"])) is None
 
 
 def test_encoders_show_members_loss_and_time(runs):

@@ -7,10 +7,12 @@ sample i (Eq. 1 of arXiv 2401.12233), ``inclusion[i, e]`` whether e was trained 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from curate.contrasts import Prior, Spread, contrast, jackknife, side_mean, spread
+from curate.scratch import on_disk
 
 
 class OffsetFit:
@@ -204,13 +206,29 @@ class Errors:
         return (self._encoders + max(self._shared, 0.0)) / self.n if self.n else float("nan")
 
 
-def rank(memorization: np.ndarray) -> np.ndarray:
+BLOCK = 2**16
+"""Samples that are ranked at a time."""
+
+
+def rank(memorization: np.ndarray, scratch: Path) -> np.ndarray:
     """Return ranks (N,) int64 of samples sorted by uid: 1 the most memorized, 0 where undefined.
 
-    Ties go by uid.
+    Ties go by uid. What is as long as the samples lies on disk, in the folder ``scratch``.
     """
-    out = np.zeros(len(memorization), dtype=np.int64)
-    order = np.argsort(-memorization, kind="stable")  # what is undefined comes last
-    scored = len(order) - int(np.isnan(memorization).sum())
-    out[order[:scored]] = np.arange(1, scored + 1)
+    n = len(memorization)
+    highest, out = on_disk(n, np.float64, scratch), on_disk(n, np.int64, scratch)
+    np.negative(memorization, out=highest)
+    highest.sort()  # in place; what is undefined comes last
+    scored = int(np.searchsorted(highest, np.inf, side="right"))
+    tied = on_disk(scored, np.int32, scratch)  # at the first of equals, how many were ranked
+    for start in range(0, n, BLOCK):
+        block = -memorization[start : start + BLOCK]
+        known = np.flatnonzero(~np.isnan(block))
+        first = np.searchsorted(highest[:scored], block[known])
+        order = np.argsort(first, kind="stable")
+        places, begin, count = np.unique(first[order], return_index=True, return_counts=True)
+        within = np.empty(len(order), dtype=np.int64)
+        within[order] = np.arange(len(order)) - np.repeat(begin, count)
+        out[start + known] = 1 + first + tied[first] + within
+        tied[places] += count.astype(np.int32)
     return out

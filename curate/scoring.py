@@ -26,6 +26,7 @@ from curate.records.plan import Plan
 from curate.records.sample import packed_uids
 from curate.records.scores import SCORE_SCHEMA, ScoreTable
 from curate.rundir import Run
+from curate.scratch import on_disk
 from curate.shards import Reader
 from curate.stages import Context
 from curate.training import snapshot_epochs, snapshot_name
@@ -202,7 +203,7 @@ def placed(run: Run, made: Plan) -> Placed:
         DataError: If one is in none.
     """
     n, start, found = len(made.uids), 0, [0]
-    rows, places = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    rows, places = (on_disk(n, np.int32, run.path / "cache") for _ in range(2))
     for index in Reader(run.path / "shards").parts(["uid"]):
         uids = packed_uids(index["uid"])
         # A uid that is longer than any of the plan's is cut here, and differs below.
@@ -284,15 +285,16 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
     made, recipe = align(run, context, when), run.recipe
     with run.timed("score"):
         offsets = _offsets(run, made, when)
-        memorization_N = np.empty(len(made.rows))
-        delta_N = np.empty(len(made.rows)) if made.kind == "pair" else None
+        n, scratch = len(made.rows), run.path / "cache"
+        memorization_N = on_disk(n, np.float64, scratch)
+        delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
         errors = memorization.Errors()
         for part, found, _ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
-        ranks_N = memorization.rank(memorization_N)
+        ranks_N = memorization.rank(memorization_N, scratch)
         summary = separation.summarise(
             memorization_N,
             errors,

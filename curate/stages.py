@@ -161,7 +161,7 @@ def plan(run: Run, context: Context) -> Plan:
             made = build_plan(run.recipe.plan, _uids(rows, "train"), _uids(rows, "extra"))
             write_table(path, made.to_table())
             run.complete("plan", [path])
-    return Plan.read(path)
+    return Plan.read(path, scratch=run.path / "cache")
 
 
 # Canvas

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "curate"
 # shelf imports nothing beside it.
 LAYERS = [
     {"errors", "progress", "stopping"},
-    {"keyed", "atomic", "code", "records"},
+    {"keyed", "atomic", "scratch", "code", "records"},
     {"checkpoint", "decoding", "backbone"},
     {"sources", "shards", "views", "selectors", "probes"},
     {"methods", "exports", "images"},

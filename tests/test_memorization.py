@@ -228,10 +228,10 @@ def test_what_the_encoders_of_a_repeat_share_is_no_error(k):
     assert np.sqrt((one.se**2).mean()) > 1.5 * error
 
 
-def test_rank_breaks_ties_by_uid_and_skips_the_unscored():
-    ranks = mem.rank(np.array([np.nan, 0.5, 0.9, 0.5, -0.1, np.nan]))
+def test_rank_breaks_ties_by_uid_and_skips_the_unscored(tmp_path):
+    ranks = mem.rank(np.array([np.nan, 0.5, 0.9, 0.5, -0.1, np.nan]), tmp_path)
     assert ranks.tolist() == [0, 2, 1, 3, 4, 0]
-    assert mem.rank(np.full(3, np.nan)).tolist() == [0, 0, 0]
+    assert mem.rank(np.full(3, np.nan), tmp_path).tolist() == [0, 0, 0]
 
 
 def pair_scores(rng, effect, n=400):
@@ -351,3 +351,16 @@ def test_no_score_uses_an_encoder_on_the_wrong_side(plan):
     assert ((scored.n_in + scored.n_out) == len(plan.encoders)).all()
     if plan.kind in ("halves", "folds", "parts"):
         assert both[plan.group != "E"].all()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+@pytest.mark.parametrize("levels", [3, 50, None])
+def test_ranks_are_those_of_a_stable_sort(tmp_path, monkeypatch, block, levels):
+    monkeypatch.setattr(mem, "BLOCK", block)
+    random = np.random.default_rng(block)
+    m = random.normal(size=300) if levels is None else random.integers(0, levels, 300) / 7.0
+    m[random.random(300) < 0.1] = np.nan
+    order = np.argsort(-m, kind="stable")
+    wanted = np.zeros(300, dtype=np.int64)
+    wanted[order] = np.arange(1, 301)
+    assert mem.rank(m, tmp_path).tolist() == np.where(np.isnan(m), 0, wanted).tolist()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import DataError
 from curate.records.sample import longest, packed
+from curate.scratch import on_disk
 
 BATCH = 2**14
 """Rows of a file that are read at a time: a column of strings takes twice what is kept of it."""
@@ -57,26 +59,35 @@ class Plan:
         return pa.table(columns).replace_schema_metadata({"curate.plan": self.kind})
 
     @classmethod
-    def read(cls, path: Path) -> Plan:
+    def read(cls, path: Path, *, scratch: Path | None = None) -> Plan:
         """Read ``plan.parquet``.
+
+        Args:
+            path: The file.
+            scratch: A folder to hold the arrays in; None holds them in memory.
 
         Raises:
             DataError: If the file is not a plan.
+            ResourceError: If ``scratch`` has no room.
         """
+
+        def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+            return np.empty(shape, dtype) if scratch is None else on_disk(shape, dtype, scratch)
+
         with pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
             metadata = file.schema_arrow.metadata or {}
             if b"curate.plan" not in metadata:
                 raise DataError(f"{path} is not a plan; make it again with 'curate train'.")
             encoders = tuple(n for n in file.schema_arrow.names if n not in ("uid", "group"))
             n = file.metadata.num_rows
-            inclusion = np.empty((n, len(encoders)), dtype=bool)
+            inclusion = empty((n, len(encoders)), bool)
             for e, name in enumerate(encoders):
                 for rows, batch in _batches(file, name):
                     inclusion[rows, e] = batch.to_numpy(zero_copy_only=False)
             return cls(
                 kind=metadata[b"curate.plan"].decode(),
-                uids=_strings(file, "uid"),
-                group=_strings(file, "group").astype(np.str_),
+                uids=_strings(file, "uid", "S", empty),
+                group=_strings(file, "group", "U", empty),
                 encoders=encoders,
                 inclusion=inclusion,
             )
@@ -95,10 +106,12 @@ def _batches(file: pq.ParquetFile, name: str) -> Iterator[tuple[slice, pa.Array]
         start += len(batch)
 
 
-def _strings(file: pq.ParquetFile, name: str) -> np.ndarray:
-    """Return a column of ASCII strings, (N,) bytes."""
+def _strings(
+    file: pq.ParquetFile, name: str, kind: str, empty: Callable[[int, str], np.ndarray]
+) -> np.ndarray:
+    """Return a column of ASCII strings, (N,) bytes or str, as ``kind`` is S or U."""
     width = max((longest(batch) for _, batch in _batches(file, name)), default=1)
-    out = np.empty(file.metadata.num_rows, dtype=f"S{width}")
+    out = empty(file.metadata.num_rows, f"{kind}{width}")
     for rows, batch in _batches(file, name):
-        out[rows] = packed(batch, width)
+        out[rows] = packed(batch, width).astype(out.dtype)
     return out

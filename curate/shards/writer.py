@@ -55,11 +55,11 @@ class Tally:
     """What has been written and rejected so far, and what every sample of the dataset shares."""
 
     labelled: bool
+    repeats: Repeats
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     reasons: list[str] = field(default_factory=list)
-    repeats: Repeats = field(default_factory=Repeats)
     digests: int = 0
     """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def write(
     """
     with _claimed(folder):
         classes = _classes(parts)
-        tally = Tally(labelled=bool(classes))
+        tally = Tally(labelled=bool(classes), repeats=Repeats(folder))
         index = folder / ".index.tmp"
         with (
             replacing(folder / "rejected.jsonl") as listing,

@@ -95,7 +95,7 @@ def make_run(
         calibrate=True,
         pair=kind in ("pair", "halves"),
     )
-    ranks = memorization.rank(found.memorization)
+    ranks = memorization.rank(found.memorization, path)
     scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
     write_table(path / "scores.parquet", scores.table)
     errors = memorization.Errors()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from curate import keyed
+from curate.backbone import in_bfloat16
 from curate.recipe import Score
 from curate.views.apply import augment
 
@@ -155,14 +156,20 @@ def _measure(
     representation: str,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (align, leave-one-out) of each encoder on one batch."""
+
+    def z_of(encoder: Encoder, shown: torch.Tensor) -> torch.Tensor:
+        lower = in_bfloat16(config.precision, shown.device.type)
+        with torch.autocast(shown.device.type, dtype=torch.bfloat16, enabled=lower):
+            return represent(encoder, shown, representation)
+
     anchors = {}
     if config.pairing == "anchored":
         clean = pixels.float() / 255
-        anchors = {n: represent(e, clean, representation) for n, e in encoders.items()}
+        anchors = {name: z_of(encoder, clean) for name, encoder in encoders.items()}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
     for view in views:
         for name, encoder in encoders.items():
-            z = represent(encoder, view, representation)
+            z = z_of(encoder, view)
             if anchors:
                 seen[name].append(distance(anchors[name], z, config.distance))
             else:

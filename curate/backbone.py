@@ -137,6 +137,11 @@ def pool(tokens: Tensor) -> Tensor:
     return tokens.mean(dim=1)
 
 
+def in_bfloat16(precision: str, device: str) -> bool:
+    """Return whether a recipe's ``precision`` means bfloat16 on ``cpu`` or ``cuda``."""
+    return precision == "bfloat16" or (precision == "auto" and device == "cuda")
+
+
 def check(name: str, *, size: int, patch: int | None) -> None:
     """Check that a backbone exists and that its patch fits the image size.
 

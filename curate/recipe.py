@@ -22,6 +22,8 @@ from curate.views import ViewSpec
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU."""
 
 
 NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
@@ -202,8 +204,8 @@ class Train(Section):
     snapshots: Positive | None = None
     """Keep the encoder after every so many epochs as well, to score memorization over training."""
     seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 on CUDA, float32 on CPU and with ``dp``."""
+    precision: Precision = "auto"
+    """``auto``: as everywhere, but float32 with ``dp``."""
     threads: Positive = 4
     """CPU threads of one training. Part of the recipe, since sums depend on it in the last bit."""
     save_every: Annotated[float, Field(ge=0)] = 300.0
@@ -250,6 +252,8 @@ class Score(Section):
     seed: int = 0
     batch_size: Positive = 256
     """Images encoded at a time; scores do not depend on it."""
+    precision: Precision = "auto"
+    """Of the encoders; distances are float32 in any case."""
 
     @model_validator(mode="after")
     def _enough_views(self) -> Score:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from curate.memorization import Errors
+from curate.moments import NOTHING, Moments, by_group
 
 SIGNIFICANCE = 0.01
 """Level at which the separation of members from non-members counts as shown."""
@@ -33,51 +34,30 @@ def summarise(
             what other groups would do.
     """
     pair = delta is not None
-    score = memorization if delta is None else delta
-    groups = {
-        name: _moments(score[(group == name) & ~np.isnan(score)])
-        for name in sorted(
-            np.unique(group).tolist(), key=lambda g: ("SCIE".find(g) if pair else 0, g)
-        )
-        if name != "-"
-    }
-    groups = {name: facts for name, facts in groups.items() if facts["n"]}
-    scored = ~np.isnan(memorization)
-    m = memorization[scored]
+    of_m = by_group(memorization, group)
+    of_score = of_m if delta is None else by_group(delta, group)
+    named = sorted(of_score.keys() - {"-"}, key=lambda g: ("SCIE".find(g) if pair else 0, g))
+    groups = {name: of_score[name].facts() for name in named}
+    scored = sum(of_m.values(), NOTHING)
     if not pair:
-        groups["all"] = _moments(m)
-    tests = _pair_tests(score, group) if pair else [_one_sample("m>0", _moments(m), "greater")]
+        groups["all"] = scored.facts()
+    tests = _pair_tests(groups) if pair else [_one_sample("m>0", groups["all"], "greater")]
     return {
         "groups": groups,
         "tests": tests,
         "separation": _separation(tests),
-        "reliability": _reliability(m, errors, fixed_groups=fixed_groups),
-        "normalised_mean": _normalised_mean(memorization[_candidates(group, scored)]),
-        "n_scored": int(scored.sum()),
-        "n_unscored": int((~scored).sum()),
+        "reliability": _reliability(scored, errors, fixed_groups=fixed_groups),
+        # The paper's headline is that of the candidates, where there are such.
+        "normalised_mean": of_m.get("C", scored).normalised_mean,
+        "n_scored": scored.n,
+        "n_unscored": len(memorization) - scored.n,
         "score_direction": "higher = more memorized",
     }
 
 
-def _candidates(group: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """Return which samples the paper's headline number is taken over, (N,) bool."""
-    return scored & (group == "C") if (group == "C").any() else scored
-
-
-def _normalised_mean(m: np.ndarray) -> float | None:
-    """Return the paper's headline, ``mean(m) / (max m - min m)``, in [-1, 1]."""
-    span = float(m.max() - m.min()) if len(m) else 0.0
-    return float(m.mean()) / span if span > 0 else None
-
-
-def _moments(values: np.ndarray) -> dict[str, Any]:
-    sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return {"n": len(values), "mean": float(values.mean()) if len(values) else None, "sd": sd}
-
-
-def _reliability(m: np.ndarray, errors: Errors, *, fixed_groups: bool) -> dict[str, Any]:
+def _reliability(m: Moments, errors: Errors, *, fixed_groups: bool) -> dict[str, Any]:
     """Return ``1 - mean(se^2) / var(m)`` for the views' part and for both parts."""
-    variance = float(m.var(ddof=1)) if len(m) > 1 else 0.0
+    variance = m.variance or 0.0
 
     def part(square: float) -> float | None:
         return None if variance <= 0 or np.isnan(square) else 1.0 - square / variance
@@ -100,9 +80,9 @@ def _reliability(m: np.ndarray, errors: Errors, *, fixed_groups: bool) -> dict[s
     }
 
 
-def _pair_tests(delta: np.ndarray, group: np.ndarray) -> list[dict[str, Any]]:
+def _pair_tests(groups: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tests of the paper's Tables 2 and 16 that the groups at hand allow."""
-    part = {name: _moments(delta[(group == name) & ~np.isnan(delta)]) for name in "SCIE"}
+    part = {name: groups.get(name, NOTHING.facts()) for name in "SCIE"}
     tests = []
     for a, b in (("C", "S"), ("C", "E"), ("S", "I"), ("E", "I")):
         if part[a]["n"] > 1 and part[b]["n"] > 1:

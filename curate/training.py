@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from curate import code, keyed, methods, private, stopping, views
 from curate.align import distance, represent
 from curate.atomic import write_json, write_text
-from curate.backbone import Encoder
+from curate.backbone import Encoder, in_bfloat16
 from curate.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
 from curate.errors import DataError, DivergedError
 from curate.images import Canvas
@@ -196,9 +196,8 @@ class _Loop:
         self.optimizer = optimizer(method, self.config)
         self.buffers = Buffers(method)
         self.private = self._private()
-        self.autocast = self.config.precision == "bfloat16" or (
-            self.config.precision == "auto" and device == "cuda" and self.private is None
-        )
+        precision = self.config.precision if self.private is None else "float32"
+        self.autocast = in_bfloat16(precision, device)
         self.progress = _Progress()
         self.identity = {
             "recipe_fingerprint": recipe.fingerprint(),

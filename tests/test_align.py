@@ -186,3 +186,19 @@ def test_tables_keep_everything(encoders, tmp_path):
 def test_no_images_are_no_alignments(encoders):
     found = aligned(encoders, Score(views=3), IMAGES[:0], WORDS[:0])
     assert found["f"].align.shape == (0,) and found["f"].leave_one_out.shape == (0, 3)
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+def test_bfloat16_encoders_keep_float32_distances(encoders, pairing):
+    whole = aligned(encoders, Score(views=8, pairing=pairing))
+    lower = aligned(encoders, Score(views=8, pairing=pairing, precision="bfloat16"))
+    assert np.array_equal(
+        whole["f"].align, aligned(encoders, Score(views=8, pairing=pairing))["f"].align
+    )
+    for name, found in lower.items():
+        exact = whole[name].align
+        assert not np.array_equal(found.align, exact)
+        np.testing.assert_allclose(found.align, exact, rtol=0.02)
+        # Differences of rounded representations would be off by their last bit, 1 in 256.
+        assert np.abs(found.align / exact - 1).mean() < 1 / 256 / 2
+        assert np.corrcoef(found.align, exact)[0, 1] > 0.999

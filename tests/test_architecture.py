@@ -30,6 +30,7 @@ LAYERS = [
         "align",
         "contrasts",
         "memorization",
+        "moments",
         "separation",
         "significance",
         "doubt",

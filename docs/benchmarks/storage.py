@@ -59,11 +59,11 @@ def small_images(n: int, folder: Path) -> None:
             (place / f"{i:04d}.png").write_bytes(encode_png(pixels))
 
 
-def photos(n: int, folder: Path) -> None:
-    """Write n JPEGs of 200 to 300 pixels a side, quality 85, about 20 kB each, in 10 classes."""
+def photos(n: int, folder: Path, sides: tuple[int, int] = (200, 300)) -> None:
+    """Write n JPEGs with sides from one length to another, quality 85, in 10 classes."""
     random = np.random.default_rng(0)
     for i in range(n):
-        width, height = (int(side) for side in random.integers(200, 301, 2))
+        width, height = (int(side) for side in random.integers(sides[0], sides[1] + 1, 2))
         coarse = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
         pixels = np.clip(smooth + random.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)

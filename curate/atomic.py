@@ -115,10 +115,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a parquet file atomically."""
+def write_table(path: Path, table: pa.Table, *, group: int | None = None) -> None:
+    """Write a parquet file atomically, in row groups of ``group`` rows (Arrow's default)."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=group)
 
 
 def read_json(path: Path) -> dict[str, Any]:

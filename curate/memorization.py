@@ -206,7 +206,7 @@ class Errors:
         return (self._encoders + max(self._shared, 0.0)) / self.n if self.n else float("nan")
 
 
-BLOCK = 2**16
+BLOCK = 2**13
 """Samples that are ranked at a time."""
 
 

@@ -25,7 +25,7 @@ from curate.images import Canvas, build_canvas, open_canvas, open_pixels
 from curate.partition import build_plan
 from curate.progress import Report, silent
 from curate.recipe import Recipe
-from curate.records.plan import Plan
+from curate.records.plan import BATCH, Plan
 from curate.records.sample import packed_uids
 from curate.rundir import Run
 from curate.training import train_encoder
@@ -159,7 +159,7 @@ def plan(run: Run, context: Context) -> Plan:
         with run.timed("plan"):
             rows = index(run, ["uid", "split"])
             made = build_plan(run.recipe.plan, _uids(rows, "train"), _uids(rows, "extra"))
-            write_table(path, made.to_table())
+            write_table(path, made.to_table(), group=BATCH)
             run.complete("plan", [path])
     return Plan.read(path, scratch=run.path / "cache")
 

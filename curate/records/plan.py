@@ -15,8 +15,8 @@ from curate.errors import DataError
 from curate.records.sample import longest, packed
 from curate.scratch import on_disk
 
-BATCH = 2**14
-"""Rows of a file that are read at a time: a column of strings takes twice what is kept of it."""
+BATCH = 2**13
+"""Rows of a file that are written and read at a time: a reader holds a part of a row group."""
 
 
 @dataclass(frozen=True)

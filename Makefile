@@ -13,7 +13,7 @@ demo: .venv/.installed
 	$(BIN)/curate run digits
 
 test: .venv/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/.tested
 	$(BIN)/ruff check .

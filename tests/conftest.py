@@ -1,15 +1,41 @@
-"""One tiny finished run that several tests share."""
+"""One tiny finished run that several tests share, and the table of faults at the end."""
 
 import shutil
 
 import pytest
 from command import TINY, curate
 
+from tests.faults.recording import RECORDER, machine
+
 
 def pytest_addoption(parser):
     """Add the options of tests/faults; here, so that they are known wherever pytest begins."""
     parser.addoption("--drills", type=int, default=20, help="drills of each stage in tests/faults")
     parser.addoption("--write-table", metavar="PAGE", help="page to put the table of faults into")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Add what a worker of pytest-xdist counted to the table of faults."""
+    RECORDER.add(getattr(node, "workeroutput", {}).get("faults", {}))
+
+
+def pytest_sessionfinish(session):
+    """Hand what was counted to the process that began this one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = RECORDER.plain()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the table of faults, and write it where it is wanted."""
+    if not sum(counts.total() for counts in RECORDER.counts.values()):
+        return
+    terminalreporter.section("faults")
+    terminalreporter.write_line(RECORDER.table())
+    page = config.getoption("write_table")
+    if page:
+        command = f"python -m pytest tests/faults --drills {config.getoption('drills')}"
+        RECORDER.write(page, f"`{command}` on {machine()}:")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What drills share: the table of faults, the zygotes, and the stages as they go undisturbed."""
 
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -10,42 +8,18 @@ from pathlib import Path
 import pytest
 from drilling import Zygotes
 from line import Line
-from recording import Recorder
 
+from tests.faults.recording import RECORDER
 from tests.rendered import mixed
-
-RECORDER = Recorder()
 
 
 def pytest_collection_modifyitems(items):
-    """Leave drills out where there is no fork, no RLIMIT and no /proc to drill with."""
-    if not sys.platform.startswith("linux"):
-        for item in items:
-            if Path(__file__).parent in item.path.parents:
+    """Keep drills in one process, and leave them out where there is no fork, RLIMIT and /proc."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("faults"))
+            if not sys.platform.startswith("linux"):
                 item.add_marker(pytest.mark.skip(reason="drills need Linux"))
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Print the table, and write it where it is wanted."""
-    if not sum(counts.total() for counts in RECORDER.counts.values()):
-        return
-    terminalreporter.section("faults")
-    terminalreporter.write_line(RECORDER.table())
-    page = config.getoption("write_table")
-    if page:
-        command = f"python -m pytest tests/faults --drills {config.getoption('drills')}"
-        RECORDER.write(page, f"`{command}` on {_machine()}:")
-
-
-def _machine():
-    """Return the hardware in words."""
-    cores = len(os.sched_getaffinity(0))
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")),
-        platform.machine(),
-    )  # fmt: skip
-    return f"{cores} cores of {model}, Python {platform.python_version()}"
 
 
 @pytest.fixture(scope="session")

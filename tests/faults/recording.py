@@ -1,5 +1,7 @@
 """The table of faults: what was tried, and what became of it."""
 
+import os
+import platform
 import re
 from collections import Counter
 from pathlib import Path
@@ -35,6 +37,15 @@ class Recorder:
     def __init__(self):
         self.counts = {row: Counter() for row in ROWS}
         self.bad = []
+
+    def plain(self):
+        """Return the counts as plain dicts, which can be sent to another process."""
+        return {row: dict(counts) for row, counts in self.counts.items()}
+
+    def add(self, plain):
+        """Add what another process counted."""
+        for row, counts in plain.items():
+            self.counts[row].update(counts)
 
     def survived(self, row, n=1):
         """Count drills after which everything was as without the fault."""
@@ -79,3 +90,18 @@ class Recorder:
         made, n = re.subn(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL)
         assert n == 1, f"{page} lacks the marks {BEGIN} and {END}"
         Path(page).write_text(made, encoding="utf-8")
+
+
+def machine():
+    """Return the hardware in words."""
+    cores = len(os.sched_getaffinity(0))
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")),
+        platform.machine(),
+    )  # fmt: skip
+    return f"{cores} cores of {model}, Python {platform.python_version()}"
+
+
+RECORDER = Recorder()
+"""What was counted in this process."""

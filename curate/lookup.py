@@ -47,11 +47,8 @@ def sample(run: Run, uid: str) -> dict[str, Any]:
     about = table.to_pylist()[0]
     classes = read_json(run.path / "shards" / "dataset.json").get("classes") or []
     names = pq.read_table(run.path / "inspect.parquet", columns=["uid", "duplicate_group"])
-    near = pq.read_table(
-        run.path / "inspect_neighbours.parquet", filters=[("uid", "=", full)]
-    ).to_pylist()[0]
-    others = names["uid"].take(pa.array(near["neighbours"], pa.int64())).to_pylist()
-    known = _labels_and_ranks(run, reader, [full, *others])
+    near = neighbours(run, full)
+    known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
     group = about["duplicate_group"]
     alike = [] if group is None else names.filter(pc.equal(names["duplicate_group"], group))["uid"]
     scores = _score_of(run, full)
@@ -68,11 +65,25 @@ def sample(run: Run, uid: str) -> dict[str, Any]:
                 "class": _class(classes, known[other][0]),
                 "rank": known[other][1],
             }
-            for other, distance in zip(others, near["distances"], strict=True)
+            for other, distance in near
         ],
         "duplicates": [str(other) for other in alike if str(other) != full],
         **{k: row[k] for k in ("shard", "offset", "size", "width", "height", "key", "path")},
     }
+
+
+def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:
+    """Return the uids of an inspected sample's neighbours and their distances, nearest first.
+
+    A sample that was not inspected has none.
+    """
+    found = pq.read_table(run.path / "inspect_neighbours.parquet", filters=[("uid", "=", uid)])
+    if not found.num_rows:
+        return []
+    near = found.to_pylist()[0]
+    names = pq.read_table(run.path / "inspect.parquet", columns=["uid"])["uid"]
+    others = names.take(pa.array(near["neighbours"], pa.int64())).to_pylist()
+    return list(zip(others, near["distances"], strict=True))
 
 
 def _named(run: Run, uids: pa.Array, uid: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from curate import lookup
 from curate.atomic import read_json
 from curate.errors import DataError, UsageError
 from curate.images import decode
@@ -114,6 +115,24 @@ class Catalogue:
             "page": at,
             "pages": max(1, -(-len(rows) // PAGE)),
             "samples": [self._sample(int(row), decision, marks) for row in shown],
+        }
+
+    def neighbours(self, uid: str, marks: Mapping[str, str]) -> dict[str, Any]:
+        """Return the nearest samples to one, with their distances; None if nothing was inspected.
+
+        Raises:
+            DataError: If there is no such sample.
+        """
+        if not self.knows(uid):
+            raise DataError(f"no sample {words.shown(uid, limit=40)}.")
+        if not self.run.done("inspect"):
+            return {"neighbours": None}
+        uids = self.table["uid"]
+        return {
+            "neighbours": [
+                {**self._sample(pc.index(uids, other).as_py(), None, marks), "distance": distance}
+                for other, distance in lookup.neighbours(self.run, uid)
+            ]
         }
 
     def image(self, uid: str, size: str) -> tuple[bytes, str]:

@@ -148,6 +148,9 @@ class Handler(BaseHTTPRequestHandler):
             self._json({**server.catalogue.facts(), "marks": self._counts()})
         elif path == "samples":
             self._json(server.catalogue.page(asked, server.marks.read()))
+        elif path.startswith("neighbours/"):
+            uid = path.removeprefix("neighbours/")
+            self._json(server.catalogue.neighbours(uid, server.marks.read()))
         elif path.startswith("image/"):
             size, _, uid = path.removeprefix("image/").partition("/")
             data, kind = server.catalogue.image(uid, size)

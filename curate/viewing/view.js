@@ -105,22 +105,56 @@
     image.onload = () => image.classList.toggle("exact", image.naturalWidth <= 64);
     get("large-facts").replaceChildren();
     facts(get("large-facts"), sample, true);
-    get("large").showModal();
+    get("near").replaceChildren();
+    get("near-title").hidden = get("near-none").hidden = true;
+    if (!get("large").open) get("large").showModal();
+    get("large").scrollTop = 0;
+    guarded(near)(sample);
   }
 
-  function card(sample) {
-    const made = document.createElement("li");
+  async function near(sample) {
+    get("near").dataset.of = sample.uid;
+    const found = (await call(`neighbours/${sample.uid}`)).neighbours;
+    // Another sample may have been asked for meanwhile.
+    if (get("near").dataset.of !== sample.uid) return;
+    get("near-title").hidden = !found || !found.length;
+    get("near-none").hidden = Boolean(found && found.length);
+    get("near-none").textContent = found ? "This image was not inspected."
+      : "Type 'curate inspect' to see the nearest images here.";
+    get("near").replaceChildren(...(found || []).map((other) => {
+      const made = document.createElement("li");
+      const button = document.createElement("button");
+      const about = document.createElement("dl");
+      button.type = "button";
+      button.append(picture(other));
+      button.setAttribute("aria-label", `enlarge rank ${other.rank}, label ${other.label}`);
+      button.addEventListener("click", () => enlarge(other));
+      fact(about, "distance", other.distance.toFixed(3));
+      fact(about, "label", other.label);
+      fact(about, "rank", other.rank === null ? "–" : number(other.rank));
+      made.append(button, about);
+      return made;
+    }));
+  }
+
+  function picture(sample) {
     const image = document.createElement("img");
-    const about = document.createElement("dl");
-    const choices = document.createElement("div");
-    made.tabIndex = 0;
-    made.dataset.uid = sample.uid;
-    made.setAttribute("aria-label", `rank ${sample.rank}, label ${sample.label}`);
     image.loading = "lazy";
     image.width = image.height = 168;
     image.alt = `image of label ${sample.label}, score ${text(sample.memorization)}`;
     image.onload = () => image.classList.toggle("exact", image.naturalWidth <= 64);
     image.src = `image/small/${sample.uid}`;
+    return image;
+  }
+
+  function card(sample) {
+    const made = document.createElement("li");
+    const image = picture(sample);
+    const about = document.createElement("dl");
+    const choices = document.createElement("div");
+    made.tabIndex = 0;
+    made.dataset.uid = sample.uid;
+    made.setAttribute("aria-label", `rank ${sample.rank}, label ${sample.label}`);
     image.addEventListener("click", () => enlarge(sample));
     facts(about, sample, false);
     choices.className = "choices";

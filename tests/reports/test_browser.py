@@ -4,13 +4,16 @@ import itertools
 import json
 import threading
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chromium import BINARY, Browser
 from made_run import add_comparison, add_selection, make_run
 
 from curate import reports
-from curate.atomic import write_json
+from curate.atomic import write_json, write_table
+from curate.inspection import NEIGHBOUR_SCHEMA
 from curate.records.manifest import Manifest
 from curate.rundir import Run
 from curate.viewing.server import View
@@ -62,7 +65,13 @@ def hostile(tmp_path_factory):
     add_selection(path, "top-100", "top", keep=100)
     add_comparison(path, seeds=3)
     reports.build(path)
-    write_json(path / "records" / "score.json", {"outputs": {}})
+    uids = pq.read_table(path / "inspect.parquet")["uid"]
+    rows = np.arange(len(uids), dtype=np.int32)
+    near = np.stack([np.roll(rows, 1), np.roll(rows, 2)], axis=1).tolist()
+    table = pa.table([uids, near, [[0.25, 0.5]] * len(uids)], schema=NEIGHBOUR_SCHEMA)
+    write_table(path / "inspect_neighbours.parquet", table)
+    for unit in ("score", "inspect"):
+        write_json(path / "records" / f"{unit}.json", {"outputs": {}})
     return path
 
 
@@ -276,7 +285,27 @@ def test_an_image_is_enlarged_and_its_place_told(served, page):
     page.wait("document.querySelector('#large-image').naturalWidth === 8")
     said = page.js("document.querySelector('#large-facts').innerText")
     assert "rank 1 " in " ".join(said.split()) and "l2 distance" in said
-    page.click("dialog button")
+    page.click("dialog form button")
+    assert not page.js("document.querySelector('dialog').open")
+
+
+def test_an_image_leads_to_its_neighbours(served, page):
+    names = pq.read_table(served.run.path / "inspect.parquet")["uid"].to_pylist()
+    near = pq.read_table(served.run.path / "inspect_neighbours.parquet").to_pylist()
+    page.open(served.url)
+    ready(page, 180)
+    page.click("#samples li:nth-child(1) img")
+    page.wait("document.querySelectorAll('#near li').length === 2")
+    row = next(row for row in near if row["uid"] == uids(page)[0])
+    second = names[row["neighbours"][1]]
+    page.wait("Array.from(document.querySelectorAll('#near img')).every(i => i.naturalWidth === 8)")
+    said = page.js("document.querySelector('#near').innerText")
+    assert "distance 0.250" in " ".join(said.split())
+    page.click("#near li:nth-child(2) button")
+    page.wait(f"document.querySelector('#near').dataset.of === '{second}'")
+    assert second in page.js("document.querySelector('#large-facts').innerText")
+    page.wait("document.querySelectorAll('#near li').length === 2")
+    page.click("dialog form button")
     assert not page.js("document.querySelector('dialog').open")
 
 

@@ -73,8 +73,8 @@ class Checked:
 def check(data: bytes) -> Checked:
     """Decode an image completely and return its size.
 
-    Of a JPEG, all that is compressed is decoded, but not every pixel is worked out: that cannot
-    fail, and takes as long again.
+    Of a JPEG, all that is compressed is decoded, but neither every pixel nor its colours are worked
+    out: that cannot fail, and takes as long again.
 
     Raises:
         DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
@@ -83,7 +83,7 @@ def check(data: bytes) -> Checked:
         kind = _kind(image)
         width, height = image.size
         if kind == "JPEG":
-            image.draft(None, (1, 1))
+            image.draft("L", (1, 1))
         image.load()
         if _orientation(image) in SIDEWAYS:
             width, height = height, width
@@ -260,9 +260,10 @@ def cores() -> int:
 def in_order(
     work: Callable[[In], Out], items: Iterable[In], *, size: Callable[[In], int]
 ) -> Iterator[Out]:
-    """Yield ``work(item)`` in the order of ``items``, on several threads, a few items ahead.
+    """Yield ``work(item)`` in the order of ``items``, a few items ahead, on as many threads as cores.
 
-    Pillow decodes outside the interpreter's lock, so threads are enough.
+    Pillow decodes outside the interpreter's lock, so threads are enough. The caller's is one of
+    them: it would only wait, and a thread more than there are cores is in the way of the others.
 
     Args:
         work: What to do with an item; an error that it raises is raised here.
@@ -273,18 +274,39 @@ def in_order(
     def together(group: list[In]) -> list[Out]:
         return [work(item) for item in group]
 
-    waiting: deque[Future[list[Out]]] = deque()
-    with ThreadPoolExecutor(cores()) as pool:
+    waiting: deque[tuple[Future[list[Out]], list[In]]] = deque()
+
+    def first() -> list[Out]:
+        while not waiting[0][0].done():
+            for place, (future, group) in enumerate(waiting):
+                if future.cancel():  # that nobody has begun
+                    waiting[place] = (_done(together, group), group)
+                    break
+            else:
+                break
+        return waiting.popleft()[0].result()
+
+    with ThreadPoolExecutor(max(1, cores() - 1)) as pool:
         try:
             for group in _groups(items, size):
-                waiting.append(pool.submit(together, group))
+                waiting.append((pool.submit(together, group), group))
                 if len(waiting) > 2 * cores():
-                    yield from waiting.popleft().result()
+                    yield from first()
             while waiting:
-                yield from waiting.popleft().result()
+                yield from first()
         finally:
-            for future in waiting:
+            for future, _ in waiting:
                 future.cancel()
+
+
+def _done(work: Callable[[list[In]], list[Out]], group: list[In]) -> Future[list[Out]]:
+    """Do it here and now; an error keeps its place in the order, too."""
+    future: Future[list[Out]] = Future()
+    try:
+        future.set_result(work(group))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def _groups(items: Iterable[In], size: Callable[[In], int]) -> Iterator[list[In]]:

@@ -92,7 +92,7 @@ def matching(pattern: str) -> list[Path]:
     return sorted(path for path in map(Path, found) if path.is_file())
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Read an image file.
 
     Raises:
@@ -113,7 +113,7 @@ def read_file(path: Path) -> bytes:
         finally:
             os.close(handle)
     except OSError as error:
-        if not path.is_file():
-            what = "a link to nowhere" if path.is_symlink() else "not a plain file"
+        if not Path(path).is_file():
+            what = "a link to nowhere" if Path(path).is_symlink() else "not a plain file"
             raise DataError(what) from error
         raise DataError(f"cannot be read: {error.strerror}") from error

@@ -137,7 +137,7 @@ def _images(
     path: str,
     listed: Mapping[str, Listed],
     above: tuple[tuple[int, int], ...] = (),
-) -> Iterator[tuple[str, Path]]:
+) -> Iterator[tuple[str, str]]:
     """Yield path and file of every image, sorted; links are followed, loops are not.
 
     Args:
@@ -156,7 +156,7 @@ def _images(
         if _is_folder(item):
             yield from _images(Path(item.path), inside, listed, (*above, me))
         elif _is_image(item.name) or inside in listed:
-            yield inside, Path(item.path)
+            yield inside, item.path
 
 
 def _sorted(folder: Path) -> list[os.DirEntry[str]]:

@@ -33,7 +33,7 @@ from curate import shards, sources
 from curate.decoding import check, cores, encode_png
 
 SMALL, LARGE = 10_000, 200_000
-PHOTOS = 3_000
+PHOTOS = 10_000
 RECIPE = """
 name: tiny
 description: two encoders that are trained for one epoch, to have something to score with

@@ -119,7 +119,10 @@ def scoring(name: str, overrides: Mapping[str, object], few: int, many: int, rou
                     apart.append(distance(clean, z_of(encoder, transform(picture)), "l2"))
                 torch.stack(apart).mean().item()
 
-    print(f"\n{name}: {config.backbone}, {data.size} pixels, {score.views} views, f and g:\n")
+    print(
+        f"\n{name}: {config.backbone}, {data.size} pixels, {score.views} views, f and g, curate's "
+        f"precision {score.precision}:\n"
+    )
     in_turn(
         {
             "curate score": (many, ours),
@@ -187,6 +190,8 @@ def main() -> None:
         tiny = {"encoder.backbone": "vit_tiny", "encoder.patch": 4, "data.size": 32,
                 "encoder.representation": "full", "score.views": 5}  # fmt: skip
         scoring("fashion-mnist", tiny, 4, 32, asked.rounds)
+        if "avx512_bf16" in Path("/proc/cpuinfo").read_text():  # elsewhere it is emulated
+            scoring("fashion-mnist", {**tiny, "score.precision": "bfloat16"}, 4, 32, asked.rounds)
     if asked.part != "score":
         with tempfile.TemporaryDirectory(dir=asked.scratch) as name:
             scratch = Path(name)

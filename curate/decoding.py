@@ -260,7 +260,7 @@ def cores() -> int:
 def in_order(
     work: Callable[[In], Out], items: Iterable[In], *, size: Callable[[In], int]
 ) -> Iterator[Out]:
-    """Yield ``work(item)`` in the order of ``items``, a few items ahead, on as many threads as cores.
+    """Yield ``work(item)`` in the order of ``items``, a few ahead, on as many threads as cores.
 
     Pillow decodes outside the interpreter's lock, so threads are enough. The caller's is one of
     them: it would only wait, and a thread more than there are cores is in the way of the others.

@@ -147,6 +147,7 @@ class ScoreTable:
             raise DataError(f"{path} lacks a uid; score the run again.")
         left = dict(zip(wanted, table, strict=True))
         del table
+        pa.default_memory_pool().release_unused()
         ordered = sorted_by_uid(left)
         if repeats(ordered["uid"]):
             raise DataError(f"{path} repeats a uid; score the run again.")

@@ -262,7 +262,7 @@ class Run:
     # What a run holds
 
     def scores(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return ``scores.parquet``, or some of its columns.
+        """Return ``scores.parquet``, or uid and some of its columns.
 
         Raises:
             DataError: If the run is not scored yet.

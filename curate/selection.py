@@ -245,10 +245,11 @@ def read_for(run: Run, path: Path) -> Manifest:
 def held_out_uids(run: Run) -> pa.Array:
     """Return the uids of the held-out splits of a run, which are no part of its dataset."""
     path = run.path / "shards" / "index.parquet"
-    found = []
     with pq.ParquetFile(path) as index:  # in parts: most runs have few of them, or none
-        for rows in index.iter_batches(columns=["uid", "split"]):
-            found.append(rows.filter(pc.not_equal(rows["split"], "train"))["uid"])
+        found = [
+            rows.filter(pc.not_equal(rows["split"], "train"))["uid"]
+            for rows in index.iter_batches(columns=["uid", "split"])
+        ]
     return pa.chunked_array(found, pa.string()).combine_chunks()
 
 

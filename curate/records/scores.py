@@ -127,12 +127,13 @@ class ScoreTable:
 
         Args:
             path: The file.
-            columns: Names in ``SCORE_SCHEMA``, ``uid`` among them; None for all.
+            columns: Names in ``SCORE_SCHEMA``, besides ``uid``, which is always read; None for all.
 
         Raises:
             DataError: If it is missing, is no parquet file, lacks a column, or repeats a uid.
         """
-        wanted = [name for name in SCORE_SCHEMA.names if columns is None or name in columns]
+        chosen = SCORE_SCHEMA.names if columns is None else ("uid", *columns)
+        wanted = [name for name in SCORE_SCHEMA.names if name in chosen]
         try:
             have = pq.read_schema(path).names
             lacking = [name for name in SCORE_SCHEMA.names if name not in have]

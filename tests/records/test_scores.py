@@ -73,6 +73,14 @@ def test_reading_gives_back_what_was_written(built, tmp_path):
     assert ScoreTable.read(tmp_path / "scores.parquet").table.equals(scores.table)
 
 
+def test_some_columns_come_with_their_uids(built, tmp_path):
+    _, scores = built
+    write_table(tmp_path / "scores.parquet", scores.table)
+    found = ScoreTable.read(tmp_path / "scores.parquet", ["se"]).table
+    assert found.column_names == ["uid", "se"]
+    assert found.equals(scores.table.select(["uid", "se"]))
+
+
 def test_a_uid_outside_the_index_is_named(built):
     index, _ = built
     with pytest.raises(DataError, match="feed"):

@@ -12,6 +12,7 @@ from curate.commands import benchmarking, checking, line, measuring, selecting, 
 from curate.exits import explain
 from curate.options import app
 from curate.stopping import Stopped, obey
+from curate.visible import visible_lines
 
 REGISTERED = (line, measuring, selecting, viewing, checking, benchmarking)
 """Modules whose commands the app has, in the order in which it lists them."""
@@ -48,5 +49,5 @@ def call(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         # Libraries that call back from C make errors of their own of what stopped them.
         code, message = explain(Stopped(_arrived[0]) if _arrived else error)
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{visible_lines(message)}\n")
         return code

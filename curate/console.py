@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from curate.visible import visible_lines
+
 
 @dataclass
 class _Work:
@@ -91,11 +93,13 @@ class Display:
         self._say(f"warning: {text}")
 
     def _say(self, text: str) -> None:
-        self._err.print(text)
+        self._err.print(visible_lines(text))
 
     def result(self, facts: dict[str, Any], lines: list[str]) -> None:
         """Print a command's result on stdout: ``facts`` as JSON where asked, else ``lines``."""
-        text = json.dumps(facts, indent=2, sort_keys=True) if self.as_json else "\n".join(lines)
+        text = visible_lines("\n".join(lines))
+        if self.as_json:
+            text = json.dumps(facts, indent=2, sort_keys=True)
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

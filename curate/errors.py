@@ -48,15 +48,19 @@ class DivergedError(CurateError):
     exit_code = 7
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+def unknown(
+    kind: str, name: str, choices: Iterable[str], *, listed_by: str | None = None
+) -> UsageError:
     """Return the error for a name that is not registered, offering the nearest one.
 
     Args:
         kind: What the name stands for, e.g. ``"method"``.
         name: What the user typed.
         choices: Every registered name.
+        listed_by: The command that lists them, where they are too many for a message.
     """
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UsageError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    all_of_them = f"'{listed_by}' lists all." if listed_by else f"Known: {', '.join(known)}."
+    return UsageError(f"unknown {kind} {name!r}.{hint} {all_of_them}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ def find(name: str) -> Path:
         return path
     known = packaged()
     if name not in known:
-        raise unknown("recipe", name, known)
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name} is a folder, and no run; to use its images, name a recipe and say --data: "
+                f"'curate score imagenet-100k --data {shlex.quote(name)}'."
+            )
+        raise unknown("recipe", name, known, listed_by="curate recipes")
     return known[name]
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "curate"
 # From the ground up: a module imports from the layers below its own, and beside it in its own; a
 # shelf imports nothing beside it.
 LAYERS = [
-    {"errors", "progress", "stopping"},
+    {"errors", "progress", "stopping", "visible"},
     {"keyed", "atomic", "scratch", "code", "records"},
     {"checkpoint", "decoding", "backbone"},
     {"sources", "shards", "views", "selectors", "probes"},

@@ -744,3 +744,13 @@ def test_a_terminal_gets_bars_and_no_colour_where_none_is_wanted(tmp_path, no_co
     assert process.wait() == 0
     assert b"50/50" in shown
     assert (b"\x1b[38;5;" in shown or b"\x1b[3" in shown) is not no_color
+
+
+def test_names_cannot_break_a_line_or_order_a_terminal_about(tmp_path):
+    folder = tmp_path / "images"
+    for i, name in enumerate(("a\nb", "\x1b[31mred", "\u202eevil")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{i}.png").write_bytes(b"no image")
+    result = curate("shard", f"folder:{folder}", "--out", tmp_path / "shards", "--quiet")
+    refused(result, 3, "a\\u000ab/0.png: not an image", "\\u001b[31mred", "\\u202eevil")
+    assert "\x1b" not in result.err and "\u202e" not in result.err

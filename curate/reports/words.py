@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from curate.separation import SIGNIFICANCE
+from curate.visible import visible
 
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"
@@ -38,21 +37,12 @@ SHORT_UNITS = {"l2": "l2 distance", "cosine": "cosine distance", "angular": "rad
 
 
 def shown(text: object, *, limit: int = 200) -> str:
-    """Return outside text as one visible line: control and direction marks as escapes, no overflow.
-
-    Escaping for HTML is the template's; this keeps a name from hiding or reordering its neighbours.
-    """
-    clean = "".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in str(text))
+    """Return outside text as one visible line of limited length; escaping is the template's."""
+    clean = visible(str(text))
     if len(clean) <= limit:
         return clean
     half = limit // 2 - 1
     return f"{clean[:half]}…{clean[-half:]}"
-
-
-def _hidden(character: str) -> bool:
-    """Return whether a character is a control, format or direction mark, or breaks the line."""
-    category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 class Number(str):

@@ -25,6 +25,7 @@ from curate.records.sample import INDEX_SCHEMA, Entry, uid_of
 from curate.shards.repeats import Repeats
 from curate.shards.tar import Tar
 from curate.sources.base import Source
+from curate.visible import visible
 
 SHARD_SAMPLES = 5_000
 SHARD_BYTES = 2**28
@@ -264,7 +265,7 @@ def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterato
         rejected.write(json.dumps(row) + "\n")
         tally.rejected[sample.role] += 1
         if len(tally.reasons) < 3:
-            tally.reasons.append(f"{sample.path}: {sample.reason}")
+            tally.reasons.append(f"{visible(sample.path)}: {sample.reason}")
 
 
 # Shards
@@ -337,7 +338,7 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
-            f"(--max-bad); first: {'; '.join(tally.reasons)}. "
+            f"(shard --max-bad, or else --set data.max_bad); first: {'; '.join(tally.reasons)}. "
             f"All are in {folder / 'rejected.jsonl'}."
         )
 

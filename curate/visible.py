@@ -1,0 +1,24 @@
+"""Visible text: what comes from outside, without the characters that act instead of being seen."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def visible(text: str) -> str:
+    """Return text as one line, its control, format and direction marks spelled out as escapes.
+
+    A name can then neither break a line, nor reorder what stands beside it, nor give orders to a
+    terminal.
+    """
+    return "".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return lines of text, each as ``visible`` gives it."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _hidden(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")

@@ -3,13 +3,24 @@
 import hashlib
 import io
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from curate.decoding import FORMATS, MAX_BYTES, MAX_PIXELS, check, encode_png, in_order, picture
+from curate.decoding import (
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    Checked,
+    check,
+    encode_png,
+    in_order,
+    picture,
+)
 from curate.errors import DataError
 from tests.rendered import encoded, every_mode, turned
 from tests.rendered import picture as render
@@ -214,6 +225,38 @@ def test_work_comes_back_in_order_and_few_at_a_time(size, most, monkeypatch):
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
 def test_no_item_is_lost_at_the_edge_of_a_group(n):
     assert list(in_order(str, range(n), size=lambda i: 1)) == [str(i) for i in range(n)]
+
+
+@pytest.mark.parametrize("kind", ["RGB", "YCbCr", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_any_colours_is_checked_whole(kind, progressive):
+    image = Image.fromarray(render(3, 90, 70)).convert("RGB")
+    image = image if kind == "RGB" else image.convert(kind)
+    data = encoded(image, "JPEG", quality=90, progressive=progressive, keep_rgb=kind == "RGB")
+    assert check(data) == Checked(image.width, image.height, "jpg")
+    for end in range(len(data) // 2, len(data) - 40, 97):
+        with pytest.raises(DataError, match="damaged"):
+            check(data[:end])
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_the_callers_thread_works_too_and_an_error_keeps_its_place(cores, monkeypatch):
+    monkeypatch.setattr("curate.decoding.cores", lambda: cores)
+    mine, theirs = set(), set()
+
+    def work(i):
+        time.sleep(1e-4)
+        (mine if threading.current_thread() is threading.main_thread() else theirs).add(i)
+        if i == 1000:
+            raise DataError("the thousandth")
+        return i
+
+    seen = []
+    with pytest.raises(DataError, match="the thousandth"):
+        for i in in_order(work, range(3000), size=lambda i: 1):
+            seen.append(i)
+    assert seen == list(range(1000 - 1000 % 32))
+    assert mine and theirs and not mine & theirs
 
 
 def test_an_error_in_a_thread_reaches_the_caller():

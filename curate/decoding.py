@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -40,6 +41,14 @@ ENOUGH = 2
 """What a JPEG is decoded to, as a multiple of what it is shrunk to: pixels beyond that take time
 and are averaged away. Pillow's thumbnails have the same."""
 
+BEGUN = 512
+"""Compressed bytes of a JPEG that are decoded to see whether it can be."""
+_SEQUENTIAL, _SCAN, _END = (0xC0, 0xC1), 0xDA, 0xD9
+_TABLES = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+"""Marks of a JPEG's parts that may stand before its scan: tables, comments and metadata."""
+_MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A mark within what is compressed, but for those of a restart."""
+
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,15 +80,15 @@ class Checked:
 
 
 def check(data: bytes) -> Checked:
-    """Decode an image completely and return its size.
+    """Decode an image and return its size.
 
-    Of a JPEG, all that is compressed is decoded, but neither every pixel nor its colours are worked
-    out: that cannot fail, and takes as long again.
+    Of a JPEG neither every pixel nor its colours are worked out, and of most (``beginning``) only
+    the beginning is decoded: the rest cannot fail.
 
     Raises:
-        DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
+        DataError: If ``picture`` would refuse it; the message is the reason alone.
     """
-    with _opened(data) as image:
+    with _opened(beginning(data) or data, size=len(data)) as image:
         kind = _kind(image)
         width, height = image.size
         if kind == "JPEG":
@@ -96,6 +105,34 @@ def check(data: bytes) -> Checked:
         except Exception as error:
             raise DataError(f"damaged: {error}") from error
     return Checked(width, height, FORMATS[kind])
+
+
+def beginning(data: bytes) -> bytes | None:
+    """Return a JPEG that ends after its first ``BEGUN`` compressed bytes, and fails as all of it.
+
+    That is so where all colours lie in one scan that is compressed by Huffman's code and is ended
+    by the mark of the end: decoders take whatever its bits are for pixels, and grey where there are
+    too few. What they refuse are tables, which come before, and a file without its end. For any
+    other file, None.
+    """
+    place, colours = 2, 0
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        if marker in _SEQUENTIAL:
+            colours = data[place + 9] if place + 9 < len(data) else 0
+        elif marker == _SCAN:
+            compressed = place + 2 + length
+            end = _MARK.search(data, compressed)
+            whole = end is not None and end[0][-1] == _END and data[place + 4] == colours
+            if not whole or len(data) < compressed + 2 * BEGUN:
+                return None
+            return data[: compressed + BEGUN].rstrip(b"\xff") + bytes((0xFF, _END))
+        elif marker not in _TABLES:
+            return None
+        place += 2 + length
+    return None
 
 
 def picture(data: bytes) -> Image.Image:
@@ -174,12 +211,17 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open an image that is not too large; whatever fails in the block says why it is refused."""
+def _opened(data: bytes, *, size: int | None = None) -> Iterator[Image.Image]:
+    """Open an image that is not too large; whatever fails in the block says why it is refused.
+
+    Args:
+        data: The file, or enough of it.
+        size: Bytes of the file, where ``data`` is not all of it.
+    """
     if not data:
         raise DataError("the file is empty")
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
+    if (size or len(data)) > MAX_BYTES:
+        raise DataError(f"{size or len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:

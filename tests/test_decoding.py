@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from curate.decoding import (
     MAX_BYTES,
     MAX_PIXELS,
     Checked,
+    beginning,
     check,
     encode_png,
     in_order,
@@ -237,6 +239,68 @@ def test_a_jpeg_of_any_colours_is_checked_whole(kind, progressive):
     for end in range(len(data) // 2, len(data) - 40, 97):
         with pytest.raises(DataError, match="damaged"):
             check(data[:end])
+
+
+def any_jpeg(random):
+    """Return a JPEG of some size, colours, compression, order of scans, restarts and EXIF."""
+    width, height = (int(side) for side in random.integers(60, 200, 2))
+    coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
+    pixels = np.clip(smooth + random.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8)
+    mode = str(random.choice(["RGB", "L", "CMYK"]))
+    how = {"quality": int(random.integers(20, 98)), "optimize": bool(random.integers(2))}
+    how["progressive"] = bool(random.random() < 0.2)
+    if mode == "RGB":
+        how["keep_rgb"] = bool(random.random() < 0.2)
+        how["subsampling"] = 0 if how["keep_rgb"] else int(random.integers(3))
+    if random.random() < 0.3:
+        how["restart_marker_rows"] = 1
+    if random.random() < 0.3:
+        how["exif"] = Image.Exif()
+        how["exif"][0x0112] = int(random.integers(1, 9))
+    return encoded(Image.fromarray(pixels).convert(mode), "JPEG", **how)
+
+
+def spoiled(random, data):
+    """Return a file that was cut, ended early, or had bytes changed, blanked, lost or added."""
+    place, span = int(random.integers(len(data))), int(random.integers(1, 600))
+    early = int(random.integers(min(700, len(data))))
+    upto, beyond = data[:place], data[place + span :]
+    end, bit = b"\xff\xd9", 1 << int(random.integers(8))
+    made = [
+        upto,
+        upto + end,
+        upto + random.bytes(span) + end,
+        data + random.bytes(span),
+        upto + beyond,
+        upto + bytes(len(data) - len(upto) - len(beyond)) + beyond,
+        upto + random.bytes(span) + beyond,
+        upto + random.bytes(span) + data[place:],
+        upto + bytes([data[place] ^ bit]) + data[place + 1 :],
+        data[:early] + random.bytes(1) + data[early + 1 :],
+    ]
+    return made[int(random.integers(len(made)))]
+
+
+def refused(work, data):
+    try:
+        work(data)
+    except DataError:
+        return True
+    return False
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_beginning_of_a_jpeg_tells_what_all_of_it_would():
+    random, seen = np.random.default_rng(0), Counter()
+    for _ in range(300):
+        whole = any_jpeg(random)
+        for data in (whole, *(spoiled(random, whole) for _ in range(3))):
+            bad = refused(picture, data)
+            assert refused(check, data) == bad
+            seen[beginning(data) is not None, bad] += 1
+    # Each kind has to have been there for this to have shown anything.
+    assert seen[True, False] > 300 and seen[True, True] > 5 and seen[False, True] > 100, seen
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5])

@@ -79,8 +79,9 @@ def write(
     A sample ``KEY`` has the members ``KEY.EXT``, its image as the source has it; ``KEY.cls``, its
     label, where the dataset has labels; and ``KEY.json`` with uid, path, split, width, height and
     metadata. ``EXT`` is that of the dataset's first image, for every sample: readers tell formats
-    by content, and take another name for another field. Every image is decoded once, so that what
-    is written can be read. A folder that an interrupted writer left is begun again.
+    by content, and take another name for another field. Every image is checked, so that what is
+    written can be decoded (``decoding.check``). A folder that an interrupted writer left is begun
+    again.
 
     Args:
         parts: Sources, each with its role (``train``, ``extra`` or ``test``), the index's split.

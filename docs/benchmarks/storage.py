@@ -107,7 +107,7 @@ def theirs(source: str, out: Path, *, checked: bool = False) -> int:
 WRITERS: dict[str, Callable[[str, Path], int]] = {
     "curate shard": ours,
     "ShardWriter": theirs,
-    "ShardWriter, each image decoded": lambda source, out: theirs(source, out, checked=True),
+    "ShardWriter, each image checked": lambda source, out: theirs(source, out, checked=True),
 }
 
 

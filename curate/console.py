@@ -97,9 +97,10 @@ class Display:
 
     def result(self, facts: dict[str, Any], lines: list[str]) -> None:
         """Print a command's result on stdout: ``facts`` as JSON where asked, else ``lines``."""
-        text = visible_lines("\n".join(lines))
         if self.as_json:
             text = json.dumps(facts, indent=2, sort_keys=True)
+        else:
+            text = visible_lines("\n".join(lines))
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

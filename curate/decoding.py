@@ -82,17 +82,17 @@ class Checked:
 def check(data: bytes) -> Checked:
     """Decode an image and return its size.
 
-    Of a JPEG neither every pixel nor its colours are worked out, and of most (``beginning``) only
-    the beginning is decoded: the rest cannot fail.
+    Of a JPEG not every pixel is worked out, and of most (``beginning``) only the beginning is
+    decoded: the rest cannot fail.
 
     Raises:
         DataError: If ``picture`` would refuse it; the message is the reason alone.
     """
-    with _opened(beginning(data) or data, size=len(data)) as image:
+    with _opened(beginning(data) or data) as image:
         kind = _kind(image)
         width, height = image.size
         if kind == "JPEG":
-            image.draft("L", (1, 1))
+            image.draft(None, (1, 1))
         image.load()
         if _orientation(image) in SIDEWAYS:
             width, height = height, width
@@ -116,7 +116,7 @@ def beginning(data: bytes) -> bytes | None:
     other file, None.
     """
     place, colours = 2, 0
-    if not data.startswith(b"\xff\xd8"):
+    if not data.startswith(b"\xff\xd8") or len(data) > MAX_BYTES:
         return None
     while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
@@ -211,17 +211,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, *, size: int | None = None) -> Iterator[Image.Image]:
-    """Open an image that is not too large; whatever fails in the block says why it is refused.
-
-    Args:
-        data: The file, or enough of it.
-        size: Bytes of the file, where ``data`` is not all of it.
-    """
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image that is not too large; whatever fails in the block says why it is refused."""
     if not data:
         raise DataError("the file is empty")
-    if (size or len(data)) > MAX_BYTES:
-        raise DataError(f"{size or len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:

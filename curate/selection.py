@@ -226,8 +226,7 @@ def file_name(name: str) -> str:
 
 def own_uids(run: Run) -> pa.Array:
     """Return the uids of a run's dataset, without held-out splits."""
-    index = pq.read_table(run.path / "shards" / "index.parquet", columns=["uid", "split"])
-    return index.filter(pc.equal(index["split"], "train"))["uid"].combine_chunks()
+    return _uids(run, held_out=False)
 
 
 def read_for(run: Run, path: Path) -> Manifest:
@@ -244,10 +243,14 @@ def read_for(run: Run, path: Path) -> Manifest:
 
 def held_out_uids(run: Run) -> pa.Array:
     """Return the uids of the held-out splits of a run, which are no part of its dataset."""
-    path = run.path / "shards" / "index.parquet"
-    with pq.ParquetFile(path) as index:  # in parts: most runs have few of them, or none
+    return _uids(run, held_out=True)
+
+
+def _uids(run: Run, *, held_out: bool) -> pa.Array:
+    which = pc.not_equal if held_out else pc.equal
+    with pq.ParquetFile(run.path / "shards" / "index.parquet") as index:  # never all of it at once
         found = [
-            rows.filter(pc.not_equal(rows["split"], "train"))["uid"]
+            rows.filter(which(rows["split"], "train"))["uid"]
             for rows in index.iter_batches(columns=["uid", "split"])
         ]
     return pa.chunked_array(found, pa.string()).combine_chunks()

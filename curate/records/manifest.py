@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.atomic import file_sha256, read_json, replacing, write_json
+from curate.atomic import file_sha256, read_json, write_json, write_table
 from curate.errors import DataError, MismatchError
 from curate.records.chance import luck, p_selected
 from curate.records.ordering import order_of_scores, repeats, sorted_by_uid
@@ -36,7 +36,7 @@ MANIFEST_SCHEMA = pa.schema(
 """Columns of ``manifests/SELECTION.parquet``; rows are sorted by uid."""
 
 AT_A_TIME = 1 << 20
-"""Rows that are written at a time."""
+"""Rows whose texts are made at a time."""
 
 _FROM_BELOW = frozenset({"bottom", "drop-top"})
 """Strategies whose cut stands under the dropped samples, not under the kept ones."""
@@ -50,8 +50,7 @@ class Manifest:
         table: (N rows) columns as in ``MANIFEST_SCHEMA``, sorted by uid. ``rank`` is 1 for the
             highest score; ``p_top`` is the probability, given the standard errors, that the sample
             truly belongs to the ``facts["p_top"]["n"]`` highest (``chance.p_selected``); both are
-            null where there is no score. Of a manifest that was built and not read, the two columns
-            of few texts, ``decision`` and ``reason``, are dictionaries: a fifth of the memory.
+            null where there is no score.
         facts: What the JSON beside the table holds, but for the table's digest.
     """
 
@@ -137,7 +136,7 @@ class Manifest:
                 "luck": by_luck,
             },
         }
-        return cls(pa.table({name: columns[name] for name in MANIFEST_SCHEMA.names}), facts)
+        return cls(pa.table([columns[n] for n in MANIFEST_SCHEMA.names], MANIFEST_SCHEMA), facts)
 
     def write(self, path: Path) -> None:
         """Write ``path`` (``.parquet``) and the JSON beside it, which holds the parquet's sha256.
@@ -145,12 +144,7 @@ class Manifest:
         Equal selections give equal bytes in both files.
         """
         path = _parquet(path)
-        with (
-            replacing(path) as temporary,
-            pq.ParquetWriter(temporary, MANIFEST_SCHEMA, compression="zstd") as file,
-        ):
-            for start in range(0, max(1, self.table.num_rows), AT_A_TIME):
-                file.write_table(self.table.slice(start, AT_A_TIME).cast(MANIFEST_SCHEMA))
+        write_table(path, self.table)
         write_json(path.with_suffix(".json"), {**self.facts, "sha256": file_sha256(path)})
 
     @classmethod
@@ -303,7 +297,7 @@ def _highest(by: str) -> str:
 
 def _reasons(
     strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
-) -> pa.DictionaryArray:
+) -> pa.ChunkedArray:
     """Return why each sample is kept or dropped, one of four sentences."""
     high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
     kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
@@ -317,6 +311,12 @@ def _reasons(
     return _of(sentences, keep.astype(np.int8) + 2 * (~scored).astype(np.int8))
 
 
-def _of(texts: Sequence[str], which: np.ndarray) -> pa.DictionaryArray:
+def _of(texts: Sequence[str], which: np.ndarray) -> pa.ChunkedArray:
     """Return one of a few texts a row, by its number (N,) int8."""
-    return pa.DictionaryArray.from_arrays(pa.array(which), pa.array(texts))
+    few = pa.array(texts)
+    # Of all at once, Arrow would ask for twice the memory.
+    parts = [
+        few.take(pa.array(which[start : start + AT_A_TIME]))
+        for start in range(0, len(which), AT_A_TIME)
+    ]
+    return pa.chunked_array(parts, pa.string())

@@ -131,7 +131,7 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> dic
         },
     )
     at = made.table.column_names.index("reason")
-    table = made.table.set_column(at, "reason", pa.array(why.tolist()))
+    table = made.table.set_column(at, made.table.schema.field(at), pa.array(why.tolist()))
     with run.lock():
         Manifest(table, made.facts).write(path)
     kept = int(keep.sum())

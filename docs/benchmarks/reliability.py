@@ -8,7 +8,7 @@
 ``plans`` trains every plan twice, with all seeds different, for equal compute: ``--passes`` times
 an epoch over the whole dataset in each of the two runs. It prints the reliability that each run
 states, and the correlation of the two rankings, which is what reliability foretells. ``views``
-scores one pair of encoders twice, with two score seeds, for several numbers of views.
+scores one pair of encoders with six score seeds, for several numbers of views.
 ``estimators`` measures the encoders of one run in several ways; the reliability is that between two
 halves of the repeats, with the Spearman-Brown formula for all of them. ``precision`` measures the
 encoders of three recipes on the same views in float32 and in bfloat16.
@@ -108,18 +108,27 @@ def plans(home: Path, passes: int, data: str, path: Path | None, names: list[str
         )
 
 
+SCORINGS = 6
+"""Seeds of scores that one pair of encoders is measured with."""
+
+
 def views(home: Path) -> None:
-    """Print how one pair of encoders ranks when it is measured twice."""
+    """Print how one pair of encoders ranks when it is measured again and again."""
     made = {"plan": {"kind": "halves"}, "score.views": 3}
-    first = scored(home, "views-0", made, None)
-    second = scored(home, "views-1", {**made, "score.seed": 1}, None)
     # The same encoders: what was trained depends on no seed of the scores.
-    print("| views | stated reliability (views) | correlation of two scorings |\n|---|---|---|")
+    runs = [scored(home, f"views-{s}", {**made, "score.seed": s}, None) for s in range(SCORINGS)]
+    print(
+        "| views | reliability (views) that each states | correlation of each two "
+        "| mean difference |\n|---|---|---|---|"
+    )
     for k in (3, 5, 10, 20):
-        both = [run.extended(views=k) if k > 3 else run for run in (first, second)]
-        stated = [curate.score(run, device="cpu")["reliability"]["views"] for run in both]
-        r = np.corrcoef(scores(both[0]), scores(both[1]))[0, 1]
-        print(f"| {k} | {stated[0]:.3f}, {stated[1]:.3f} | {r:.3f} |", flush=True)
+        now = [run.extended(views=k) if k > 3 else run for run in runs]
+        stated = [curate.score(run, device="cpu")["reliability"]["views"] for run in now]
+        found = np.corrcoef([scores(run) for run in now])[np.triu_indices(SCORINGS, 1)]
+        cells = [f"{np.mean(x):.3f} ({np.min(x):.3f} to {np.max(x):.3f})" for x in (stated, found)]
+        print(
+            f"| {k} | {' | '.join(cells)} | {np.mean(found) - np.mean(stated):+.3f} |", flush=True
+        )
 
 
 def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float]:

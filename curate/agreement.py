@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from curate import rundir
-from curate.atomic import read_json
 from curate.errors import DataError, UsageError, unknown
 from curate.records.ordering import one_chunk, places, sorted_by_uid
 from curate.rundir import Run
+from curate.runtime.files import read_json
 from curate.selection import read_scores
 from curate.selectors.base import highest
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from curate import keyed
 from curate.backbone import in_bfloat16
 from curate.recipe import Score
+from curate.runtime import randomness
 from curate.views.apply import augment
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ def align_images(
     Args:
         encoders: Modules by name, in evaluation mode on ``device``.
         images: (n, C, H, W) uint8.
-        words: (n,) uint64 from ``keyed.uid_words``.
+        words: (n,) uint64 from ``randomness.uid_words``.
         spec: The measuring views.
         config: The recipe's ``score`` section.
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
         device: Where to compute.
     """
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in encoders}
-    key = keyed.stream(config.seed, "measure")
+    key = randomness.stream(config.seed, "measure")
     for batch in _batches(len(images), encoders, config, representation):
         pixels = torch.from_numpy(np.ascontiguousarray(images[batch])).to(device)
         ids = torch.from_numpy(words[batch].astype(np.int64)).to(device)

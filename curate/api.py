@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from curate import recipe as recipes
 from curate import recipe_files
-from curate.atomic import read_json
 from curate.choosing import (
     agree,
     compare,
@@ -23,9 +22,10 @@ from curate.choosing import (
 )
 from curate.machine import doctor
 from curate.opening import open_run, recipe_of
-from curate.progress import Report, silent
 from curate.recipe import Recipe
 from curate.rundir import Run
+from curate.runtime.files import read_json
+from curate.runtime.progress import Report, silent
 
 if TYPE_CHECKING:
     pass

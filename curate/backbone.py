@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from curate.atomic import read_json
 from curate.errors import DataError, ResourceError, UsageError, unknown
+from curate.runtime.files import read_json
 
 SMALL = 64
 """Images up to this side get a stem without downsampling (He et al. 2016, section 4.2)."""

@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate import keyed, shards, sources, stages
+from curate import shards, sources, stages
 from curate.align import align_images
 from curate.backbone import Encoder
-from curate.decoding import cores
 from curate.errors import DataError
 from curate.images import Canvas, build_canvas, open_canvas
-from curate.progress import Report
 from curate.recipe import Recipe
+from curate.runtime import randomness
+from curate.runtime.progress import Report
+from curate.runtime.threads import cores
 from curate.stages import Context
 from curate.training import train_encoder
 from curate.views import spec
@@ -161,8 +162,8 @@ class _Bench:
         chosen = spec(self.recipe.views.train, self.recipe.views.settings)
         batch = min(self.recipe.train.batch_size, len(canvas.uids))
         pixels = torch.from_numpy(np.array(canvas.array[:batch])).to(self.device)
-        words = torch.from_numpy(keyed.uid_words(canvas.uids[:batch]).view(np.int64))
-        words, key = words.to(self.device), keyed.stream(0, "views")
+        words = torch.from_numpy(randomness.uid_words(canvas.uids[:batch]).view(np.int64))
+        words, key = words.to(self.device), randomness.stream(0, "views")
         shape = augment(pixels[:1], chosen, key=key, words=words[:1], view=0).shape
 
         def show(turns: int) -> None:
@@ -237,7 +238,7 @@ class _Bench:
         shown = score.views + (score.pairing == "anchored")
         work = counter.get_total_flops() * shown * len(encoders)
         encoders = {name: encoder.to(self.device) for name, encoder in encoders.items()}
-        images, words = np.array(canvas.array), keyed.uid_words(canvas.uids)
+        images, words = np.array(canvas.array), randomness.uid_words(canvas.uids)
 
         def measure(names: Sequence[str], start: int, n: int) -> None:
             align_images(

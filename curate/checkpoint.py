@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from curate.atomic import file_sha256, read_json, replacing, write_json
 from curate.errors import DataError
+from curate.runtime.files import file_sha256, read_json, replacing, write_json
 
 log = logging.getLogger("curate")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from curate import rundir
 from curate.errors import UsageError, unknown
 from curate.opening import open_run
-from curate.progress import Report, silent
 from curate.rundir import Run
+from curate.runtime.progress import Report, silent
 
 if TYPE_CHECKING:
     from curate.stages import Context

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from curate.commands import benchmarking, checking, line, measuring, selecting, viewing
 from curate.exits import explain
 from curate.options import app
-from curate.stopping import Stopped, obey
-from curate.visible import visible_lines
+from curate.runtime.signals import Stopped, obey
+from curate.runtime.text import visible_lines
 
 REGISTERED = (line, measuring, selecting, viewing, checking, benchmarking)
 """Modules whose commands the app has, in the order in which it lists them."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from curate.atomic import replacing, write_json, write_text
+from curate.runtime.files import replacing, write_json, write_text
 
 CONTROL = "random"
 """The strategy that the others are compared with."""

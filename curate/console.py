@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from curate.visible import visible_lines
+from curate.runtime.text import visible_lines
 
 
 @dataclass

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from curate import shards
-from curate.atomic import read_json
 from curate.doubt import more_views
 from curate.errors import DataError
 from curate.records.plan import Plan
 from curate.rundir import Run
+from curate.runtime.files import read_json
 
 SCORING = ("shard", "plan", "decode", "train", "align", "score")
 """Stages that a ranking takes."""

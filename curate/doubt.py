@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import write_table
 from curate.records.chance import p_selected
 from curate.records.sample import packed_uids
 from curate.rundir import Run
+from curate.runtime.files import write_table
 
 DOUBT = 0.05
 """A sample is in doubt where its probability to be selected is between this and 1 minus this."""

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate import comparison, keyed, rundir, scoring, selection, selectors, shards, sources, stages
-from curate.atomic import file_sha256, read_json, write_json
+from curate import comparison, rundir, scoring, selection, selectors, shards, sources, stages
 from curate.backbone import load_encoder
-from curate.engine import Unit, run_units
 from curate.errors import UsageError
 from curate.images import build_canvas, open_canvas
 from curate.probing import INDEXED, ProbeSet, probe, probe_set
-from curate.progress import Report, silent
 from curate.rundir import Run
+from curate.runtime import randomness
+from curate.runtime.files import file_sha256, read_json, write_json
+from curate.runtime.progress import Report, silent
+from curate.runtime.workers import Unit, run_units
 from curate.stages import Context
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def retrain(run: Run, manifest: Path, context: Context, *, seed: int | None = No
     if record is None or record["manifest_sha256"] != digest:
         stages.canvas(run, context)
         device = context.resolved_device()
-        own_seed = keyed.seed_for(seed, "retrain")
+        own_seed = randomness.seed_for(seed, "retrain")
         with run.timed("retrain"):
             stages.train_unit(
                 run, unit, kept, own_seed, folder, device, context.report, manifest_sha256=digest
@@ -310,7 +311,7 @@ def _train_arms(
                     "folder": place,
                     # What the plan left unscored stays: only scores are compared.
                     "kept": np.setdiff1d(everything, uids[~kept]),
-                    "seed": keyed.seed_for(config.seed, "compare", seed),
+                    "seed": randomness.seed_for(config.seed, "compare", seed),
                     "device": device,
                     "steps": steps,
                 }

@@ -18,7 +18,7 @@ from scipy.sparse import csgraph
 from torch import Tensor
 
 from curate.neighbours import Index
-from curate.progress import Report, silent
+from curate.runtime.progress import Report, silent
 from curate.triage import luma
 
 THUMB = 32

@@ -7,7 +7,7 @@ import errno
 import typer
 
 from curate.errors import CurateError
-from curate.stopping import Stopped
+from curate.runtime.signals import Stopped
 
 
 def explain(error: BaseException) -> tuple[int, str]:

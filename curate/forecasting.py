@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from curate import keyed, methods, sources, stages
+from curate import methods, sources, stages
 from curate.align import align_images
 from curate.backbone import Encoder
 from curate.checkpoint import tensors_of
@@ -24,6 +24,7 @@ from curate.partition import build_plan
 from curate.recipe import Recipe
 from curate.records.plan import Plan
 from curate.rundir import Run
+from curate.runtime import randomness
 from curate.stages import Context
 from curate.training import optimizer, snapshot_epochs, train_encoder
 
@@ -106,7 +107,7 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
             source = sources.open_source(recipe.data.source, split=split, data=context.data)
             count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
         counts.append(count)
-    names = [f"{keyed.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]
+    names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]
     return build_plan(recipe.plan, names[: counts[0]], names[counts[0] :])
 
 
@@ -150,7 +151,7 @@ def _random_canvas(recipe: Recipe, n: int) -> tuple[Canvas, np.ndarray]:
     pixels = np.random.default_rng(0).integers(
         0, 256, (n, data.channels, data.size, data.size), dtype=np.uint8
     )
-    uids = np.array([f"{keyed.stream(1, k):016x}{k:016x}" for k in range(n)], dtype=object)
+    uids = np.array([f"{randomness.stream(1, k):016x}{k:016x}" for k in range(n)], dtype=object)
     return Canvas(pixels, uids.astype(np.bytes_)), uids
 
 
@@ -208,7 +209,7 @@ def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
     """Return the seconds to measure one sample on one encoder."""
     n = SMALL
     canvas, uids = _random_canvas(recipe, n)
-    moved, words = {"e": encoder.to(device)}, keyed.uid_words(uids)
+    moved, words = {"e": encoder.to(device)}, randomness.uid_words(uids)
     for _ in range(2):  # the first time is not like the others
         started = time.monotonic()
         align_images(

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from curate.atomic import need_space, replacing
-from curate.decoding import in_order, picture, quiet, reduced
+from curate.decoding import picture, quiet, reduced
 from curate.errors import DataError
-from curate.progress import Report, silent
 from curate.records.sample import packed_uids
+from curate.runtime.files import need_space, replacing
+from curate.runtime.progress import Report, silent
+from curate.runtime.threads import in_order
 from curate.shards import Reader
 
 Fit = Literal["crop", "pad", "stretch"]

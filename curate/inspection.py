@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import torch
 
 from curate import duplicates, neighbours, relations, triage
-from curate.atomic import read_json, write_json, write_table
 from curate.images import Canvas
-from curate.progress import Report, silent
 from curate.records.sample import packed_uids
 from curate.rundir import Run
+from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.progress import Report, silent
 from curate.shards import Reader
 from curate.spaces import Space, embeddings
 

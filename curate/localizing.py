@@ -16,14 +16,15 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from curate import code, keyed, stages
+from curate import stages
 from curate.align import HELD_BYTES, distance
-from curate.atomic import read_json, write_json, write_table
 from curate.backbone import Encoder, load_encoder
 from curate.errors import DataError, DivergedError, UsageError, unknown
 from curate.recipe import Score
 from curate.records.plan import Plan
 from curate.rundir import Run
+from curate.runtime import randomness, versions
+from curate.runtime.files import read_json, write_json, write_table
 from curate.stages import Context
 from curate.views import ViewSpec
 from curate.views.apply import augment
@@ -191,7 +192,7 @@ def localize(
         "encoders": [f, g],
         "trained": [run.done(f"train/{e}")["outputs"] for e in (f, g)],  # type: ignore[index]
         "score": run.recipe.score.model_dump(),
-        "code": code.shaping(),
+        "code": versions.of_training(),
     }
     record = run.done("localize")
     if record is None or {name: record.get(name) for name in made_from} != made_from:
@@ -209,7 +210,7 @@ def localize(
                 pair,
                 canvas.array,
                 canvas.rows(uids),
-                keyed.uid_words(uids),
+                randomness.uid_words(uids),
                 config.measuring_views(),
                 config.score,
                 report=context.report,
@@ -280,7 +281,7 @@ def measure(
         pair: f and g, in evaluation mode.
         images: (M, C, H, W) uint8, of which ``rows`` (n,) are measured.
         rows: (n,) int64.
-        words: (n,) uint64 from ``keyed.uid_words``.
+        words: (n,) uint64 from ``randomness.uid_words``.
         spec: The measuring views.
         config: The recipe's ``score`` section: views, pairing, distance, seed.
         report: Progress callback.
@@ -295,7 +296,7 @@ def measure(
     align = np.empty((2, len(dims), len(rows)))
     held = config.views if config.pairing == "all" else 2
     size = max(1, min(config.batch_size, HELD_BYTES // (4 * sum(dims) * held)))
-    key = keyed.stream(config.seed, "measure")
+    key = randomness.stream(config.seed, "measure")
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows[part]])).to(device)

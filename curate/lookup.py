@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.atomic import read_json
 from curate.errors import UsageError
 from curate.rundir import Run
+from curate.runtime.files import read_json
 from curate.shards import Reader
 
 PREFIXES_NAMED = 3

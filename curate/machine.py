@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from curate import decoding
-from curate.code import versions
 from curate.errors import CurateError
+from curate.runtime import threads
+from curate.runtime.versions import versions
 
 
 def doctor() -> dict[str, Any]:
@@ -26,7 +26,7 @@ def doctor() -> dict[str, Any]:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
         "versions": versions(),
-        "cores": decoding.cores(),
+        "cores": threads.cores(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(there)],
         "faiss": faiss,
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from curate import agreement, code, keyed, measures, scoring, stages
+from curate import agreement, measures, scoring, stages
 from curate.agreement import Ranking
-from curate.atomic import write_json, write_table
 from curate.backbone import Encoder, load_encoder, pool
 from curate.errors import DataError, DivergedError
 from curate.images import Canvas
@@ -21,6 +20,8 @@ from curate.measures import MEASURES, Look, Measure, Samples
 from curate.records.plan import Plan
 from curate.records.sample import packed_uids
 from curate.rundir import Run
+from curate.runtime import randomness, versions
+from curate.runtime.files import write_json, write_table
 from curate.stages import Context
 from curate.views.apply import resized_crop
 
@@ -90,11 +91,13 @@ def _samples(
     ]
     align = sum(n * np.where(n > 0, mean, 0.0) for n, mean in parts) / sum(n for n, _ in parts)
     samples = Samples(
-        words=keyed.uid_words(plan.uids),
+        words=randomness.uid_words(plan.uids),
         labels=labels[rows],
         classes=len(classes),
         align=align,
-        public_words=keyed.uid_words(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
+        public_words=randomness.uid_words(canvas.uids[public])
+        if len(public)
+        else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
     return samples, rows, public
@@ -111,7 +114,7 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
     record = run.done("measure")
     if record is None or record["scores"] != _scores_digest(run):
         return {}
-    if record["code"] != code.shaping():
+    if record["code"] != versions.of_training():
         return {}
     try:
         table = pq.read_table(run.path / "measures.parquet")

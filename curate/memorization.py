@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.contrasts import Prior, Spread, contrast, jackknife, side_mean, spread
-from curate.scratch import on_disk
+from curate.runtime.files import on_disk
 
 
 class OffsetFit:

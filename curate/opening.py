@@ -11,11 +11,11 @@ from typing import Any
 
 from curate import recipe as recipes
 from curate import recipe_files, rundir
-from curate.atomic import read_json
-from curate.code import versions
 from curate.errors import UsageError, unknown
 from curate.recipe import Recipe
 from curate.rundir import Run
+from curate.runtime.files import read_json
+from curate.runtime.versions import versions
 
 
 def open_run(

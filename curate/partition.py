@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate import keyed
 from curate.errors import DataError
 from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.records.plan import Plan
+from curate.runtime import randomness
 
 PlanConfig = PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan
 
@@ -126,9 +126,9 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
         For each sample the position at which its group starts, and the same for sorting: both
         (N,), the second being the sample's group rank.
     """
-    words = keyed.uid_words(own)
+    words = randomness.uid_words(own)
     unique, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
-    order = np.argsort(keyed.hash64(keyed.stream(seed, *purpose), unique), kind="stable")
+    order = np.argsort(randomness.hash64(randomness.stream(seed, *purpose), unique), kind="stable")
     starts = np.empty(len(unique), dtype=np.int64)
     starts[order] = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) if len(unique) else []
     return starts, inverse
@@ -167,11 +167,13 @@ def _held_out(
     if not len(extra):
         return np.array([], dtype=np.bytes_)
     held_out = np.sort(np.asarray(extra, dtype=np.bytes_))
-    fresh = held_out[~np.isin(keyed.uid_words(held_out), keyed.uid_words(own))]
+    fresh = held_out[~np.isin(randomness.uid_words(held_out), randomness.uid_words(own))]
     if isinstance(config, PairPlan) and config.extra:
         asked = config.extra
         count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
         need(len(fresh), count, "pair: extra")
-        hashes = keyed.hash64(keyed.stream(config.seed, "extra"), keyed.uid_words(fresh))
+        hashes = randomness.hash64(
+            randomness.stream(config.seed, "extra"), randomness.uid_words(fresh)
+        )
         fresh = fresh[np.sort(np.argsort(hashes, kind="stable")[:count])]
     return fresh

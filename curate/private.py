@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from curate import keyed
 from curate.errors import ResourceError, UsageError
 from curate.methods.base import Batch, Method
 from curate.recipe import Privacy
+from curate.runtime import randomness
 from curate.views.draws import Draws
 
 ACCOUNTANT = "rdp"
@@ -183,7 +183,9 @@ def poisson(seed: int, step: int, words: np.ndarray, rate: float) -> np.ndarray:
         rate: Probability of each sample, independently of all others and of all other steps.
     """
     # 53 bits are exact in float64.
-    draws = (keyed.hash64(keyed.stream(seed, "poisson", step), words) >> np.uint64(11)) * 2.0**-53
+    draws = (
+        randomness.hash64(randomness.stream(seed, "poisson", step), words) >> np.uint64(11)
+    ) * 2.0**-53
     return np.flatnonzero(draws < rate)
 
 
@@ -232,7 +234,9 @@ class Gradients:
             for name, value in summed.items():
                 total[name] += value
             losses.append(loss[good])
-        draw = np.random.Generator(np.random.Philox(key=keyed.stream(self.seed, "noise", step)))
+        draw = np.random.Generator(
+            np.random.Philox(key=randomness.stream(self.seed, "noise", step))
+        )
         scale = promised.noise_multiplier * promised.clip
         for name, p in self.trained.items():
             noise = torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32))

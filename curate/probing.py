@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from curate import keyed, probes
+from curate import probes
 from curate.errors import DataError
 from curate.images import Canvas
-from curate.progress import Report, silent
 from curate.records.sample import packed_uids
+from curate.runtime import randomness
+from curate.runtime.progress import Report, silent
 
 if TYPE_CHECKING:
     from curate.backbone import Encoder, Pretrained
@@ -74,7 +75,9 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
         test = _labelled(index.filter(pc.equal(split, test_role)))
     else:
         # Keyed by content, so that copies of one image never stand on both sides.
-        hashes = keyed.hash64(keyed.stream(0, "probe test"), keyed.uid_words(train[0]))
+        hashes = randomness.hash64(
+            randomness.stream(0, "probe test"), randomness.uid_words(train[0])
+        )
         mine = hashes < np.uint64(int(HELD_OUT * 2**64))
         train, test = (train[0][~mine], train[1][~mine]), (train[0][mine], train[1][mine])
     if len(np.unique(train[1])) < 2 or not len(test[0]):

@@ -13,27 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from curate import methods, recipe_files, selectors, sources, views
 from curate.errors import UsageError, unknown
+from curate.runtime.settings import Count, Fraction, Positive, Section
 from curate.views import ViewSpec
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["auto", "float32", "bfloat16"]
 """What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU."""
 
 
 NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
 """Keys that change no artefact: a run goes on when they differ."""
-
-
-class Section(BaseModel):
-    """Base of the recipe's sections: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Data(Section):
@@ -387,14 +379,16 @@ class Recipe(Section):
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change with every key but those of ``NOT_SHAPING``."""
-        text = json.dumps(shaping(self.resolved()), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            without_neutral_keys(self.resolved()), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def shaping(resolved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def without_neutral_keys(resolved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a resolved recipe without the keys of ``NOT_SHAPING``."""
     return {
-        key: shaping(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        key: without_neutral_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in resolved.items()
         if f"{prefix}{key}" not in NOT_SHAPING
     }

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from curate.atomic import file_sha256
 from curate.errors import UsageError, unknown
+from curate.runtime.files import file_sha256
 
 PARTS = "parts"
 """The key of a recipe that names its parts, and the folder beside recipes that holds them."""

@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import code
-from curate.atomic import TEMPORARY, file_sha256, read_json, write_json
 from curate.errors import DataError, InUseError, MismatchError, UsageError
-from curate.recipe import Recipe, parse, shaping
+from curate.recipe import Recipe, parse, without_neutral_keys
+from curate.runtime import versions
+from curate.runtime.files import TEMPORARY, file_sha256, read_json, write_json
+from curate.runtime.versions import difference, refuse_other_code
 
 if TYPE_CHECKING:
     from curate.backbone import Encoder
@@ -79,8 +80,8 @@ class Run:
             MismatchError: If a run with another recipe is there; the differing keys are shown.
         """
         if (path / "run.json").is_file():
-            there = shaping(cls.open(path).recipe.resolved())
-            wanted = shaping(recipe.resolved())
+            there = without_neutral_keys(cls.open(path).recipe.resolved())
+            wanted = without_neutral_keys(recipe.resolved())
             changes = difference(there, wanted)
             if changes and more(there, wanted):
                 return cls(path, recipe)._extended(facts)
@@ -222,7 +223,7 @@ class Run:
             }
             for path in sorted(outputs)
         }
-        about = {"unit": unit, "code": code.shaping(), "outputs": made}
+        about = {"unit": unit, "code": versions.of_training(), "outputs": made}
         write_json(self._record(unit), {**facts, **about})
         shutil.rmtree(self.states(unit), ignore_errors=True)
 
@@ -369,20 +370,6 @@ def enclosing(path: Path) -> Path | None:
     return next((p for p in path.resolve().parents if (p / "run.json").is_file()), None)
 
 
-def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
-    """Check that this is the code that began some work (``code.shaping``).
-
-    Raises:
-        MismatchError: If not; what changed is shown.
-    """
-    changes = difference(before, code.shaping())
-    if changes:
-        raise MismatchError(
-            f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
-            "it, or start over beside it with --fresh."
-        )
-
-
 MORE = (("plan", "repeats"), ("score", "views"))
 """What a run may be given more of: earlier repeats and views are the same whatever follows them."""
 
@@ -400,15 +387,3 @@ def more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
             return False
         raised[section][key] = new[section][key]
     return raised == new
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return one ``key: old -> new`` a changed leaf of two nested mappings."""
-    lines = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += difference(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
-    return lines

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import doubt, keyed, memorization, separation, stages
+from curate import doubt, memorization, separation, stages
 from curate.align import Alignment, align_images
-from curate.atomic import read_json, replacing, write_json, write_table
 from curate.backbone import load_encoder
 from curate.contrasts import CONFIDENCE, Prior
 from curate.errors import DataError, DivergedError
@@ -26,7 +25,8 @@ from curate.records.plan import Plan
 from curate.records.sample import packed_uids
 from curate.records.scores import SCORE_SCHEMA, ScoreTable
 from curate.rundir import Run
-from curate.scratch import on_disk
+from curate.runtime import randomness
+from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
 from curate.shards import Reader
 from curate.stages import Context
 from curate.training import snapshot_epochs, snapshot_name
@@ -126,7 +126,7 @@ def _align(
                 found = align_images(
                     {e: encoders[e] for e in names},
                     pixels[some.places],
-                    keyed.uid_words(some.uids),
+                    randomness.uid_words(some.uids),
                     config.measuring_views(),
                     config.score.model_copy(update={"views": views}),
                     representation=config.encoder.representation,

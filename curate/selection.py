@@ -14,12 +14,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from curate import selectors
-from curate.atomic import file_sha256, read_json
 from curate.errors import DataError, UsageError, unknown
 from curate.recipe import Select
 from curate.records.manifest import Manifest
 from curate.records.ordering import one_chunk, repeats, sorted_by_uid
 from curate.rundir import Run
+from curate.runtime.files import file_sha256, read_json
 
 TAKEN = ("se", "key", "shard", "label")
 """Columns of a table of scores that a manifest has besides the number that is selected by."""

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from curate.atomic import read_json
 from curate.errors import DataError, UsageError
 from curate.rundir import Run
+from curate.runtime.files import read_json
 
 
 def significant(run: Run, fdr: float) -> dict[str, Any]:

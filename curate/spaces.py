@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import backbone, probing
-from curate.atomic import file_sha256
 from curate.errors import DataError, UsageError, unknown
 from curate.images import Canvas
-from curate.progress import Report
 from curate.rundir import Run
+from curate.runtime.files import file_sha256
+from curate.runtime.progress import Report
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from curate import inspection, keyed, shards, sources, spaces
-from curate.atomic import write_table
-from curate.decoding import cores
-from curate.engine import Unit, run_units
+from curate import inspection, shards, sources, spaces
 from curate.errors import MismatchError, UsageError, unknown
 from curate.images import Canvas, build_canvas, open_canvas, open_pixels
 from curate.partition import build_plan
-from curate.progress import Report, silent
 from curate.recipe import Recipe
 from curate.records.plan import BATCH, Plan
 from curate.records.sample import packed_uids
 from curate.rundir import Run
+from curate.runtime import randomness
+from curate.runtime.files import write_table
+from curate.runtime.progress import Report, silent
+from curate.runtime.threads import cores
+from curate.runtime.workers import Unit, run_units
 from curate.training import train_encoder
 
 
@@ -224,7 +225,7 @@ def train_one(path: Path, name: str, device: str, report: Report = silent) -> No
     run.forget(f"align/{name}", "score", "inspect", "snapshots")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
-    seed = keyed.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
+    seed = randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
     train_unit(run, f"train/{name}", made.members(name), seed, f"encoders/{name}", device, report)
 
 

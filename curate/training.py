@@ -18,17 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from curate import code, keyed, methods, private, stopping, views
+from curate import methods, private, views
 from curate.align import distance, represent
-from curate.atomic import write_json, write_text
 from curate.backbone import Encoder, in_bfloat16
 from curate.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
 from curate.errors import DataError, DivergedError
 from curate.images import Canvas
 from curate.methods.base import Batch, Method
-from curate.progress import Report, silent
 from curate.recipe import Recipe, Train
-from curate.rundir import refuse_other_code
+from curate.runtime import randomness, signals, versions
+from curate.runtime.files import write_json, write_text
+from curate.runtime.progress import Report, silent
+from curate.runtime.versions import refuse_other_code
 from curate.views.apply import augment
 from curate.views.draws import Draws
 
@@ -179,9 +180,9 @@ class _Loop:
         self.method, self.config, self.device = method, recipe.train, device
         self.images, self.rows = canvas.array, canvas.rows(uids)
         self.labels = self._labels(labels) if method.supervised else None
-        self.words = keyed.uid_words(uids)
-        self.order_words = keyed.uid_words(uids, repeats=True)
-        self.seed, self.key = seed, keyed.stream(seed, "views")
+        self.words = randomness.uid_words(uids)
+        self.order_words = randomness.uid_words(uids, repeats=True)
+        self.seed, self.key = seed, randomness.stream(seed, "views")
         spec = views.spec(recipe.views.train, recipe.views.settings)
         self.specs = [method.view(v, spec) for v in range(method.n_views)]
         self.weight = self.config.alignment_lambda
@@ -252,7 +253,7 @@ class _Loop:
     def _store(self, states: Path) -> None:
         facts = {
             "identity": self.identity,
-            "code": code.shaping(),
+            "code": versions.of_training(),
             "progress": dataclasses.asdict(self.progress),
         }
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)
@@ -268,7 +269,7 @@ class _Loop:
             report: Progress callback.
         """
         now, stored = self.progress, time.monotonic()
-        with stopping.held() as work:
+        with signals.held() as work:
             order = np.empty(0, dtype=np.int64)
             while now.step < self.total:
                 started = time.monotonic()
@@ -310,8 +311,8 @@ class _Loop:
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the samples in an epoch; what fills no batch is left for another."""
-        key = keyed.stream(self.seed, "order", epoch)
-        return np.argsort(keyed.hash64(key, self.order_words), kind="stable")
+        key = randomness.stream(self.seed, "order", epoch)
+        return np.argsort(randomness.hash64(key, self.order_words), kind="stable")
 
     def _count(self, loss: float | None) -> None:
         """Count a step and its loss, None where nothing was shown.

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from curate.progress import Report, silent
+from curate.runtime.progress import Report, silent
 
 CLASSES = ("tail", "broken", "redundant", "typical")
 REASONS = ("blank", "noise", "blurred", "label")

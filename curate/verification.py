@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from curate import shards
-from curate.atomic import file_sha256, read_json
 from curate.errors import CurateError, DataError, UsageError
-from curate.progress import Report, silent
 from curate.records.manifest import stored
 from curate.rundir import Run
+from curate.runtime.files import file_sha256, read_json
+from curate.runtime.progress import Report, silent
 from curate.shards import Fault
 
 

@@ -6,16 +6,17 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from curate import keyed, views
+from curate import views
 from curate.align import Alignment, align_images, distance
 from curate.backbone import Encoder
 from curate.recipe import Score
 from curate.records.sample import content_uid
+from curate.runtime import randomness
 from curate.views.apply import augment
 
 N = 40
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
-WORDS = keyed.uid_words([content_uid(image.tobytes()) for image in IMAGES])
+WORDS = randomness.uid_words([content_uid(image.tobytes()) for image in IMAGES])
 SPEC = views.spec("digits", {})
 CASES = [
     (pairing, distance, representation)
@@ -45,7 +46,7 @@ def reference(encoder, image, word, config, representation):
     encoder = copy.deepcopy(encoder).double()
     pixels = torch.from_numpy(image[None])
     words = torch.tensor([word.astype(np.int64)])
-    key = keyed.stream(config.seed, "measure")
+    key = randomness.stream(config.seed, "measure")
 
     def z(shown):
         tokens = encoder.net.forward_features((shown.double() - encoder.mean) / encoder.deviation)
@@ -153,7 +154,7 @@ def test_alignment_of_a_known_encoder_in_closed_form():
     encoder, config = Grey("convnet", size=8, channels=1), Score(views=3, distance="angular")
     encoder.dim, encoder.tokens = 2, 1
     found = aligned({"e": encoder}, config)["e"]
-    key, words = keyed.stream(0, "measure"), torch.from_numpy(WORDS.view(np.int64))
+    key, words = randomness.stream(0, "measure"), torch.from_numpy(WORDS.view(np.int64))
     pixels = torch.from_numpy(IMAGES)
     clean = IMAGES.mean(axis=(1, 2, 3)) / 255
     apart = [

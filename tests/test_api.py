@@ -9,9 +9,9 @@ from command import TINY
 
 import curate
 from curate import api
-from curate.atomic import file_sha256
 from curate.errors import MismatchError, UsageError
 from curate.rundir import Run
+from curate.runtime.files import file_sha256
 
 
 def digests(folder, pattern):

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent / "curate"
 # From the ground up: a module imports from the layers below its own, and beside it in its own; a
 # shelf imports nothing beside it.
 LAYERS = [
-    {"errors", "progress", "stopping", "visible"},
-    {"keyed", "atomic", "scratch", "code", "records"},
+    {"errors"},
+    {"runtime"},
+    {"records"},
     {"checkpoint", "decoding", "backbone"},
     {"sources", "shards", "views", "selectors", "probes"},
     {"methods", "exports", "images"},
@@ -44,7 +45,6 @@ LAYERS = [
         "lookup",
         "comparison",
         "probing",
-        "engine",
         "reports",
         "selection",
         "verification",

@@ -18,9 +18,9 @@ from command import TINY, curate
 from PIL import Image
 
 from curate import api, cli
-from curate.atomic import file_sha256
 from curate.exits import explain
 from curate.rundir import locked
+from curate.runtime.files import file_sha256
 
 SCORES = [
     *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),

@@ -20,10 +20,10 @@ from curate.decoding import (
     beginning,
     check,
     encode_png,
-    in_order,
     picture,
 )
 from curate.errors import DataError
+from curate.runtime.threads import in_order
 from tests.rendered import encoded, every_mode, turned
 from tests.rendered import picture as render
 
@@ -209,7 +209,7 @@ def test_a_png_is_the_same_on_every_machine():
 
 @pytest.mark.parametrize(("size", "most"), [(1, 2000), (2**22, 40), (2**30, 40)])
 def test_work_comes_back_in_order_and_few_at_a_time(size, most, monkeypatch):
-    monkeypatch.setattr("curate.decoding.cores", lambda: 8)
+    monkeypatch.setattr("curate.runtime.threads.cores", lambda: 8)
     taken = 0
 
     def numbers():
@@ -305,7 +305,7 @@ def test_the_beginning_of_a_jpeg_tells_what_all_of_it_would():
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
 def test_the_callers_thread_works_too_and_an_error_keeps_its_place(cores, monkeypatch):
-    monkeypatch.setattr("curate.decoding.cores", lambda: cores)
+    monkeypatch.setattr("curate.runtime.threads.cores", lambda: cores)
     mine, theirs = set(), set()
 
     def work(i):

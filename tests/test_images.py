@@ -13,6 +13,7 @@ from curate import decoding, shards
 from curate.decoding import reduced
 from curate.errors import DataError, ResourceError
 from curate.images import build_canvas, decode, open_canvas
+from curate.runtime import threads
 from tests.given import Given
 from tests.rendered import encoded, every_mode, mixed, picture
 
@@ -129,9 +130,9 @@ def test_shrinking_averages(tmp_path):
 
 def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
     images, digests = list(mixed(50)), set()
-    for threads in (1, 2, 7):
-        monkeypatch.setattr(decoding, "cores", lambda n=threads: n)
-        folder = tmp_path / str(threads)
+    for n_threads in (1, 2, 7):
+        monkeypatch.setattr(threads, "cores", lambda n=n_threads: n)
+        folder = tmp_path / str(n_threads)
         made(folder, images, size=32, channels=3)
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         assert len(files) == 5

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 
 import curate as library
 from curate import describe, inspection
-from curate.atomic import file_sha256
 from curate.errors import UsageError
 from curate.rundir import Run
+from curate.runtime.files import file_sha256
 
 
 def inspect(runs, *more):

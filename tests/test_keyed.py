@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from curate import keyed
+from curate.runtime import randomness
 
 PLAIN = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(300)]
 REPEATED = [*PLAIN, *(f"{uid}-{i}" for i, uid in enumerate(PLAIN[:120], 1))]
@@ -26,15 +26,15 @@ REPEATED = [*PLAIN, *(f"{uid}-{i}" for i, uid in enumerate(PLAIN[:120], 1))]
 def test_words_are_the_first_sixteen_digits(uids):
     texts = [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in uids]
     wanted = [int(text[:16], 16) for text in texts]
-    found = keyed.uid_words(uids)
+    found = randomness.uid_words(uids)
     assert found.dtype == np.uint64 and found.tolist() == wanted
     again = [int(text[33:] or 0) for text in texts]
-    found = keyed.uid_words(uids, repeats=True)
+    found = randomness.uid_words(uids, repeats=True)
     assert found.tolist() == [
-        (word + n * keyed.GAMMA) % 2**64 for word, n in zip(wanted, again, strict=True)
+        (word + n * randomness.GAMMA) % 2**64 for word, n in zip(wanted, again, strict=True)
     ]
 
 
 def test_no_uids_have_no_words():
     for nothing in ([], np.array([], dtype=object), np.array([], dtype="S32")):
-        assert keyed.uid_words(nothing).tolist() == []
+        assert randomness.uid_words(nothing).tolist() == []

@@ -9,14 +9,15 @@ import torch
 from command import curate
 
 import curate as curate_run
-from curate import keyed, localizing
+from curate import localizing
 from curate.align import align_images
-from curate.atomic import file_sha256
 from curate.backbone import Encoder
 from curate.localizing import Found, Units, _layer_rows, layers_of, look, measure
-from curate.progress import silent
 from curate.recipe import Score
 from curate.records.plan import Plan
+from curate.runtime import randomness
+from curate.runtime.files import file_sha256
+from curate.runtime.progress import silent
 from curate.views import VIEWS
 from curate.views.apply import augment
 
@@ -102,7 +103,7 @@ def images():
     return draws.integers(0, 256, (30, 1, 8, 8), dtype=np.uint8)
 
 
-WORDS = keyed.mix(np.arange(30, dtype=np.uint64))
+WORDS = randomness.mix(np.arange(30, dtype=np.uint64))
 
 
 def found(pair, images, **score):
@@ -142,7 +143,7 @@ def test_the_batch_size_changes_nothing(images):
 
 def test_units_are_measured_on_every_view(images):
     pair, spec = [encoder(seed=0), encoder(seed=1)], VIEWS["digits"]
-    key, ids = keyed.stream(Score().seed, "measure"), torch.from_numpy(WORDS.astype(np.int64))
+    key, ids = randomness.stream(Score().seed, "measure"), torch.from_numpy(WORDS.astype(np.int64))
     shown = found(pair, images)
     for e, made in enumerate(pair):
         mu = []

@@ -11,9 +11,9 @@ from command import TINY, curate
 from rendered import encoded, picture
 
 from curate import measuring
-from curate.atomic import file_sha256
 from curate.measures import MEASURES, column
 from curate.records.plan import Plan
+from curate.runtime.files import file_sha256
 
 
 def measure(runs, *more, code=0):

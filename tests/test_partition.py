@@ -129,7 +129,7 @@ def test_too_few_samples_are_refused_with_the_numbers():
 
 
 def test_a_plan_survives_the_disk(tmp_path):
-    from curate.atomic import write_table
+    from curate.runtime.files import write_table
 
     plan = build_plan(PLANS["subsets"], make_uids(40), make_uids(5, "e"))
     write_table(tmp_path / "plan.parquet", plan.to_table())

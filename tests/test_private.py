@@ -8,13 +8,14 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from curate import keyed, methods, private, recipe, stopping, training
+from curate import methods, private, recipe, training
 from curate.backbone import Encoder
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.images import Canvas
 from curate.methods.base import Batch, Method
 from curate.private import Gradients, Guarantee
 from curate.records.sample import content_uid
+from curate.runtime import randomness, signals
 
 opacus = pytest.importorskip("opacus", reason="opacus is not installed")
 
@@ -145,7 +146,7 @@ def test_noise_has_the_stated_deviation_and_is_one_of_seed_and_step(canvas):
 
 def test_samples_are_drawn_independently_with_one_probability():
     n, steps, rate = 500, 400, 0.13
-    words = keyed.uid_words([f"{keyed.stream(5, k):016x}{k:016x}" for k in range(n)])
+    words = randomness.uid_words([f"{randomness.stream(5, k):016x}{k:016x}" for k in range(n)])
     drawn = np.zeros((steps, n), dtype=bool)
     for step in range(steps):
         drawn[step, private.poisson(0, step, words, rate)] = True
@@ -221,10 +222,10 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, batch_s
     out, states = tmp_path / "stopped", tmp_path / "states"
 
     def stop_after(step):
-        return lambda what, done, total: done == step and stopping.obey(signal.SIGTERM)
+        return lambda what, done, total: done == step and signals.obey(signal.SIGTERM)
 
     for step in (2, 3):
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             trained(canvas, out, uids, states=states, report=stop_after(step), **overrides)
         assert not out.exists()
     again, found = trained(canvas, out, uids, states=states, **overrides)

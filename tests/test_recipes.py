@@ -14,7 +14,7 @@ from curate import recipe as recipes
 from curate.backbone import BACKBONES, SMALL, Encoder, Residual, Transformer, load_encoder
 from curate.describe import recipe_lines
 from curate.images import Canvas
-from curate.recipe import shaping
+from curate.recipe import without_neutral_keys
 from curate.recipe_files import parts, read
 from curate.records.sample import content_uid
 from curate.training import train_encoder
@@ -129,7 +129,7 @@ def made_and_trained(recipe):
 def test_no_two_recipes_are_the_same_under_two_names(loaded):
     made = {}
     for name, recipe in loaded.items():
-        content = {**shaping(recipe.resolved()), "name": None}
+        content = {**without_neutral_keys(recipe.resolved()), "name": None}
         assert made.setdefault(json.dumps(content, sort_keys=True), name) == name
 
 

@@ -9,11 +9,14 @@ import sys
 import pytest
 from command import TINY
 
-from curate import atomic, code, rundir
-from curate.atomic import read_json, replacing, write_json, write_text
+from curate import rundir
 from curate.errors import DataError, InUseError, MismatchError, ResourceError, UsageError
 from curate.recipe import load
-from curate.rundir import Run, difference, enclosing, locked, newest, set_aside
+from curate.rundir import Run, enclosing, locked, newest, set_aside
+from curate.runtime import files as atomic
+from curate.runtime import versions
+from curate.runtime.files import read_json, replacing, write_json, write_text
+from curate.runtime.versions import difference
 
 
 @pytest.fixture
@@ -219,9 +222,9 @@ def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     run.check_code("train")
     run.complete("train/f", [out])
     run.check_code("train")
-    now = code.shaping()
+    now = versions.of_training()
     assert {"curate", "torch", "numpy", "curate code"} <= set(now)
-    monkeypatch.setattr(code, "shaping", lambda: {**now, "curate code": "another"})
+    monkeypatch.setattr(versions, "of_training", lambda: {**now, "curate code": "another"})
     with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
         run.check_code("train")
     run.check_code("align")  # a later stage may be made by newer code

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from curate.errors import ResourceError
-from curate.scratch import on_disk
+from curate.runtime.files import on_disk
 
 
 def test_an_array_on_disk_is_an_array_of_zeros(tmp_path):
@@ -27,7 +27,7 @@ def test_no_room_is_told_and_kills_nothing(tmp_path):
     code = (
         "import sys, pathlib, numpy as np\n"
         "from curate.errors import ResourceError\n"
-        "from curate.scratch import on_disk\n"
+        "from curate.runtime.files import on_disk\n"
         "try:\n"
         "    on_disk(10_000_000, np.uint8, pathlib.Path(sys.argv[1]))\n"
         "except ResourceError as error:\n"

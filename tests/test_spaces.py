@@ -12,9 +12,9 @@ from command import TINY, curate
 from curate import backbone, spaces
 from curate.errors import DataError, ResourceError, UsageError
 from curate.images import Canvas
-from curate.progress import silent
 from curate.recipe import load
 from curate.rundir import Run
+from curate.runtime.progress import silent
 
 UIDS = pa.chunked_array([[f"{i:032x}" for i in (5, 3, 9, 1)]])
 ROWS = np.array([3, 1, 0])  # of the index: 1, 3 and 5

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from curate import code, keyed, methods, recipe, stopping, training, views
+from curate import methods, recipe, training, views
 from curate.backbone import Encoder, load_encoder
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.images import Canvas
 from curate.methods.base import Method
 from curate.records.sample import content_uid
+from curate.runtime import randomness, signals, versions
 
 N = 120
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
@@ -160,7 +161,7 @@ def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp
         return out
 
     monkeypatch.setattr(training, "augment", spy)
-    shared = int(keyed.uid_words(UIDS[:1]).view(np.int64)[0])
+    shared = int(randomness.uid_words(UIDS[:1]).view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
         trained(canvas, tmp_path / str(k), uids=uids)
     for view in range(6):
@@ -177,7 +178,7 @@ MAE = {
 def stop_after(step):
     def report(what, done, total):
         if done == step:
-            stopping.obey(signal.SIGTERM)
+            signals.obey(signal.SIGTERM)
 
     return report
 
@@ -205,7 +206,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
         )  # fmt: skip
 
     for step in steps:
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             go_on(stop_after(step))
         assert not out.exists()
         assert max(int(path.stem) for path in states.glob("*.json")) == step
@@ -240,7 +241,7 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
             report=report,
         )  # fmt: skip
 
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(signals.Stopped):
         train(stop_after(4))
     for other in ({"seed": 2}, {"uids": UIDS[:100]}):
         seen = []
@@ -260,10 +261,10 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
             states=tmp_path / "states", report=report,
         )  # fmt: skip
 
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(signals.Stopped):
         train(stop_after(4))
-    now = code.shaping()
-    monkeypatch.setattr(code, "shaping", lambda: {**now, "torch": "99.0"})
+    now = versions.of_training()
+    monkeypatch.setattr(versions, "of_training", lambda: {**now, "torch": "99.0"})
     with pytest.raises(MismatchError, match=rf"torch: '{re.escape(now['torch'])}' -> '99.0'"):
         train(lambda *_: None)
 
@@ -382,7 +383,7 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     loop = training._Loop(method, canvas, UIDS, None, recipe_, 0, "cpu", None)
     batch = loop._batch(0, np.arange(5))
     assert len(batch.views) == 2 and len(batch.extra) == 2
-    key, words = keyed.stream(0, "views"), torch.from_numpy(loop.words[:5].view(np.int64))
+    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.words[:5].view(np.int64))
     pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
     total = 0.0
     z = []

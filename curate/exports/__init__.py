@@ -8,8 +8,8 @@ from typing import Any
 
 from curate.errors import UsageError, unknown
 from curate.exports import fiftyone, folder, hf_metadata, paths, table
-from curate.progress import Report, silent
 from curate.records.manifest import Manifest
+from curate.runtime.progress import Report, silent
 
 Export = Callable[[Manifest, Path, Path, Report], int]
 """(manifest, shards of its dataset, out, report) -> samples written."""

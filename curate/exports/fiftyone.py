@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from curate.atomic import write_json
 from curate.exports.subset import built, described, kept_rows, write_images
-from curate.progress import Report
 from curate.records.manifest import Manifest
+from curate.runtime.files import write_json
+from curate.runtime.progress import Report
 from curate.shards import Reader
 
 UNLABELLED = "unlabelled"

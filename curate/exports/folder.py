@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.exports.subset import built, kept_rows, write_images
-from curate.progress import Report
 from curate.records.manifest import Manifest
+from curate.runtime.progress import Report
 from curate.shards import Reader
 
 

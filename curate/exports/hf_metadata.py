@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate.atomic import write_table
 from curate.exports.subset import built, described, kept_rows, write_images
-from curate.progress import Report
 from curate.records.manifest import Manifest
+from curate.runtime.files import write_table
+from curate.runtime.progress import Report
 from curate.shards import Reader
 
 

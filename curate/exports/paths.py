@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate.atomic import replacing
 from curate.exports.subset import kept_rows
-from curate.progress import Report
 from curate.records.manifest import Manifest
+from curate.runtime.files import replacing
+from curate.runtime.progress import Report
 from curate.shards import Reader
 
 AT_A_TIME = 1 << 16

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.atomic import read_json
-from curate.progress import Report
 from curate.records.manifest import Manifest
 from curate.records.ordering import one_chunk, places
+from curate.runtime.files import read_json
+from curate.runtime.progress import Report
 from curate.shards import Reader
 
 EXTENSIONS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow.csv
 
-from curate.atomic import replacing
-from curate.progress import Report
 from curate.records.manifest import Manifest
+from curate.runtime.files import replacing
+from curate.runtime.progress import Report
 
 
 def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from curate import keyed
 from curate.probes.base import standardiser
+from curate.runtime import randomness
 
 PENALTY = 1e-3
 """Weight of half the squared norm of the weights beside the mean cross-entropy."""
@@ -91,7 +91,7 @@ def early(x: np.ndarray, y: np.ndarray, classes: int, *, seed: tuple[int, int]) 
     head = _blank(x, classes)
     inputs = head.inputs(x)
     d = inputs.shape[1]
-    draws = np.random.default_rng(keyed.seed_for(0, "early head", *seed))
+    draws = np.random.default_rng(randomness.seed_for(0, "early head", *seed))
     weights, bias = draws.normal(size=head.weights.shape) / np.sqrt(d), head.bias.copy()
     for _ in range(EPOCHS):
         order = draws.permutation(len(y))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from curate import keyed
+from curate.runtime import randomness
 
 HELD_OUT = 0.2
 """Share of each class's training samples that a probe chooses on."""
@@ -38,7 +38,9 @@ def validation_split(labels: np.ndarray, seed: int) -> np.ndarray:
 
     A class of one or two samples keeps them all.
     """
-    draws = keyed.hash64(keyed.stream(seed, "probe", "validation"), np.arange(len(labels)))
+    draws = randomness.hash64(
+        randomness.stream(seed, "probe", "validation"), np.arange(len(labels))
+    )
     order = np.lexsort((draws, labels))
     counts = np.bincount(labels)
     place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import file_sha256, read_json
 from curate.errors import DataError
 from curate.records.sample import INDEX_SCHEMA
+from curate.runtime.files import file_sha256, read_json
 
 
 @dataclass(frozen=True)

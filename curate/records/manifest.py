@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.atomic import file_sha256, read_json, write_json, write_table
 from curate.errors import DataError, MismatchError
 from curate.records.chance import luck, p_selected
 from curate.records.ordering import order_of_scores, repeats, sorted_by_uid
+from curate.runtime.files import file_sha256, read_json, write_json, write_table
 
 SCHEMA_VERSION = 1
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import DataError
 from curate.records.sample import longest, packed
-from curate.scratch import on_disk
+from curate.runtime.files import on_disk
 
 BATCH = 2**13
 """Rows of a file that are written and read at a time: a reader holds a part of a row group."""

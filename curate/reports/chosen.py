@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from curate import images, keyed
+from curate import images
 from curate import recipe as recipes
 from curate.records.index import open_index
 from curate.reports import words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnail
+from curate.runtime import randomness
 from curate.views.apply import augment
 
 VIEWS = 8
@@ -87,8 +88,8 @@ def views(material: Material, uid: str, count: int) -> list[Thumbnail]:
     row = pc.index(index, uid).as_py()
     pixels = torch.from_numpy(images.open_pixels(canvas, len(index))[row : row + 1].copy())
     recipe = recipes.parse(material.run["recipe"], where=str(material.path / "run.json"))
-    ids = torch.from_numpy(keyed.uid_words([uid]).astype(np.int64))
-    key, spec = keyed.stream(recipe.score.seed, "measure"), recipe.measuring_views()
+    ids = torch.from_numpy(randomness.uid_words([uid]).astype(np.int64))
+    key, spec = randomness.stream(recipe.score.seed, "measure"), recipe.measuring_views()
     made = []
     for k in range(1, count + 1):
         view = augment(pixels, spec, key=key, words=ids, view=k)[0]

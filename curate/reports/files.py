@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import replacing, write_text
 from curate.reports import words
 from curate.reports.drawing import Drawn
 from curate.reports.tables import Table
+from curate.runtime.files import replacing, write_text
 
 TABLES = (
     *("tests", "groups", "triage", "relations", "labels", "samples", "agreements", "selections"),

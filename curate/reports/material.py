@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import costs
-from curate.atomic import read_json
 from curate.errors import DataError
 from curate.neighbours import INSPECT_SCHEMA
 from curate.records.manifest import Manifest
 from curate.records.scores import ScoreTable
 from curate.reports import words
 from curate.rundir import Run
+from curate.runtime.files import read_json
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""

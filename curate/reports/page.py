@@ -13,11 +13,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from curate.atomic import write_text
 from curate.errors import unknown
 from curate.reports import comparisons, files, findings, galleries, tables, verdicts, words
 from curate.reports.material import Material, gather
 from curate.reports.steps import steps
+from curate.runtime.files import write_text
 
 SECTIONS = (
     ("verdict", "Verdict"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from curate.runtime.text import visible
 from curate.separation import SIGNIFICANCE
-from curate.visible import visible
 
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from curate import keyed
 from curate.records.ordering import WORD, words
 from curate.records.sample import longest
+from curate.runtime import randomness
 from curate.selectors.base import highest
 
 
@@ -16,7 +16,7 @@ def select(scores: np.ndarray, uids: pa.Array, n_keep: int, seed: int) -> np.nda
 
     Selections of one seed are nested: a smaller one is part of a larger one.
     """
-    hashes = hash_strings(keyed.stream(seed, "select", "random"), uids)
+    hashes = hash_strings(randomness.stream(seed, "select", "random"), uids)
     return highest(~hashes, uids, n_keep)
 
 
@@ -29,5 +29,5 @@ def hash_strings(key: int, texts: pa.Array) -> np.ndarray:
     for lane in range(-(-longest(texts) // WORD)):
         word = words(texts, lane).byteswap()
         # The padding of a short string is skipped: its hash must not depend on the longest one.
-        state = np.where(word == 0, state, keyed.mix(state ^ keyed.hash64(key, word)))
+        state = np.where(word == 0, state, randomness.mix(state ^ randomness.hash64(key, word)))
     return state

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from curate.atomic import file_sha256, read_json
 from curate.errors import DataError
-from curate.progress import Report, silent
 from curate.records.index import Index, open_index
 from curate.records.sample import Sample
+from curate.runtime.files import file_sha256, read_json
+from curate.runtime.progress import Report, silent
 from curate.shards.tar import BLOCK
 from curate.shards.writer import UNFINISHED
 

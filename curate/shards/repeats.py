@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.scratch import on_disk
+from curate.runtime.files import on_disk
 
 FIRST = 2**12
 """Places of the table at the start; it doubles whenever half of them are taken."""

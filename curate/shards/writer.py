@@ -17,15 +17,16 @@ import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import WrittenBack, file_sha256, read_json, replacing, write_json
-from curate.decoding import Checked, check, in_order, quiet
+from curate.decoding import Checked, check, quiet
 from curate.errors import DataError, InUseError, ResourceError, UsageError
-from curate.progress import Report, silent
 from curate.records.sample import INDEX_SCHEMA, Entry, uid_of
+from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
+from curate.runtime.progress import Report, silent
+from curate.runtime.text import visible
+from curate.runtime.threads import in_order
 from curate.shards.repeats import Repeats
 from curate.shards.tar import Tar
 from curate.sources.base import Source
-from curate.visible import visible
 
 SHARD_SAMPLES = 5_000
 SHARD_BYTES = 2**28

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow.compute as pc
 
-from curate.atomic import read_json
 from curate.decoding import MAX_BYTES
 from curate.errors import DataError, UsageError
 from curate.records.index import Index, open_index
 from curate.records.sample import Entry
+from curate.runtime.files import read_json
 from curate.sources.base import EXTENSIONS, Select, matching, need_split, plain, storable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from curate import lookup
-from curate.atomic import read_json
 from curate.errors import DataError, UsageError
 from curate.images import decode
 from curate.records.manifest import Manifest
 from curate.reports import words
 from curate.rundir import Run
+from curate.runtime.files import read_json
 from curate.shards import Reader
 
 PAGE = 60

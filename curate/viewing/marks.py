@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import selection
-from curate.atomic import REFUSED, file_sha256, read_json
 from curate.errors import ResourceError, UsageError
 from curate.records.manifest import Manifest
 from curate.rundir import Run
+from curate.runtime.files import REFUSED, file_sha256, read_json
 
 KINDS = ("keep", "drop", "unsure")
 STRATEGY = "hand"

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from curate import keyed
+from curate.runtime import randomness
 from curate.views.draws import Draws
 from curate.views.spec import ViewSpec
 
@@ -41,8 +41,8 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: in
     Args:
         pixels: (B, C, H, W) uint8.
         spec: Which operations.
-        key: 64-bit key from ``keyed.stream``.
-        words: (B,) int64, one for each sample (the bits of ``keyed.uid_words``).
+        key: 64-bit key from ``randomness.stream``.
+        words: (B,) int64, one for each sample (the bits of ``randomness.uid_words``).
         view: Number of the view, 0 to 2^32 - 1.
 
     Returns:
@@ -64,7 +64,7 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: in
     if spec.jitter:
         chosen = draws.uniform(JITTER, 1)[:, 0] < spec.jitter
         # One order of the four changes a view, whatever the batch: it hangs on key and view alone.
-        order = ORDERS[keyed.stream(key, "order", view) % len(ORDERS)]
+        order = ORDERS[randomness.stream(key, "order", view) % len(ORDERS)]
         x = torch.where(_each(chosen), jitter(x, draws.uniform(FACTORS, 4), spec, order), x)
     if spec.grayscale:
         chosen = draws.uniform(GRAYSCALE, 1)[:, 0] < spec.grayscale

@@ -1,4 +1,4 @@
-"""Draws on the device: the same bits as ``curate.keyed``, for whole batches of samples.
+"""Draws on the device: the bits of ``curate.runtime.randomness``, for whole batches of samples.
 
 Every sample has a SplitMix64 sequence of its own, seeded by (key, sample); a draw is the element of
 it at ``view * 2^32 + slot``. Nothing has state, so that a draw depends on neither batch nor order.
@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from curate.keyed import GAMMA, MIX_1, MIX_2
+from curate.runtime.randomness import GAMMA, MIX_1, MIX_2
 
 WORD = 1 << 64
 HELD = 34
@@ -33,14 +33,14 @@ def _shift(z: Tensor, by: int) -> Tensor:
 
 
 def mix(z: Tensor) -> Tensor:
-    """Apply SplitMix64's finalizer to int64 words, elementwise (``keyed.mix``)."""
+    """Apply SplitMix64's finalizer to int64 words, elementwise (``randomness.mix``)."""
     z = (z ^ _shift(z, 30)) * signed(MIX_1)
     z = (z ^ _shift(z, 27)) * signed(MIX_2)
     return z ^ _shift(z, 31)
 
 
 def hash64(key: int, words: Tensor) -> Tensor:
-    """Hash int64 ``words`` (any shape) under the 64-bit ``key`` (``keyed.hash64``)."""
+    """Hash int64 ``words`` (any shape) under the 64-bit ``key``, as ``randomness.hash64``."""
     return mix(mix(words + signed(GAMMA)) ^ signed(key))
 
 

@@ -29,9 +29,10 @@ import torch
 from scipy import stats
 
 import curate
-from curate import keyed, methods, recipe, recipe_files
+from curate import methods, recipe, recipe_files
 from curate.backbone import Encoder
 from curate.rundir import Run
+from curate.runtime import randomness
 from curate.training import write_encoder
 
 KINDS = ("linear", "knn")
@@ -49,7 +50,7 @@ def untrained(name: str, seed: int, home: Path) -> list[float]:
     """Return the accuracies of what a recipe's training starts from."""
     made = recipe.load(name)
     config = made.encoder
-    torch.manual_seed(keyed.seed_for(seed, "train", 0))
+    torch.manual_seed(randomness.seed_for(seed, "train", 0))
     shape = {"size": made.data.size, "channels": made.data.channels, "patch": config.patch}
     encoder = Encoder(config.backbone, **shape)
     method = methods.build(config.method, encoder, made.method_config, classes=10)

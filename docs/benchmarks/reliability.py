@@ -29,11 +29,12 @@ import numpy as np
 from scipy import stats
 
 import curate
-from curate import keyed, stages
+from curate import stages
 from curate.align import align_images
 from curate.backbone import load_encoder
 from curate.contrasts import contrast
 from curate.rundir import Run
+from curate.runtime import randomness
 from curate.scoring import Placed, by_shard, placed
 
 PLANS: dict[str, dict[str, Any]] = {
@@ -144,7 +145,7 @@ def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float
     found = align_images(
         encoders,
         pixels[part.places],
-        keyed.uid_words(part.uids),
+        randomness.uid_words(part.uids),
         run.recipe.measuring_views(),
         config,
         representation=settings.get("representation", run.recipe.encoder.representation),

@@ -26,10 +26,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import file_sha256
-from curate.decoding import cores
 from curate.records.sample import INDEX_SCHEMA
 from curate.records.scores import SCORE_SCHEMA
+from curate.runtime.files import file_sha256
+from curate.runtime.threads import cores
 
 SHARD = 5000
 """Samples a shard."""

@@ -29,12 +29,13 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).parent))
 from storage import photos, small_images
 
-from curate import keyed, shards, sources
+from curate import shards, sources
 from curate.align import align_images, distance
 from curate.backbone import Encoder
-from curate.decoding import cores
 from curate.images import build_canvas
 from curate.recipe import load
+from curate.runtime import randomness
+from curate.runtime.threads import cores
 from curate.views import ViewSpec
 
 Work = Callable[[], object]
@@ -93,7 +94,7 @@ def scoring(name: str, overrides: Mapping[str, object], few: int, many: int, rou
     random = np.random.default_rng(0)
     shape = (many, data.channels, data.size, data.size)
     images = random.integers(0, 256, shape, dtype=np.uint8)
-    words = keyed.uid_words([f"{keyed.stream(0, i):016x}{i:016x}" for i in range(many)])
+    words = randomness.uid_words([f"{randomness.stream(0, i):016x}{i:016x}" for i in range(many)])
     spec = recipe.measuring_views()
     transform, plain = theirs(spec, data.size), transforms.ToTensor()
     pictures = [Image.fromarray(x.transpose(1, 2, 0).squeeze()) for x in images[:few]]

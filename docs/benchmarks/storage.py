@@ -30,7 +30,8 @@ import webdataset
 from PIL import Image
 
 from curate import shards, sources
-from curate.decoding import check, cores, encode_png
+from curate.decoding import check, encode_png
+from curate.runtime.threads import cores
 
 SMALL, LARGE = 10_000, 200_000
 PHOTOS = 10_000

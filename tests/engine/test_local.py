@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from curate import stopping
-from curate.engine import Unit, run_units
 from curate.errors import DataError, ResourceError
+from curate.runtime import signals
+from curate.runtime.workers import Unit, run_units
 
 
 def write(path: Path, text: str, report) -> None:
@@ -87,7 +87,7 @@ def test_a_killed_worker_is_noticed():
 
 
 def hold(path: Path, report) -> None:
-    with stopping.held() as work:
+    with signals.held() as work:
         report("held", 0, 1)
         while work.wanted is None:
             time.sleep(0.01)
@@ -102,9 +102,9 @@ def test_workers_end_what_they_hold_when_the_command_is_stopped(tmp_path):
         if len(begun) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, lambda number, _: stopping.obey(number))
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.obey(number))
     try:
-        with pytest.raises(stopping.Stopped) as stopped:
+        with pytest.raises(signals.Stopped) as stopped:
             run_units(
                 [Unit(str(i), hold, {"path": tmp_path / str(i)}) for i in range(2)], 2, report
             )
@@ -115,7 +115,7 @@ def test_workers_end_what_they_hold_when_the_command_is_stopped(tmp_path):
 
 
 def test_a_worker_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.engine.local.GRACE", 0.1)
+    monkeypatch.setattr("curate.runtime.workers.GRACE", 0.1)
     units = [
         Unit("deaf", deaf, {"path": tmp_path / "deaf"}),
         Unit("fail", fail_later, {"path": tmp_path / "deaf"}),

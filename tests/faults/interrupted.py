@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from drilling import copied, differing, snapshot
 from safetensors import safe_open
 
-from curate.atomic import file_sha256
+from curate.runtime.files import file_sha256
 
 
 def moving(name):

@@ -12,7 +12,7 @@ from drilling import copied
 from line import ALONE, TINY
 from test_tars import Payload
 
-from curate.atomic import file_sha256
+from curate.runtime.files import file_sha256
 from tests.rendered import mixed
 
 RUN = "runs/tiny"

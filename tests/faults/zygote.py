@@ -66,10 +66,10 @@ def _import_everything():
         importlib.import_module(name)
     from PIL import Image
 
-    from curate import code
+    from curate.runtime import versions as code
 
     Image.init()
-    code.shaping()  # which remembers a digest of every module
+    code.of_training()  # which remembers a digest of every module
 
 
 def _answer(stream, content):

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.atomic import write_table
 from curate.errors import DataError
 from curate.records.sample import INDEX_SCHEMA, content_uid
 from curate.records.scores import SCORE_SCHEMA, ScoreTable
+from curate.runtime.files import write_table
 
 
 def an_index(n):

@@ -12,10 +12,10 @@ from chromium import BINARY, Browser
 from made_run import add_comparison, add_selection, make_run
 
 from curate import reports
-from curate.atomic import write_json, write_table
 from curate.inspection import NEIGHBOUR_SCHEMA
 from curate.records.manifest import Manifest
 from curate.rundir import Run
+from curate.runtime.files import write_json, write_table
 from curate.viewing.server import View
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium on this machine")

@@ -5,9 +5,9 @@ import pytest
 from made_run import make_run
 
 from curate.agreement import Ranking, agree
-from curate.atomic import write_json
 from curate.reports.findings import _lying, agreement_figure, findings
 from curate.reports.material import gather
+from curate.runtime.files import write_json
 
 
 def said(material):

@@ -12,14 +12,15 @@ import torch
 from made_run import make_run
 from PIL import Image
 
-from curate import keyed, recipe
-from curate.atomic import write_table
+from curate import recipe
 from curate.neighbours import INSPECT_SCHEMA
 from curate.records.index import open_index
 from curate.reports import chosen
 from curate.reports.galleries import _Cards, galleries
 from curate.reports.material import gather
 from curate.reports.thumbnails import Thumbnail
+from curate.runtime import randomness
+from curate.runtime.files import write_table
 from curate.views.apply import augment
 
 
@@ -184,8 +185,8 @@ def test_views_are_those_that_scores_were_measured_on(runs):
     index = open_index(found.path / "shards").table(["uid"])["uid"].to_pylist()
     pixels = np.load(found.path / "cache" / "canvas.npy")[index.index(uid)][None]
     made = recipe.parse(found.run["recipe"], where="test")
-    ids = torch.from_numpy(keyed.uid_words([uid]).astype(np.int64))
-    key = keyed.stream(made.score.seed, "measure")
+    ids = torch.from_numpy(randomness.uid_words([uid]).astype(np.int64))
+    key = randomness.stream(made.score.seed, "measure")
     want = augment(torch.from_numpy(pixels), made.measuring_views(), key=key, words=ids, view=1)
     image = Image.open(io.BytesIO(base64.b64decode(view.uri.partition(",")[2])))
     assert (np.asarray(image) == (255 * want[0, 0]).round().byte().numpy()).all()

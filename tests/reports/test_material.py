@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from made_run import add_comparison, add_probe, add_selection
 
-from curate.atomic import read_json, write_json
 from curate.errors import DataError
 from curate.reports.material import gather
+from curate.runtime.files import read_json, write_json
 
 
 def test_rows_and_uids_find_each_other(runs):

@@ -3,9 +3,9 @@ import re
 import pytest
 from made_run import add_selection, make_run
 
-from curate.atomic import write_json
 from curate.reports import tables
 from curate.reports.material import gather
+from curate.runtime.files import write_json
 
 
 def rows(table):

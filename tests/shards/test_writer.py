@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate import decoding, shards
+from curate import shards
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.records.sample import INDEX_SCHEMA, Entry, content_uid
+from curate.runtime import threads
 from curate.shards import writer
 from curate.sources import open_source
 from tests.given import Given
@@ -117,9 +118,11 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, small_shards):
 
 def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, small_shards, monkeypatch):
     items = [*labelled(150), ("bad.jpg", b"text"), *labelled(60, 3), ("gone.jpg", "is missing")]
-    for threads in (1, 2, 5):
-        monkeypatch.setattr(decoding, "cores", lambda n=threads: n)
-        shards.write([(Given(items, classes="ab"), "train")], tmp_path / str(threads), max_bad=0.5)
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr(threads, "cores", lambda n=n_threads: n)
+        shards.write(
+            [(Given(items, classes="ab"), "train")], tmp_path / str(n_threads), max_bad=0.5
+        )
     assert digest_of(tmp_path / "1") == digest_of(tmp_path / "2") == digest_of(tmp_path / "5")
     assert len(list((tmp_path / "1").glob("*.tar"))) == 27
 

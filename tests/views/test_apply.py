@@ -4,8 +4,9 @@ import torch
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from curate import keyed, views
+from curate import views
 from curate.errors import UsageError
+from curate.runtime import randomness
 from curate.views import ViewSpec, apply
 from curate.views.draws import Draws
 
@@ -22,7 +23,7 @@ def images():
 
 
 def test_a_view_depends_on_its_sample_alone(images):
-    key = keyed.stream(0, "measure")
+    key = randomness.stream(0, "measure")
     whole = apply.augment(images, FULL, key=key, words=WORDS, view=3)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     mixed = torch.cat(
@@ -140,7 +141,7 @@ GOLDEN = {
 def test_views_stay_what_they_were(images):
     # Scores of one recipe are comparable only as long as its views are: a new operation or slot
     # must not move the draws of the others.
-    key = keyed.stream(0, "measure")
+    key = randomness.stream(0, "measure")
     assert list(GOLDEN) == list(views.VIEWS)
     for name, value in GOLDEN.items():
         shown = apply.augment(images, views.VIEWS[name], key=key, words=WORDS, view=3)
@@ -190,7 +191,7 @@ def test_the_order_of_colour_changes_matters_and_varies(images):
     u = torch.rand(64, 4, generator=torch.Generator().manual_seed(1))
     spec = ViewSpec(brightness=0.4, contrast=0.4)
     assert not torch.allclose(apply.jitter(x, u, spec, (0, 1)), apply.jitter(x, u, spec, (1, 0)))
-    orders = {keyed.stream(7, "order", view) % len(apply.ORDERS) for view in range(200)}
+    orders = {randomness.stream(7, "order", view) % len(apply.ORDERS) for view in range(200)}
     assert len(orders) == 24
 
 

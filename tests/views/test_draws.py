@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from curate import keyed
+from curate.runtime import randomness
 from curate.views.draws import Draws, hash64, mix
 
 WORDS = np.random.default_rng(0).integers(0, 2**64, 5000, dtype=np.uint64)
@@ -13,10 +13,10 @@ def as_torch(words):
 
 
 def test_torch_and_numpy_give_the_same_bits():
-    key = keyed.stream(3, "views")
-    assert (mix(as_torch(WORDS)).numpy().view(np.uint64) == keyed.mix(WORDS)).all()
+    key = randomness.stream(3, "views")
+    assert (mix(as_torch(WORDS)).numpy().view(np.uint64) == randomness.mix(WORDS)).all()
     ours = hash64(key, as_torch(WORDS)).numpy().view(np.uint64)
-    assert (ours == keyed.hash64(key, WORDS)).all()
+    assert (ours == randomness.hash64(key, WORDS)).all()
 
 
 def test_uniform_draws_are_uniform_and_uncorrelated():

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate import stopping
 from curate.errors import CurateError, ResourceError
-from curate.progress import Report, silent
+from curate.runtime import signals
+from curate.runtime.progress import Report, silent
 
 GRACE = 60.0
 """Seconds that a worker has to store what it is at when it is stopped."""
@@ -125,7 +125,7 @@ def _work(tasks: Any, events: Any, parent: int) -> None:
                 events.put(("error", _portable(unit.name, error)))
                 return
             events.put(("done", unit.name))
-    except stopping.Stopped:
+    except signals.Stopped:
         # Nobody reads any more what is still on its way.
         events.cancel_join_thread()
     finally:
@@ -134,7 +134,7 @@ def _work(tasks: Any, events: Any, parent: int) -> None:
 
 def _stop(number: int, _frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)
-    stopping.obey(number)
+    signals.obey(number)
 
 
 def _portable(name: str, error: Exception) -> Exception:

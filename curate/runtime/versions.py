@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from curate.errors import MismatchError
 
 PACKAGES = (
     "curate",
@@ -40,7 +44,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def shaping() -> dict[str, str]:
+def of_training() -> dict[str, str]:
     """Return what must not change while a stage is made: versions, and a digest of curate's code.
 
     The version alone does not tell one checkout from the next.
@@ -52,7 +56,33 @@ def shaping() -> dict[str, str]:
 @cache
 def _digest() -> str:
     """Return the first 12 hex digits of the sha256 of curate's own modules."""
-    home, digest = Path(__file__).parent, hashlib.sha256()
+    home, digest = Path(__file__).parent.parent, hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         digest.update(f"{path.relative_to(home)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
+    """Check that this is the code that began some work (``shaping``).
+
+    Raises:
+        MismatchError: If not; what changed is shown.
+    """
+    changes = difference(before, of_training())
+    if changes:
+        raise MismatchError(
+            f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
+            "it, or start over beside it with --fresh."
+        )
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return one ``key: old -> new`` a changed leaf of two nested mappings."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += difference(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return lines

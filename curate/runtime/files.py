@@ -1,4 +1,7 @@
-"""Atomic files: the old content or the new, never a mix, and never a part under a final name."""
+"""Atomic files: the old content or the new, never a mix, and never a part under a final name.
+
+Also arrays in files without a name, which go when their array does.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -154,3 +160,42 @@ def need_space(folder: Path, wanted: int, what: str) -> None:
         raise ResourceError(
             f"{what} needs {wanted / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} are free."
         )
+
+
+CHUNK = 2**20
+
+
+def on_disk(shape: int | tuple[int, ...], dtype: Any, folder: Path) -> np.ndarray:
+    """Return an array of zeros that lies in a file, whose pages the system takes back as it needs.
+
+    The file has no name and is gone with the array, or with the process, however that ends.
+
+    Args:
+        shape: As for ``numpy.zeros``, and so is ``dtype``.
+        dtype: No objects.
+        folder: Where there is room; it is made.
+
+    Raises:
+        ResourceError: If there is not.
+    """
+    kind, sizes = np.dtype(dtype), (shape,) if isinstance(shape, int) else shape
+    size = math.prod(sizes) * kind.itemsize
+    if not size:
+        return np.zeros(sizes, kind)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            # Written, not only sized: a page that finds no room later kills the process.
+            for start in range(0, size, CHUNK):
+                _write(file.fileno(), bytes(min(CHUNK, size - start)))
+            return np.asarray(np.memmap(file, kind, "r+", shape=sizes))
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        what = f"{size:,} bytes of working space in {folder}"
+        raise ResourceError(f"cannot write {what}: {os.strerror(error.errno)}.") from error
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,1 @@
+"""What every part stands on: files, randomness, workers, signals, progress, text, settings."""

@@ -11,8 +11,9 @@ import pyarrow as pa
 import torch
 
 from curate.backbone import in_bfloat16
-from curate.recipe import Score
+from curate.encoders.representation import distance, represent
 from curate.runtime import randomness
+from curate.scores.config import ScoreConfig
 from curate.views.apply import augment
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def align_images(
     images: np.ndarray,
     words: np.ndarray,
     spec: ViewSpec,
-    config: Score,
+    config: ScoreConfig,
     *,
     representation: str,
     device: str,
@@ -117,7 +118,7 @@ def align_images(
 
 
 def _batches(
-    n: int, encoders: Mapping[str, Encoder], config: Score, representation: str
+    n: int, encoders: Mapping[str, Encoder], config: ScoreConfig, representation: str
 ) -> list[slice]:
     """Split n images so that the representations held at a time fit ``HELD_BYTES``."""
     largest = max((_dim(e, representation) for e in encoders.values()), default=1)
@@ -130,29 +131,11 @@ def _dim(encoder: Encoder, representation: str) -> int:
     return encoder.dim if representation == "pooled" else encoder.dim * encoder.tokens
 
 
-def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
-    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1]."""
-    tokens = encoder.forward_float(pixels).float()
-    flat = tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
-    return torch.nn.functional.normalize(flat, dim=1)
-
-
-def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
-    """Return the distance between unit vectors (B, D), (B,): ``l2``, ``cosine`` or ``angular``."""
-    apart = torch.linalg.vector_norm(a - b, dim=1)
-    if kind == "l2":
-        return apart
-    if kind == "cosine":
-        return apart.square() / 2
-    # 2 asin(|a - b| / 2) is exact where acos(a . b) loses half the digits: at small angles.
-    return 2 * torch.asin((apart / 2).clamp(max=1))
-
-
 def _measure(
     encoders: Mapping[str, Encoder],
     pixels: torch.Tensor,
     views: Iterable[torch.Tensor],
-    config: Score,
+    config: ScoreConfig,
     representation: str,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (align, leave-one-out) of each encoder on one batch."""

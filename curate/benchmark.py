@@ -212,7 +212,7 @@ class _Bench:
         train_encoder(
             canvas,
             np.array([uid.decode() for uid in canvas.uids[: None if whole else batch]], object),
-            self.recipe,
+            self.recipe.training_spec(),
             seed=0,
             out=self.folder / "encoder",
             device=device,

@@ -185,7 +185,7 @@ def _measured(recipe: Recipe, batch: int, device: str) -> float:
         train_encoder(
             canvas,
             uids,
-            recipe,
+            recipe.training_spec(),
             seed=0,
             out=Path(folder),
             device=device,

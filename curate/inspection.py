@@ -92,7 +92,7 @@ def inspect(
     own, held_out = order[split[order] == "train"], order[split[order] != "train"]
     n = len(own)
 
-    points = embeddings(run, space, images, index["uid"], own, device, report)
+    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, report)
     found = neighbours.nearest(points, config.neighbours)
     thumbs = duplicates.thumbnails(images.array, report)
     thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]

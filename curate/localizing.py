@@ -17,14 +17,15 @@ from scipy import stats
 from torch import Tensor, nn
 
 from curate import stages
-from curate.align import HELD_BYTES, distance
+from curate.align import HELD_BYTES
 from curate.backbone import Encoder, load_encoder
+from curate.encoders.representation import distance
 from curate.errors import DataError, DivergedError, UsageError, unknown
-from curate.recipe import Score
 from curate.records.plan import Plan
 from curate.rundir import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
+from curate.scores.config import ScoreConfig
 from curate.stages import Context
 from curate.views import ViewSpec
 from curate.views.apply import augment
@@ -271,7 +272,7 @@ def measure(
     rows: np.ndarray,
     words: np.ndarray,
     spec: ViewSpec,
-    config: Score,
+    config: ScoreConfig,
     *,
     report: Any,
 ) -> Found:
@@ -320,7 +321,7 @@ def _batch(
     layers: Sequence[Layer],
     views: Iterator[Tensor],
     clean: Tensor | None,
-    config: Score,
+    config: ScoreConfig,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return alignment (L, B) and each layer's mean unit activations (B, U) over the views."""
     held = [] if clean is None else [look(encoder, layers, clean).streams]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from curate.errors import DataError
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.records.plan import Plan
 from curate.runtime import randomness
+from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 PlanConfig = PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan
 

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from curate.encoders.config import PrivacyConfig
 from curate.errors import ResourceError, UsageError
 from curate.methods.base import Batch, Method
-from curate.recipe import Privacy
 from curate.runtime import randomness
 from curate.views.draws import Draws
 
@@ -75,7 +75,7 @@ class Guarantee:
         return dataclasses.asdict(self)
 
 
-def guarantee(config: Privacy, *, batch: int, samples: int, steps: int) -> Guarantee:
+def guarantee(config: PrivacyConfig, *, batch: int, samples: int, steps: int) -> Guarantee:
     """Return what a training promises, with the least noise that keeps the epsilon asked for.
 
     Args:

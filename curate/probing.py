@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from curate import probes
+from curate.encoders.representation import features
 from curate.errors import DataError
 from curate.images import Canvas
 from curate.records.sample import packed_uids
@@ -18,7 +18,7 @@ from curate.runtime import randomness
 from curate.runtime.progress import Report, silent
 
 if TYPE_CHECKING:
-    from curate.backbone import Encoder, Pretrained
+    from curate.backbone import Encoder
 
 INDEXED = ("uid", "label", "split")
 """Columns of the index that a probe needs."""
@@ -91,21 +91,6 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
 def _labelled(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.sort_by("uid")
     return packed_uids(rows["uid"]), rows["label"].to_numpy().astype(np.int64)
-
-
-def features(
-    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, report: Report = silent
-) -> np.ndarray:
-    """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
-    device = next(encoder.parameters()).device
-    out = np.empty((len(rows), encoder.dim), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(rows), 256):
-            batch = np.ascontiguousarray(canvas.array[rows[start : start + 256]])
-            tokens = encoder(torch.from_numpy(batch).to(device))
-            out[start : start + 256] = tokens.mean(dim=1).float().cpu().numpy()
-            report("features", min(start + 256, len(rows)), len(rows))
-    return out
 
 
 def probe(

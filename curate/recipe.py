@@ -13,105 +13,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from curate import methods, recipe_files, selectors, sources, views
+from curate.data.config import DataConfig
+from curate.encoders.config import EncoderConfig, TrainConfig, TrainingSpec, ViewsConfig
 from curate.errors import UsageError, unknown
-from curate.runtime.settings import Count, Fraction, Positive, Section
+from curate.runtime.settings import Fraction, Positive, Section
+from curate.scores.config import PLANS, PlanSection, ScoreConfig
 from curate.views import ViewSpec
-
-Precision = Literal["auto", "float32", "bfloat16"]
-"""What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU."""
-
 
 NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
 """Keys that change no artefact: a run goes on when they differ."""
-
-
-class Data(Section):
-    """Where the images come from and how they are brought to one canvas."""
-
-    source: str
-    """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
-    split: str = "train"
-    extra: str | None = None
-    """A held-out split whose samples no encoder sees (S_E)."""
-    test: str | None = "auto"
-    """Split that probes are tested on; ``auto``: ``test``, else ``validation``, if there is one."""
-    limit: Positive | None = None
-    """Use this many samples, chosen by a hash of their paths."""
-    size: Positive = 32
-    """Side of the square canvas in pixels."""
-    channels: Literal[1, 3] = 3
-    max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Largest share of images that may be rejected before the run stops."""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How an image that is not square fills the canvas."""
-
-
-class PairPlan(Section):
-    """f and g: S_S in both, S_C only in f, S_I only in g, S_E in neither."""
-
-    kind: Literal["pair"]
-    shared: Count | Annotated[float, Field(ge=0, lt=1)]
-    candidates: Positive | Annotated[float, Field(gt=0, lt=1)]
-    independent: Positive | Annotated[float, Field(gt=0, lt=1)]
-    extra: Count | Annotated[float, Field(ge=0, lt=1)] = 0
-    repeats: Positive = 1
-    seed: int = 0
-
-
-class HalvesPlan(Section):
-    """f on one half, g on the other: every sample is a candidate."""
-
-    kind: Literal["halves"]
-    repeats: Positive = 1
-    seed: int = 0
-
-
-class FoldsPlan(Section):
-    """Encoder j is trained on all but fold j: every sample is a candidate."""
-
-    kind: Literal["folds"]
-    folds: Annotated[int, Field(ge=2)] = 4
-    repeats: Positive = 1
-    seed: int = 0
-
-
-class PartsPlan(Section):
-    """Encoder j is trained on part j alone: a repeat costs one pass over the data an epoch.
-
-    Encoders that saw few samples memorize more of each, and rank them as larger ones do
-    (docs/results.md).
-    """
-
-    kind: Literal["parts"]
-    parts: Annotated[int, Field(ge=2)] = 4
-    repeats: Positive = 1
-    seed: int = 0
-
-
-class SubsetsPlan(Section):
-    """Each encoder on its own random subset (Feldman & Zhang 2020)."""
-
-    kind: Literal["subsets"]
-    subsets: Annotated[int, Field(ge=2)] = 8
-    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    repeats: Positive = 1
-    seed: int = 0
-
-
-PlanSection = Annotated[
-    PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan, Field(discriminator="kind")
-]
-PLANS: dict[str, type[Section]] = {
-    "pair": PairPlan,
-    "halves": HalvesPlan,
-    "folds": FoldsPlan,
-    "parts": PartsPlan,
-    "subsets": SubsetsPlan,
-}
-"""Sections by their ``kind``."""
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
@@ -134,127 +47,7 @@ def effort(name: str) -> dict[str, Any]:
     return copy.deepcopy(EFFORTS[name])
 
 
-class Encoder(Section):
-    """Backbone and method; a method's own settings stand beside them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    backbone: str
-    method: str
-    representation: Literal["full", "pooled"] = "full"
-    patch: Positive | None = None
-    """Patch side in pixels (ViT only)."""
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, name: str) -> str:
-        if name not in methods.METHODS:
-            raise unknown("method", name, methods.METHODS)
-        return name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The method's own settings, as written in the recipe."""
-        return dict(self.model_extra or {})
-
-
-class Privacy(Section):
-    """DP-SGD (Abadi et al. 2016), for methods whose loss is a mean over samples."""
-
-    epsilon: Annotated[float, Field(gt=0)] | None = None
-    """What the whole training may spend, lower = more private; the noise follows from it."""
-    noise: Annotated[float, Field(ge=0)] | None = None
-    """Noise multiplier, from which epsilon follows; 0 clips alone."""
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Probability with which epsilon may be exceeded; below 1 / samples."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    """L2 norm that the gradient of a sample is clipped to."""
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Privacy:
-        if (self.epsilon is None) == (self.noise is None):
-            raise ValueError("give exactly one of epsilon and noise")
-        return self
-
-
-class Train(Section):
-    """The schedule of one encoder."""
-
-    epochs: Positive = 200
-    warmup_epochs: Count = 20
-    batch_size: Positive = 256
-    optimizer: Literal["adamw", "lars", "sgd"] = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate, for the batch size given (no hidden scaling)."""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest gradient norm; null clips nothing."""
-    dp: Privacy | None = None
-    """Differential privacy; null trains without."""
-    alignment_lambda: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Lambda of Eq. 3 of arXiv 2401.12233: how strongly equal representations are held apart."""
-    snapshots: Positive | None = None
-    """Keep the encoder after every so many epochs as well, to score memorization over training."""
-    seed: int = 0
-    precision: Precision = "auto"
-    """``auto``: as everywhere, but float32 with ``dp``."""
-    threads: Positive = 4
-    """CPU threads of one training. Part of the recipe, since sums depend on it in the last bit."""
-    save_every: Annotated[float, Field(ge=0)] = 300.0
-    """Seconds between stored states, from which an interrupted training goes on; 0: every step."""
-
-    @model_validator(mode="after")
-    def _private_alone(self) -> Train:
-        if self.dp is not None and self.clip_norm is not None:
-            raise ValueError("leave out clip_norm, since dp.clip clips what each sample adds")
-        if self.dp is not None and self.precision == "bfloat16":
-            raise ValueError("dp trains in float32; set precision to auto or float32")
-        return self
-
-
-class Views(Section):
-    """Random views to train and to measure with; a view set's own settings stand beside them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    train: str
-    measure: str = "train"
-    """``train``, or the name of a view set."""
-
-    @field_validator("train", "measure")
-    @classmethod
-    def _known_views(cls, name: str) -> str:
-        if name != "train" and name not in views.VIEWS:
-            raise unknown("view set", name, views.VIEWS)
-        return name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that replace those of the named training view set."""
-        return dict(self.model_extra or {})
-
-
-class Score(Section):
-    """How alignment is measured and turned into memorization."""
-
-    views: Annotated[int, Field(ge=1)] = 10
-    pairing: Literal["anchored", "all"] = "anchored"
-    distance: Literal["l2", "cosine", "angular"] = "l2"
-    calibrate: bool = True
-    seed: int = 0
-    batch_size: Positive = 256
-    """Images encoded at a time; scores do not depend on it."""
-    precision: Precision = "auto"
-    """Of the encoders; distances are float32 in any case."""
-
-    @model_validator(mode="after")
-    def _enough_views(self) -> Score:
-        if self.pairing == "all" and self.views < 2:
-            raise ValueError("pairing 'all' needs at least 2 views")
-        return self
-
-
-class Inspect(Section):
+class InspectConfig(Section):
     """Neighbours in the space of one encoder, and near-duplicates in pixels."""
 
     neighbours: Positive = 10
@@ -265,7 +58,7 @@ class Inspect(Section):
     of a saved encoder, or embeddings in a ``.npy`` or ``.parquet`` file."""
 
 
-class Select(Section):
+class SelectConfig(Section):
     """The selection that ``curate run`` makes."""
 
     strategy: str = "top"
@@ -282,13 +75,13 @@ class Select(Section):
         return name
 
     @model_validator(mode="after")
-    def _one_size(self) -> Select:
+    def _one_size(self) -> SelectConfig:
         if (self.count is None) == (self.fraction is None):
             raise ValueError("give exactly one of count and fraction")
         return self
 
 
-class Compare(Section):
+class CompareConfig(Section):
     """Retraining on selections of equal size; ``remove`` empty skips it."""
 
     remove: tuple[Positive, ...] = ()
@@ -305,7 +98,7 @@ class Compare(Section):
         return names
 
 
-class Probe(Section):
+class ProbeConfig(Section):
     """Downstream measurements of an encoder."""
 
     sources: tuple[str, ...] = ("self",)
@@ -318,16 +111,16 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
-    data: Data
+    data: DataConfig
     plan: PlanSection
-    encoder: Encoder
-    train: Train
-    views: Views
-    score: Score = Score()
-    inspect: Inspect = Inspect()
-    select: Select = Select(fraction=0.75)
-    compare: Compare = Compare()
-    probe: Probe = Probe()
+    encoder: EncoderConfig
+    train: TrainConfig
+    views: ViewsConfig
+    score: ScoreConfig = ScoreConfig()
+    inspect: InspectConfig = InspectConfig()
+    select: SelectConfig = SelectConfig(fraction=0.75)
+    compare: CompareConfig = CompareConfig()
+    probe: ProbeConfig = ProbeConfig()
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
@@ -339,6 +132,18 @@ class Recipe(Section):
     def method_config(self) -> Any:
         """The method's Config, with its defaults filled in (imports torch)."""
         return methods.config(self.encoder.method, self.encoder.settings)
+
+    def training_spec(self) -> TrainingSpec:
+        """Return what a training of this recipe does (imports torch)."""
+        return TrainingSpec(
+            size=self.data.size,
+            channels=self.data.channels,
+            encoder=self.encoder,
+            method=self.method_config,
+            train=self.train,
+            views=views.spec(self.views.train, self.views.settings),
+            fingerprint=self.fingerprint(),
+        )
 
     def measuring_views(self) -> ViewSpec:
         """Return the view set that scores are measured with."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate import selectors
 from curate.errors import DataError, UsageError, unknown
-from curate.recipe import Select
+from curate.recipe import SelectConfig
 from curate.records.manifest import Manifest
 from curate.records.ordering import one_chunk, repeats, sorted_by_uid
 from curate.rundir import Run
@@ -143,7 +143,7 @@ def _select(
     }
 
 
-def wanted(config: Select) -> dict[str, Any]:
+def wanted(config: SelectConfig) -> dict[str, Any]:
     """Return a recipe's selection as arguments of ``select``."""
     return config.model_dump(include={"strategy", "count", "fraction", "unscored", "seed"})
 

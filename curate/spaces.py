@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import backbone, probing
+from curate import backbone
+from curate.encoders import representation
 from curate.errors import DataError, UsageError, unknown
 from curate.images import Canvas
-from curate.rundir import Run
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import Report
 
@@ -69,8 +69,8 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
 
 
 def embeddings(
-    run: Run,
     space: Space,
+    encoders: Path,
     images: Canvas,
     uids: pa.ChunkedArray,
     rows: np.ndarray,
@@ -80,8 +80,8 @@ def embeddings(
     """Return the embeddings of rows of the index, (n, D) float32.
 
     Args:
-        run: Has the encoders of the plan.
         space: From ``space_of``.
+        encoders: Folder of the plan's encoders.
         images: The run's canvas.
         uids: (N,) uids of the index.
         rows: (n,) positions in the index.
@@ -96,15 +96,15 @@ def embeddings(
         return _given(Path(space.name), uids, images.uids[rows])
     if space.kind == "timm":
         network = backbone.pretrained(space.name.removeprefix("timm:"), device=device)
-        return probing.features(network, images, rows, report)
-    folder = run.path / "encoders" / space.name if space.kind == "plan" else Path(space.name)
+        return representation.features(network, images, rows, report)
+    folder = encoders / space.name if space.kind == "plan" else Path(space.name)
     encoder = backbone.load_encoder(folder, device=device)
     if encoder.channels != images.array.shape[1]:
         raise DataError(
             f"the encoder in {folder} takes images of {encoder.channels} channels, the run's have "
             f"{images.array.shape[1]}."
         )
-    return probing.features(encoder, images, rows, report)
+    return representation.features(encoder, images, rows, report)
 
 
 def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:

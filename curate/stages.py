@@ -265,7 +265,7 @@ def train_unit(
     trained = train_encoder(
         images,
         uids,
-        run.recipe,
+        run.recipe.training_spec(),
         seed=seed,
         out=out,
         device=device,

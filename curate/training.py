@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from curate import methods, private, views
-from curate.align import distance, represent
+from curate import methods, private
 from curate.backbone import Encoder, in_bfloat16
 from curate.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
+from curate.encoders.config import TrainConfig, TrainingSpec
+from curate.encoders.representation import distance, represent
 from curate.errors import DataError, DivergedError
 from curate.images import Canvas
 from curate.methods.base import Batch, Method
-from curate.recipe import Recipe, Train
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
 from curate.runtime.progress import Report, silent
@@ -42,7 +42,7 @@ PATIENCE = 10
 def train_encoder(
     canvas: Canvas,
     uids: np.ndarray,
-    recipe: Recipe,
+    spec: TrainingSpec,
     *,
     seed: int,
     out: Path,
@@ -63,7 +63,7 @@ def train_encoder(
     Args:
         canvas: Decoded images.
         uids: (n,) uids to train on; their order does not matter.
-        recipe: Gives encoder, method, views and schedule.
+        spec: Encoder, method, views and schedule.
         seed: Seed of initialisation, order and views.
         out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``.
         device: ``cpu`` or ``cuda``.
@@ -71,7 +71,7 @@ def train_encoder(
         labels: (N,) int64 label of each row of the canvas, -1 for none; needed by supervised
             methods alone.
         report: Gets (``train``, steps done, steps in all).
-        steps: Train for so many steps instead of the recipe's epochs.
+        steps: Train for so many steps instead of the schedule's epochs.
 
     Returns:
         Final loss (mean of the last epoch), steps, epochs, skipped steps, seconds; with
@@ -86,33 +86,31 @@ def train_encoder(
         Stopped: If a signal came; the state is stored.
     """
     if device == "cpu":
-        torch.set_num_threads(recipe.train.threads)
+        torch.set_num_threads(spec.train.threads)
     torch.manual_seed(seed)
-    config = recipe.encoder
+    config = spec.encoder
     uids = np.array(sorted(uids), dtype=object)
     if len(uids) < 2:
         raise DataError(f"{out.name}: training needs at least 2 samples; here is {len(uids)}.")
-    encoder = Encoder(
-        config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
-    )
+    encoder = Encoder(config.backbone, size=spec.size, channels=spec.channels, patch=config.patch)
     classes = int(labels.max(initial=-1)) + 1 if labels is not None else 0
-    method = methods.build(config.method, encoder, recipe.method_config, classes)
+    method = methods.build(config.method, encoder, spec.method, classes)
     about = {
         "encoder": {
             "backbone": config.backbone,
             "patch": config.patch,
-            "size": recipe.data.size,
-            "channels": recipe.data.channels,
+            "size": spec.size,
+            "channels": spec.channels,
             "representation": config.representation,
         },
-        "method": {"name": config.method, **recipe.method_config.model_dump(mode="json")},
-        "recipe_fingerprint": recipe.fingerprint(),
+        "method": {"name": config.method, **spec.method.model_dump(mode="json")},
+        "recipe_fingerprint": spec.fingerprint,
         "seed": seed,
         "samples": len(uids),
     }
-    if recipe.train.dp is not None:
+    if spec.train.dp is not None:
         private.check(config.method, method)
-    loop = _Loop(method.to(device).train(), canvas, uids, labels, recipe, seed, device, steps)
+    loop = Loop(method.to(device).train(), canvas, uids, labels, spec, seed, device, steps)
     promised = {} if loop.private is None else {"privacy": loop.private.guarantee.facts()}
     about |= promised
     if states is not None:
@@ -138,7 +136,7 @@ def snapshot_name(epoch: int) -> str:
     return f"snapshots/{epoch:05d}"
 
 
-def snapshot_epochs(config: Train) -> range:
+def snapshot_epochs(config: TrainConfig) -> range:
     """Return the epochs after which an encoder is kept besides its end."""
     every = config.snapshots or config.epochs
     return range(every, config.epochs, every)
@@ -163,7 +161,7 @@ class _Progress:
         self.epoch_seconds += seconds
 
 
-class _Loop:
+class Loop:
     """The steps of one training."""
 
     def __init__(
@@ -172,22 +170,21 @@ class _Loop:
         canvas: Canvas,
         uids: np.ndarray,
         labels: np.ndarray | None,
-        recipe: Recipe,
+        spec: TrainingSpec,
         seed: int,
         device: str,
         steps: int | None,
     ) -> None:
-        self.method, self.config, self.device = method, recipe.train, device
+        self.method, self.config, self.device = method, spec.train, device
         self.images, self.rows = canvas.array, canvas.rows(uids)
         self.labels = self._labels(labels) if method.supervised else None
         self.words = randomness.uid_words(uids)
         self.order_words = randomness.uid_words(uids, repeats=True)
         self.seed, self.key = seed, randomness.stream(seed, "views")
-        spec = views.spec(recipe.views.train, recipe.views.settings)
-        self.specs = [method.view(v, spec) for v in range(method.n_views)]
+        self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         self.weight = self.config.alignment_lambda
         if self.weight:
-            self.specs += [spec, spec]
+            self.specs += [spec.views, spec.views]
         self.batch = min(self.config.batch_size, len(uids))
         self.per_epoch = len(uids) // self.batch
         self.total = steps or self.config.epochs * self.per_epoch
@@ -201,7 +198,7 @@ class _Loop:
         self.autocast = in_bfloat16(precision, device)
         self.progress = _Progress()
         self.identity = {
-            "recipe_fingerprint": recipe.fingerprint(),
+            "recipe_fingerprint": spec.fingerprint,
             "seed": seed,
             "samples": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
             "steps": self.total,
@@ -426,7 +423,7 @@ def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def optimizer(method: nn.Module, config: Train) -> torch.optim.Optimizer:
+def optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted)."""
     trained = [p for p in method.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

@@ -7,11 +7,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from curate import views
-from curate.align import Alignment, align_images, distance
+from curate.align import Alignment, align_images
 from curate.backbone import Encoder
-from curate.recipe import Score
+from curate.encoders.representation import distance
 from curate.records.sample import content_uid
 from curate.runtime import randomness
+from curate.scores.config import ScoreConfig
 from curate.views.apply import augment
 
 N = 40
@@ -79,7 +80,7 @@ def reference(encoder, image, word, config, representation):
 
 @pytest.mark.parametrize(("pairing", "kind", "representation"), CASES)
 def test_the_slow_reference_agrees(encoders, pairing, kind, representation):
-    config = Score(views=4, pairing=pairing, distance=kind)
+    config = ScoreConfig(views=4, pairing=pairing, distance=kind)
     found = aligned(encoders, config, representation=representation)
     for name, encoder in encoders.items():
         for i in (0, 13):
@@ -90,43 +91,43 @@ def test_the_slow_reference_agrees(encoders, pairing, kind, representation):
 
 @pytest.mark.parametrize("pairing", ["anchored", "all"])
 def test_batch_size_and_order_change_nothing(encoders, pairing):
-    plain = aligned(encoders, Score(views=5, pairing=pairing, batch_size=64))
-    small = aligned(encoders, Score(views=5, pairing=pairing, batch_size=7))
+    plain = aligned(encoders, ScoreConfig(views=5, pairing=pairing, batch_size=64))
+    small = aligned(encoders, ScoreConfig(views=5, pairing=pairing, batch_size=7))
     order = np.random.default_rng(0).permutation(N)
-    mixed = aligned(encoders, Score(views=5, pairing=pairing), IMAGES[order], WORDS[order])
-    alone = aligned({"f": encoders["f"]}, Score(views=5, pairing=pairing))
+    mixed = aligned(encoders, ScoreConfig(views=5, pairing=pairing), IMAGES[order], WORDS[order])
+    alone = aligned({"f": encoders["f"]}, ScoreConfig(views=5, pairing=pairing))
     for name, one in plain.items():
         assert np.allclose(one.align, small[name].align, rtol=1e-5, atol=0)
         assert np.allclose(one.align[order], mixed[name].align, rtol=1e-5, atol=0)
         assert np.allclose(one.leave_one_out, small[name].leave_one_out, rtol=1e-5, atol=0)
     assert (alone["f"].align == plain["f"].align).all()
-    again = aligned(encoders, Score(views=5, pairing=pairing, batch_size=64))
+    again = aligned(encoders, ScoreConfig(views=5, pairing=pairing, batch_size=64))
     assert (again["g"].align == plain["g"].align).all()
 
 
 def test_equal_images_align_equally_and_seeds_matter(encoders):
     images, words = IMAGES[[3, 3]], WORDS[[3, 3]]
-    found = aligned(encoders, Score(views=3), images, words)["f"]
+    found = aligned(encoders, ScoreConfig(views=3), images, words)["f"]
     assert found.align[0] == found.align[1] > 0
-    other = aligned(encoders, Score(views=3, seed=1), images, words)["f"]
+    other = aligned(encoders, ScoreConfig(views=3, seed=1), images, words)["f"]
     assert other.align[0] != found.align[0]
 
 
 def test_more_views_add_to_the_first_ones(encoders):
-    few = aligned(encoders, Score(views=3))["f"]
-    many = aligned(encoders, Score(views=4))["f"]
+    few = aligned(encoders, ScoreConfig(views=3))["f"]
+    many = aligned(encoders, ScoreConfig(views=4))["f"]
     # The mean without the fourth view is the mean of the first three.
     assert many.leave_one_out[:, 3] == pytest.approx(few.align, rel=1e-5)
 
 
 def test_standard_error_of_anchored_views_is_that_of_their_mean(encoders):
-    found = aligned(encoders, Score(views=6))["f"]
+    found = aligned(encoders, ScoreConfig(views=6))["f"]
     distances = 6 * found.align[:, None] - 5 * found.leave_one_out
     assert found.se == pytest.approx(distances.std(axis=1, ddof=1) / np.sqrt(6), rel=1e-3)
 
 
 def test_one_view_has_no_standard_error(encoders):
-    found = aligned(encoders, Score(views=1))["f"]
+    found = aligned(encoders, ScoreConfig(views=1))["f"]
     assert np.isnan(found.se).all() and np.isfinite(found.align).all()
 
 
@@ -138,7 +139,7 @@ class Constant(Encoder):
 
 
 def test_a_constant_encoder_aligns_exactly():
-    found = aligned({"c": Constant("convnet", size=8, channels=1)}, Score(views=4))["c"]
+    found = aligned({"c": Constant("convnet", size=8, channels=1)}, ScoreConfig(views=4))["c"]
     assert (found.align == 0).all() and (found.se == 0).all()
 
 
@@ -151,7 +152,7 @@ class Grey(Encoder):
 
 
 def test_alignment_of_a_known_encoder_in_closed_form():
-    encoder, config = Grey("convnet", size=8, channels=1), Score(views=3, distance="angular")
+    encoder, config = Grey("convnet", size=8, channels=1), ScoreConfig(views=3, distance="angular")
     encoder.dim, encoder.tokens = 2, 1
     found = aligned({"e": encoder}, config)["e"]
     key, words = randomness.stream(0, "measure"), torch.from_numpy(WORDS.view(np.int64))
@@ -174,7 +175,7 @@ def test_distances_of_known_angles():
 
 
 def test_tables_keep_everything(encoders, tmp_path):
-    found = aligned(encoders, Score(views=3))["f"]
+    found = aligned(encoders, ScoreConfig(views=3))["f"]
     uids = np.array([f"u{i}" for i in range(N)], dtype=object)
     pq.write_table(found.to_table(uids, 3), tmp_path / "a.parquet")
     table = pq.read_table(tmp_path / "a.parquet")
@@ -185,16 +186,16 @@ def test_tables_keep_everything(encoders, tmp_path):
 
 
 def test_no_images_are_no_alignments(encoders):
-    found = aligned(encoders, Score(views=3), IMAGES[:0], WORDS[:0])
+    found = aligned(encoders, ScoreConfig(views=3), IMAGES[:0], WORDS[:0])
     assert found["f"].align.shape == (0,) and found["f"].leave_one_out.shape == (0, 3)
 
 
 @pytest.mark.parametrize("pairing", ["anchored", "all"])
 def test_bfloat16_encoders_keep_float32_distances(encoders, pairing):
-    whole = aligned(encoders, Score(views=8, pairing=pairing))
-    lower = aligned(encoders, Score(views=8, pairing=pairing, precision="bfloat16"))
+    whole = aligned(encoders, ScoreConfig(views=8, pairing=pairing))
+    lower = aligned(encoders, ScoreConfig(views=8, pairing=pairing, precision="bfloat16"))
     assert np.array_equal(
-        whole["f"].align, aligned(encoders, Score(views=8, pairing=pairing))["f"].align
+        whole["f"].align, aligned(encoders, ScoreConfig(views=8, pairing=pairing))["f"].align
     )
     for name, found in lower.items():
         exact = whole[name].align

@@ -12,8 +12,8 @@ import curate
 from curate import recipe
 from curate.errors import DataError, MismatchError
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.rundir import Run
+from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 
 def _made(run: Run) -> dict[str, bytes]:

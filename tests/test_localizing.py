@@ -13,11 +13,11 @@ from curate import localizing
 from curate.align import align_images
 from curate.backbone import Encoder
 from curate.localizing import Found, Units, _layer_rows, layers_of, look, measure
-from curate.recipe import Score
 from curate.records.plan import Plan
 from curate.runtime import randomness
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import silent
+from curate.scores.config import ScoreConfig
 from curate.views import VIEWS
 from curate.views.apply import augment
 
@@ -107,7 +107,7 @@ WORDS = randomness.mix(np.arange(30, dtype=np.uint64))
 
 
 def found(pair, images, **score):
-    config = Score(views=3, **score)
+    config = ScoreConfig(views=3, **score)
     rows = np.arange(30)
     return measure(pair, images, rows, WORDS, VIEWS["digits"], config, report=silent)
 
@@ -123,7 +123,7 @@ def test_the_last_layer_aligns_as_the_encoder_does(images, pairing, distance):
         images,
         WORDS,
         VIEWS["digits"],
-        Score(views=3, **how),
+        ScoreConfig(views=3, **how),
         representation="full",
         device="cpu",
     )
@@ -143,7 +143,10 @@ def test_the_batch_size_changes_nothing(images):
 
 def test_units_are_measured_on_every_view(images):
     pair, spec = [encoder(seed=0), encoder(seed=1)], VIEWS["digits"]
-    key, ids = randomness.stream(Score().seed, "measure"), torch.from_numpy(WORDS.astype(np.int64))
+    key, ids = (
+        randomness.stream(ScoreConfig().seed, "measure"),
+        torch.from_numpy(WORDS.astype(np.int64)),
+    )
     shown = found(pair, images)
     for e, made in enumerate(pair):
         mu = []

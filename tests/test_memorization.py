@@ -12,7 +12,7 @@ from scipy import stats
 from curate import memorization as mem
 from curate import separation
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
+from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 
 def fit(align, inclusion, chosen=None):

@@ -7,8 +7,8 @@ import pytest
 
 from curate.errors import DataError
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.records.plan import Plan
+from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 
 def make_uids(n, prefix="x"):

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from curate import methods, private, recipe, training
 from curate.backbone import Encoder
+from curate.encoders.config import PrivacyConfig
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.images import Canvas
 from curate.methods.base import Batch, Method
@@ -49,14 +50,23 @@ def loop_of(canvas, config, seed=0):
     torch.manual_seed(3)
     encoder = Encoder(config.encoder.backbone, size=8, channels=1, patch=config.encoder.patch)
     method = methods.build(config.encoder.method, encoder, config.method_config, 10)
-    return training._Loop(method.train(), canvas, UIDS, LABELS, config, seed, "cpu", None)
+    return training.Loop(
+        method.train(), canvas, UIDS, LABELS, config.training_spec(), seed, "cpu", None
+    )
 
 
 def trained(canvas, out, uids=UIDS, seed=1, states=None, report=lambda *_: None, **overrides):
     facts = training.train_encoder(
-        canvas, uids, made(**overrides), seed=seed, out=out, device="cpu", states=states,
-        labels=LABELS, report=report,
-    )  # fmt: skip
+        canvas,
+        uids,
+        made(**overrides).training_spec(),
+        seed=seed,
+        out=out,
+        device="cpu",
+        states=states,
+        labels=LABELS,
+        report=report,
+    )
     return facts, (out / "weights.safetensors").read_bytes()
 
 
@@ -168,7 +178,7 @@ def test_epsilon_is_that_of_the_accountant():
     known = RDPAccountant()
     for _ in range(1000):
         known.step(noise_multiplier=1.1, sample_rate=0.01)
-    config = recipe.Privacy(noise=1.1, delta=1e-5)
+    config = PrivacyConfig(noise=1.1, delta=1e-5)
     found = private.guarantee(config, batch=100, samples=10_000, steps=1000)
     assert found == Guarantee(found.epsilon, 1e-5, 1.1, 1.0, 0.01, 1000, "rdp")
     assert found.epsilon == pytest.approx(known.get_epsilon(1e-5), rel=1e-9)
@@ -180,7 +190,7 @@ def test_epsilon_is_that_of_the_accountant():
 
 @pytest.mark.parametrize("epsilon", [0.5, 8.0, 20.0])
 def test_noise_is_found_for_an_epsilon(epsilon):
-    config = recipe.Privacy(epsilon=epsilon, delta=1e-4)
+    config = PrivacyConfig(epsilon=epsilon, delta=1e-4)
     found = private.guarantee(config, batch=64, samples=898, steps=1400)
     assert 0.999 * epsilon <= found.epsilon <= epsilon
     less = private.spent(0.99 * found.noise_multiplier, 1e-4, rate=64 / 898, steps=1400)
@@ -188,12 +198,12 @@ def test_noise_is_found_for_an_epsilon(epsilon):
 
 
 def test_what_promises_nothing_is_said():
-    unheard = recipe.Privacy(noise=0.0, delta=1e-3)
+    unheard = PrivacyConfig(noise=0.0, delta=1e-3)
     assert private.guarantee(unheard, batch=2, samples=9, steps=9).epsilon is None
     with pytest.raises(UsageError, match=r"delta 0\.2 would let a training on 9 samples"):
-        private.guarantee(recipe.Privacy(noise=1.0, delta=0.2), batch=2, samples=9, steps=9)
+        private.guarantee(PrivacyConfig(noise=1.0, delta=0.2), batch=2, samples=9, steps=9)
     with pytest.raises(UsageError, match=r"epsilon 1e-08: no noise is enough for 9 steps"):
-        config = recipe.Privacy(epsilon=1e-8, delta=1e-9)
+        config = PrivacyConfig(epsilon=1e-8, delta=1e-9)
         private.guarantee(config, batch=2, samples=9, steps=9)
 
 

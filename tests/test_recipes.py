@@ -117,7 +117,14 @@ def made_and_trained(recipe):
     with tempfile.TemporaryDirectory() as folder:  # weights are too large to be left lying about
         out = Path(folder)
         facts = train_encoder(
-            canvas, uids, recipe, seed=0, out=out, device="cpu", labels=np.arange(5) % 2, steps=1
+            canvas,
+            uids,
+            recipe.training_spec(),
+            seed=0,
+            out=out,
+            device="cpu",
+            labels=np.arange(5) % 2,
+            steps=1,
         )
         kept = load_encoder(out)
     assert facts["steps"] == 1 and facts["skipped"] == 0 and math.isfinite(facts["loss"])

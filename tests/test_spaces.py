@@ -24,7 +24,7 @@ def given(path):
     canvas = Canvas(np.zeros((4, 1, 2, 2), np.uint8), np.array(UIDS.to_pylist(), dtype="S32"))
     space = spaces.space_of(str(path), ["fold0"])
     assert space.kind == "file"
-    return spaces.embeddings(None, space, canvas, UIDS, ROWS, "cpu", silent)
+    return spaces.embeddings(space, None, canvas, UIDS, ROWS, "cpu", silent)
 
 
 def test_a_plan_is_asked_first():
@@ -96,9 +96,9 @@ def test_a_pretrained_network_takes_grey_images_of_any_size(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 20, 20), np.uint8)
     canvas = Canvas(pixels, np.array(UIDS.to_pylist(), dtype="S32"))
     torch.manual_seed(0)
-    found = spaces.embeddings(None, space, canvas, UIDS, ROWS, "cpu", silent)
+    found = spaces.embeddings(space, None, canvas, UIDS, ROWS, "cpu", silent)
     torch.manual_seed(0)
-    again = spaces.embeddings(None, space, canvas, UIDS, ROWS[::-1], "cpu", silent)
+    again = spaces.embeddings(space, None, canvas, UIDS, ROWS[::-1], "cpu", silent)
     assert found.shape[0] == 3
     assert np.ptp(found, axis=0).max() > 0
     np.testing.assert_allclose(found, again[::-1], atol=1e-5)

@@ -52,7 +52,13 @@ def canvas():
 
 def trained(canvas, out, uids=UIDS, seed=1, steps=None, **overrides):
     facts = training.train_encoder(
-        canvas, uids, made(**overrides), seed=seed, out=out, device="cpu", steps=steps
+        canvas,
+        uids,
+        made(**overrides).training_spec(),
+        seed=seed,
+        out=out,
+        device="cpu",
+        steps=steps,
     )
     return facts, (out / "weights.safetensors").read_bytes()
 
@@ -61,13 +67,19 @@ def trained(canvas, out, uids=UIDS, seed=1, steps=None, **overrides):
     "overrides",
     [
         {},
-        {"encoder.method": "mae", "encoder.backbone": "vit_micro", "encoder.decoder_dim": 32,
-         "encoder.decoder_depth": 1, "encoder.decoder_heads": 4, "views.train": "crop-flip"},
+        {
+            "encoder.method": "mae",
+            "encoder.backbone": "vit_micro",
+            "encoder.decoder_dim": 32,
+            "encoder.decoder_depth": 1,
+            "encoder.decoder_heads": 4,
+            "views.train": "crop-flip",
+        },
         {"train.optimizer": "lars", "train.lr": 0.3},
         {"train.optimizer": "sgd", "train.lr": 0.03, "train.clip_norm": 1.0},
     ],
     ids=["simclr", "mae", "lars", "sgd"],
-)  # fmt: skip
+)
 def test_same_seed_same_bytes_whatever_the_order_of_the_uids(canvas, tmp_path, overrides):
     facts, one = trained(canvas, tmp_path / "a", **overrides)
     _, two = trained(canvas, tmp_path / "b", uids=UIDS[::-1], **overrides)
@@ -83,9 +95,14 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
     overrides = {"train.epochs": 25, "train.lr": 0.003}
     seen = []
     training.train_encoder(
-        canvas, UIDS, made(**overrides), seed=0, out=tmp_path, device="cpu",
+        canvas,
+        UIDS,
+        made(**overrides).training_spec(),
+        seed=0,
+        out=tmp_path,
+        device="cpu",
         report=lambda *progress: seen.append(progress),
-    )  # fmt: skip
+    )
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 26))
     assert lines[-1]["step"] == 75 and lines[-1]["lr"] < 1e-4
@@ -98,8 +115,8 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
 
 def test_every_sample_is_seen_once_an_epoch_where_batches_fill_it(canvas):
     method = Idle(None)
-    loop = training._Loop(
-        method, canvas, UIDS, None, made(**{"train.batch_size": 40}), 0, "cpu", None
+    loop = training.Loop(
+        method, canvas, UIDS, None, made(**{"train.batch_size": 40}).training_spec(), 0, "cpu", None
     )
     assert (loop.per_epoch, loop.total) == (3, 9)
     orders = [loop.order(epoch).tolist() for epoch in range(3)]
@@ -112,8 +129,15 @@ def test_the_order_of_shared_samples_does_not_depend_on_the_others(canvas):
     few = np.array(sorted(UIDS)[10:90], dtype=object)
     orders = []
     for uids in (np.array(sorted(UIDS), dtype=object), few):
-        loop = training._Loop(
-            method, canvas, uids, None, made(**{"train.batch_size": 8}), 0, "cpu", None
+        loop = training.Loop(
+            method,
+            canvas,
+            uids,
+            None,
+            made(**{"train.batch_size": 8}).training_spec(),
+            0,
+            "cpu",
+            None,
         )
         orders.append([u for u in uids[loop.order(0)] if u in set(few)])
     shared = [u for u in orders[0] if u in set(orders[1])]
@@ -201,9 +225,15 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
     def go_on(report):
         torch.rand(3)  # what else this process drew does not matter
         return training.train_encoder(
-            canvas, UIDS, made(**overrides), seed=1, out=out, device="cpu", states=states,
+            canvas,
+            UIDS,
+            made(**overrides).training_spec(),
+            seed=1,
+            out=out,
+            device="cpu",
+            states=states,
             report=report,
-        )  # fmt: skip
+        )
 
     for step in steps:
         with pytest.raises(signals.Stopped):
@@ -225,9 +255,14 @@ def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeyp
     for every, wanted in ((0, list(range(1, 9))), (1000, [])):
         stored.clear()
         training.train_encoder(
-            canvas, UIDS, made(**{"train.save_every": every}), seed=1, out=tmp_path / "out",
-            device="cpu", states=tmp_path / "states",
-        )  # fmt: skip
+            canvas,
+            UIDS,
+            made(**{"train.save_every": every}).training_spec(),
+            seed=1,
+            out=tmp_path / "out",
+            device="cpu",
+            states=tmp_path / "states",
+        )
         assert stored == wanted
     assert made(**{"train.save_every": 1}).fingerprint() == made().fingerprint()
 
@@ -237,9 +272,15 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
 
     def train(report, uids=UIDS, seed=1):
         training.train_encoder(
-            canvas, uids, made(), seed=seed, out=tmp_path / "out", device="cpu", states=states,
+            canvas,
+            uids,
+            made().training_spec(),
+            seed=seed,
+            out=tmp_path / "out",
+            device="cpu",
+            states=states,
             report=report,
-        )  # fmt: skip
+        )
 
     with pytest.raises(signals.Stopped):
         train(stop_after(4))
@@ -257,9 +298,15 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
 def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch):
     def train(report):
         training.train_encoder(
-            canvas, UIDS, made(), seed=1, out=tmp_path / "out", device="cpu",
-            states=tmp_path / "states", report=report,
-        )  # fmt: skip
+            canvas,
+            UIDS,
+            made().training_spec(),
+            seed=1,
+            out=tmp_path / "out",
+            device="cpu",
+            states=tmp_path / "states",
+            report=report,
+        )
 
     with pytest.raises(signals.Stopped):
         train(stop_after(4))
@@ -289,7 +336,7 @@ class Sometimes(Idle):
 
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, caplog):
     method = Sometimes(None, {2, 3})
-    loop = training._Loop(method, canvas, UIDS, None, made(), 0, "cpu", None)
+    loop = training.Loop(method, canvas, UIDS, None, made().training_spec(), 0, "cpu", None)
     facts = loop.run(tmp_path, lambda _: None, lambda *_: None)
     assert facts["skipped"] == 2 and method.after == loop.total - 2
     assert method.statistic.item() == loop.total - 2 and method.weight.isfinite().all()
@@ -298,10 +345,16 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, ca
 
 def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
-    loop = training._Loop(
-        method, canvas, UIDS, None, made(**{"train.save_every": 0, "train.epochs": 9}), 0, "cpu",
+    loop = training.Loop(
+        method,
+        canvas,
+        UIDS,
         None,
-    )  # fmt: skip
+        made(**{"train.save_every": 0, "train.epochs": 9}).training_spec(),
+        0,
+        "cpu",
+        None,
+    )
     with pytest.raises(DivergedError, match=r"step 13 of 27"):
         loop.run(tmp_path, lambda _: None, lambda *_: None)
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
@@ -312,11 +365,13 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
         supervised = True
 
     labels = np.arange(N)
-    loop = training._Loop(Taught(None), canvas, UIDS, labels, made(), 0, "cpu", None)
+    loop = training.Loop(Taught(None), canvas, UIDS, labels, made().training_spec(), 0, "cpu", None)
     assert loop._batch(0, np.array([3, 5])).labels.tolist() == loop.rows[[3, 5]].tolist()
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
-            training._Loop(Taught(None), canvas, UIDS, missing, made(), 0, "cpu", None)
+            training.Loop(
+                Taught(None), canvas, UIDS, missing, made().training_spec(), 0, "cpu", None
+            )
 
 
 def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
@@ -329,9 +384,15 @@ def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
             kept.append(load_file(states / f"{done - 1:09d}.safetensors"))
 
     training.train_encoder(
-        canvas, UIDS, made(**overrides), seed=1, out=tmp_path / "out", device="cpu",
-        states=states, report=report,
-    )  # fmt: skip
+        canvas,
+        UIDS,
+        made(**overrides).training_spec(),
+        seed=1,
+        out=tmp_path / "out",
+        device="cpu",
+        states=states,
+        report=report,
+    )
     folders = sorted((tmp_path / "out" / "snapshots").iterdir())
     assert [folder.name for folder in folders] == ["00002", "00004"]
     assert list(training.snapshot_epochs(made(**overrides).train)) == [2, 4]
@@ -357,9 +418,15 @@ def test_no_snapshot_is_lost_where_a_training_was_killed(canvas, tmp_path):
 
         def train(report=lambda *_: None, out=out, states=states):
             training.train_encoder(
-                canvas, UIDS, made(**overrides), seed=1, out=out, device="cpu", states=states,
+                canvas,
+                UIDS,
+                made(**overrides).training_spec(),
+                seed=1,
+                out=out,
+                device="cpu",
+                states=states,
                 report=report,
-            )  # fmt: skip
+            )
 
         def die(what, done, total, kill=kill):
             if done == kill:
@@ -380,7 +447,7 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     recipe_ = made(**{"train.alignment_lambda": 0.25})
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
-    loop = training._Loop(method, canvas, UIDS, None, recipe_, 0, "cpu", None)
+    loop = training.Loop(method, canvas, UIDS, None, recipe_.training_spec(), 0, "cpu", None)
     batch = loop._batch(0, np.arange(5))
     assert len(batch.views) == 2 and len(batch.extra) == 2
     key, words = randomness.stream(0, "views"), torch.from_numpy(loop.words[:5].view(np.int64))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from curate.probes.base import standardiser
+from curate.encoders.representation import standardiser
 from curate.runtime import randomness
 
 PENALTY = 1e-3

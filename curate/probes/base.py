@@ -47,15 +47,3 @@ def validation_split(labels: np.ndarray, seed: int) -> np.ndarray:
     out = np.zeros(len(labels), dtype=bool)
     out[order] = place < np.round(HELD_OUT * counts)[labels[order]]
     return out
-
-
-def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the map of features to mean 0 and deviation 1 over ``x`` (n, D), as float32.
-
-    A feature that does not vary over ``x`` becomes 0.
-    """
-    mean = x.mean(axis=0, dtype=np.float64)
-    deviation = x.std(axis=0, dtype=np.float64)
-    varies = deviation > 1e-7 * np.maximum(np.abs(mean), 1e-30)
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return lambda features: ((features - mean) * scale).astype(np.float32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.probes.base import Fitted, standardiser, validation_split
+from curate.encoders.representation import standardiser
+from curate.probes.base import Fitted, validation_split
 
 GRID = (1, 5, 10, 20)
 """Numbers of neighbours, of which the validation split chooses."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.probes.base import Fitted, standardiser, validation_split
+from curate.encoders.representation import standardiser
+from curate.probes.base import Fitted, validation_split
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse strengths C of the L2 penalty, of which the validation split chooses."""

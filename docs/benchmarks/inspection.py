@@ -36,9 +36,10 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 import curate
-from curate import duplicates, neighbours, probing, triage
+from curate import duplicates, neighbours, triage
+from curate.encoders import representation
 from curate.images import Canvas, decode
-from curate.recipe import Inspect
+from curate.recipe import InspectConfig
 from curate.rundir import Run
 
 PLANTED = 240
@@ -155,7 +156,7 @@ def measured(found: set, pairs: dict[str, set]) -> list[float]:
 def in_space(run: Run, pixels: np.ndarray) -> set:
     """Return the pairs that a trained encoder's space has at a centred cosine of 0.98."""
     canvas = Canvas(pixels, np.array([b"%08d" % i for i in range(len(pixels))]))
-    points = probing.features(run.encoder("fold0"), canvas, np.arange(len(pixels)))
+    points = representation.features(run.encoder("fold0"), canvas, np.arange(len(pixels)))
     near = neighbours.nearest(points, 10)
     row, column = np.nonzero(1 - near.distance**2 / 2 >= 0.98)
     other = near.near[row, column]
@@ -165,7 +166,7 @@ def in_space(run: Run, pixels: np.ndarray) -> set:
 
 def duplicates_part(data: Path, seeds: int, run: Run | None) -> None:
     """Print the table of near-duplicates."""
-    threshold = Inspect().duplicate_threshold
+    threshold = InspectConfig().duplicate_threshold
     rows: dict[str, list[list[float]]] = {}
     for seed in range(seeds):
         for name, n in N.items():
@@ -248,7 +249,7 @@ def trained(data: Path, seed: int, home: Path) -> Run:
             "train.batch_size": 64,
             "train.lr": 5e-3,
             "views.crop": [0.6, 1.0],
-            "inspect.duplicate_threshold": Inspect().duplicate_threshold,
+            "inspect.duplicate_threshold": InspectConfig().duplicate_threshold,
             "compare.remove": [],
         },
     )

@@ -30,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from storage import photos, small_images
 
 from curate import shards, sources
-from curate.align import align_images, distance
+from curate.align import align_images
 from curate.backbone import Encoder
+from curate.encoders.representation import distance
 from curate.images import build_canvas
 from curate.recipe import load
 from curate.runtime import randomness

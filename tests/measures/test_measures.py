@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from curate import measures
+from curate.encoders.representation import standardiser
 from curate.errors import UsageError
 from curate.measures import MEASURES, Look, Samples, deja_vu, heads
-from curate.probes.base import standardiser
 
 
 def samples(n=2, *, labels=None, align=None, public=()):

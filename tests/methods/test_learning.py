@@ -89,9 +89,14 @@ def losses(method, out):
         "views": {"train": "digits"},
     }
     training.train_encoder(
-        Canvas(IMAGES, UIDS.astype(np.bytes_)), UIDS, recipe.build(content, {}, where="test"),
-        seed=0, out=out, device="cpu", labels=LABELS,
-    )  # fmt: skip
+        Canvas(IMAGES, UIDS.astype(np.bytes_)),
+        UIDS,
+        recipe.build(content, {}, where="test").training_spec(),
+        seed=0,
+        out=out,
+        device="cpu",
+        labels=LABELS,
+    )
     lines = [json.loads(line) for line in Path(out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     return [line["loss"] for line in lines], (out / "weights.safetensors").read_bytes()

@@ -7,8 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from curate import probes
+from curate.encoders.representation import standardiser
 from curate.errors import DataError, DivergedError, UsageError
-from curate.probes.base import standardiser, validation_split
+from curate.probes.base import validation_split
 
 KINDS = sorted(probes.PROBES)
 

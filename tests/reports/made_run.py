@@ -15,11 +15,11 @@ from curate import comparison, images, memorization, separation, shards
 from curate.align import Alignment
 from curate.neighbours import INSPECT_SCHEMA
 from curate.partition import build_plan
-from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
 from curate.records.manifest import Manifest
 from curate.records.sample import Entry
 from curate.records.scores import ScoreTable
 from curate.runtime.files import read_json, write_json, write_table
+from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
 from curate.selectors import select
 
 PLANS = {

@@ -1,0 +1,30 @@
+"""Settings of a run's data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from curate.runtime.settings import Positive, Section
+
+
+class DataConfig(Section):
+    """Where the images come from and how they are brought to one canvas."""
+
+    source: str
+    """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
+    split: str = "train"
+    extra: str | None = None
+    """A held-out split whose samples no encoder sees (S_E)."""
+    test: str | None = "auto"
+    """Split that probes are tested on; ``auto``: ``test``, else ``validation``, if there is one."""
+    limit: Positive | None = None
+    """Use this many samples, chosen by a hash of their paths."""
+    size: Positive = 32
+    """Side of the square canvas in pixels."""
+    channels: Literal[1, 3] = 3
+    max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest share of images that may be rejected before the run stops."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How an image that is not square fills the canvas."""

@@ -1,0 +1,1 @@
+"""Encoders: backbones, methods, views, training, and what they make of an image."""

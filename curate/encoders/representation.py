@@ -1,0 +1,60 @@
+"""Representations of images, and how far apart they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from curate.images import Canvas
+from curate.runtime.progress import Report, silent
+
+if TYPE_CHECKING:
+    from curate.backbone import Encoder, Pretrained
+
+
+def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
+    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1]."""
+    tokens = encoder.forward_float(pixels).float()
+    flat = tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
+    return torch.nn.functional.normalize(flat, dim=1)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
+    """Return the distance between unit vectors (B, D), (B,): ``l2``, ``cosine`` or ``angular``."""
+    apart = torch.linalg.vector_norm(a - b, dim=1)
+    if kind == "l2":
+        return apart
+    if kind == "cosine":
+        return apart.square() / 2
+    # 2 asin(|a - b| / 2) is exact where acos(a . b) loses half the digits: at small angles.
+    return 2 * torch.asin((apart / 2).clamp(max=1))
+
+
+def features(
+    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, report: Report = silent
+) -> np.ndarray:
+    """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
+    device = next(encoder.parameters()).device
+    out = np.empty((len(rows), encoder.dim), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(rows), 256):
+            batch = np.ascontiguousarray(canvas.array[rows[start : start + 256]])
+            tokens = encoder(torch.from_numpy(batch).to(device))
+            out[start : start + 256] = tokens.mean(dim=1).float().cpu().numpy()
+            report("features", min(start + 256, len(rows)), len(rows))
+    return out
+
+
+def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the map of features to mean 0 and deviation 1 over ``x`` (n, D), as float32.
+
+    A feature that does not vary over ``x`` becomes 0.
+    """
+    mean = x.mean(axis=0, dtype=np.float64)
+    deviation = x.std(axis=0, dtype=np.float64)
+    varies = deviation > 1e-7 * np.maximum(np.abs(mean), 1e-30)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return lambda features: ((features - mean) * scale).astype(np.float32)

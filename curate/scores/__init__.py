@@ -1,0 +1,1 @@
+"""Scores: plans, alignment, the estimator and its errors, measures beside it."""

@@ -1,0 +1,95 @@
+"""Settings of scores: which encoder sees what, and how alignment is measured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from curate.encoders.config import Precision
+from curate.runtime.settings import Count, Positive, Section
+
+
+class PairPlan(Section):
+    """f and g: S_S in both, S_C only in f, S_I only in g, S_E in neither."""
+
+    kind: Literal["pair"]
+    shared: Count | Annotated[float, Field(ge=0, lt=1)]
+    candidates: Positive | Annotated[float, Field(gt=0, lt=1)]
+    independent: Positive | Annotated[float, Field(gt=0, lt=1)]
+    extra: Count | Annotated[float, Field(ge=0, lt=1)] = 0
+    repeats: Positive = 1
+    seed: int = 0
+
+
+class HalvesPlan(Section):
+    """f on one half, g on the other: every sample is a candidate."""
+
+    kind: Literal["halves"]
+    repeats: Positive = 1
+    seed: int = 0
+
+
+class FoldsPlan(Section):
+    """Encoder j is trained on all but fold j: every sample is a candidate."""
+
+    kind: Literal["folds"]
+    folds: Annotated[int, Field(ge=2)] = 4
+    repeats: Positive = 1
+    seed: int = 0
+
+
+class PartsPlan(Section):
+    """Encoder j is trained on part j alone: a repeat costs one pass over the data an epoch.
+
+    Encoders that saw few samples memorize more of each, and rank them as larger ones do
+    (docs/results.md).
+    """
+
+    kind: Literal["parts"]
+    parts: Annotated[int, Field(ge=2)] = 4
+    repeats: Positive = 1
+    seed: int = 0
+
+
+class SubsetsPlan(Section):
+    """Each encoder on its own random subset (Feldman & Zhang 2020)."""
+
+    kind: Literal["subsets"]
+    subsets: Annotated[int, Field(ge=2)] = 8
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    repeats: Positive = 1
+    seed: int = 0
+
+
+PlanSection = Annotated[
+    PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan, Field(discriminator="kind")
+]
+PLANS: dict[str, type[Section]] = {
+    "pair": PairPlan,
+    "halves": HalvesPlan,
+    "folds": FoldsPlan,
+    "parts": PartsPlan,
+    "subsets": SubsetsPlan,
+}
+"""Sections by their ``kind``."""
+
+
+class ScoreConfig(Section):
+    """How alignment is measured and turned into memorization."""
+
+    views: Annotated[int, Field(ge=1)] = 10
+    pairing: Literal["anchored", "all"] = "anchored"
+    distance: Literal["l2", "cosine", "angular"] = "l2"
+    calibrate: bool = True
+    seed: int = 0
+    batch_size: Positive = 256
+    """Images encoded at a time; scores do not depend on it."""
+    precision: Precision = "auto"
+    """Of the encoders; distances are float32 in any case."""
+
+    @model_validator(mode="after")
+    def _enough_views(self) -> ScoreConfig:
+        if self.pairing == "all" and self.views < 2:
+            raise ValueError("pairing 'all' needs at least 2 views")
+        return self

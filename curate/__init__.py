@@ -5,38 +5,67 @@ The names below are the whole public interface; importing the package imports no
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.api import (
-        agree,
-        bench,
-        compare,
-        doctor,
-        export,
-        forecast,
-        inspect,
-        ledger,
-        load_encoder,
-        load_recipe,
-        localize,
-        measure,
-        open_run,
-        probe,
-        recipe_list,
-        refine,
-        report,
-        retrain,
-        run,
-        score,
-        select,
-        select_table,
-        shard,
-        significant,
-        train,
-        verify,
-        view,
-    )
+    from curate.encoders.backbone import load_encoder
+    from curate.runs.ledger import ledger
+    from curate.runs.opening import open_run
+    from curate.runs.recipe import load_recipe
+    from curate.runs.recipe_files import recipe_list
+    from curate.runs.verification import verify
+    from curate.selection.selection import select_table
+    from curate.stages.agree import agree
+    from curate.stages.bench import bench
+    from curate.stages.compare import compare
+    from curate.stages.doctor import doctor
+    from curate.stages.export import export
+    from curate.stages.forecast import forecast
+    from curate.stages.inspect import inspect
+    from curate.stages.localize import localize
+    from curate.stages.measure import measure
+    from curate.stages.probe import probe
+    from curate.stages.refine import refine
+    from curate.stages.report import report
+    from curate.stages.retrain import retrain
+    from curate.stages.run import run
+    from curate.stages.score import score, significant
+    from curate.stages.select import select
+    from curate.stages.shard import shard
+    from curate.stages.train import train
+    from curate.stages.view import view
+
+PLACES = {
+    "agree": "curate.stages.agree",
+    "bench": "curate.stages.bench",
+    "compare": "curate.stages.compare",
+    "doctor": "curate.stages.doctor",
+    "export": "curate.stages.export",
+    "forecast": "curate.stages.forecast",
+    "inspect": "curate.stages.inspect",
+    "ledger": "curate.runs.ledger",
+    "load_encoder": "curate.encoders.backbone",
+    "load_recipe": "curate.runs.recipe",
+    "localize": "curate.stages.localize",
+    "measure": "curate.stages.measure",
+    "open_run": "curate.runs.opening",
+    "probe": "curate.stages.probe",
+    "recipe_list": "curate.runs.recipe_files",
+    "refine": "curate.stages.refine",
+    "report": "curate.stages.report",
+    "retrain": "curate.stages.retrain",
+    "run": "curate.stages.run",
+    "score": "curate.stages.score",
+    "select": "curate.stages.select",
+    "select_table": "curate.selection.selection",
+    "shard": "curate.stages.shard",
+    "significant": "curate.stages.score",
+    "train": "curate.stages.train",
+    "verify": "curate.runs.verification",
+    "view": "curate.stages.view",
+}
+"""The module of each public function, which is imported when the function is first named."""
 
 __all__ = [
     "agree",
@@ -70,12 +99,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from curate import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'curate' has no attribute {name!r}")
+    if name not in PLACES:
+        raise AttributeError(f"module 'curate' has no attribute {name!r}")
+    return getattr(importlib.import_module(PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(PLACES)

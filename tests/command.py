@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate import cli
+from curate.cli import app
 
 TINY = Path(__file__).parent / "tiny.yaml"
 
@@ -23,5 +23,5 @@ def curate(*arguments):
     """Type a command; returns its exit code and what it printed."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.call([str(a) for a in arguments])
+        code = app.call([str(a) for a in arguments])
     return Result(code, out.getvalue(), err.getvalue())

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-from command import TINY, curate
 
+from tests.command import TINY, curate
 from tests.faults.recording import RECORDER, machine
 
 

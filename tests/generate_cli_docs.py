@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer.main
 
-from curate.cli import app
+from curate.cli.app import app
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 

@@ -1,6 +1,6 @@
 """A source of images that a test makes up."""
 
-from curate.records.sample import Entry
+from curate.data.sample import Entry
 
 
 class Given:

@@ -1,8 +1,10 @@
-"""Imports go one way, heavy libraries have one home, and no module is a grab-bag."""
+"""Imports go one way, heavy libraries have one home, and every module has a room and a test."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,77 +12,45 @@ import pytest
 import curate
 
 ROOT = Path(__file__).parent.parent / "curate"
+TESTS = Path(__file__).parent
 
-# From the ground up: a module imports from the layers below its own, and beside it in its own; a
-# shelf imports nothing beside it.
-LAYERS = [
-    {"errors"},
-    {"runtime"},
-    {"records"},
-    {"checkpoint", "decoding", "backbone"},
-    {"sources", "shards", "views", "selectors"},
-    {"methods", "exports", "images"},
-    {"data", "encoders", "scores"},
-    {"probes"},
-    {"recipe_files"},
-    {"recipe"},
-    {"rundir"},
-    {
-        "agreement",
-        "partition",
-        "training",
-        "private",
-        "align",
-        "contrasts",
-        "memorization",
-        "moments",
-        "separation",
-        "significance",
-        "doubt",
-        "costs",
-        "neighbours",
-        "duplicates",
-        "triage",
-        "inspection",
-        "spaces",
-        "relations",
-        "lookup",
-        "comparison",
-        "probing",
-        "reports",
-        "selection",
-        "verification",
-        "viewing",
-        "opening",
-    },
-    {"measures"},
-    {"stages"},
-    {"scoring"},
-    {"measuring", "localizing"},
-    {"refining"},
-    {"downstream"},
-    {"pipeline", "machine", "forecasting", "benchmark"},
-    {"choosing"},
-    {"api"},
-    {"describe", "console", "options", "exits"},
-    {"commands"},
-    {"cli"},
-]
-HEAVY = {
-    "timm": {"backbone", "training"},
-    "faiss": {"neighbours"},
-    "opacus": {"private"},
-    "webdataset": {"shards", "sources"},
-    "datasets": {"sources"},
+LAYERS = (
+    "errors",
+    "runtime",
+    "data",
+    "encoders",
+    "inspection",
+    "scores",
+    "selection",
+    "evaluation",
+    "runs",
+    "reports",
+    "stages",
+    "__init__",
+    "cli",
+)
+"""From the ground up: a module imports from the rooms before its own, and from its own."""
+LIBRARIES = LAYERS[: LAYERS.index("runs")]
+"""Rooms that know no run, and can be read, tested and used alone."""
+HOMES = {
+    "timm": {"encoders/backbone", "encoders/pretrained", "encoders/training"},
+    "faiss": {"inspection/neighbours"},
+    "opacus": {"encoders/dp_sgd"},
+    "datasets": {"data/sources/huggingface"},
 }
-SHARED = {
-    "sources": {"base", "metadata", "idx"},
-    "views": {"spec", "draws", "apply"},
-    "methods": {"base"},
-    "selectors": {"base"},
-    "probes": {"base"},
-    "exports": {"subset"},
-    "measures": {"base", "heads"},
+"""Modules that may import a heavy library."""
+UNUSED = {
+    "webdataset": "the loader of exported subsets will use it; users read curate's tars with it",
+}
+"""Declared dependencies that no module imports, and why they are declared."""
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+SHELVES = {
+    "data/sources": {"base", "metadata", "idx"},
+    "encoders/views": {"spec", "draws", "apply"},
+    "encoders/methods": {"base"},
+    "evaluation/probes": {"base"},
+    "selection/exports": {"subset"},
+    "scores/measures": {"base", "heads"},
 }
 """Shelves of plug-ins, and what the plug-ins of each may share."""
 LONGEST = 500
@@ -90,7 +60,11 @@ def modules():
     return sorted(ROOT.rglob("*.py"))
 
 
-def part(path):
+def name_of(path):
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def room(path):
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
@@ -100,47 +74,79 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "curate":
-                yield from (f"curate.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_module_has_a_layer_and_every_layer_its_modules():
-    assert {part(p) for p in modules()} == set().union(*LAYERS) | {"__init__"}
+def own(path):
+    """Return the modules of curate that a module imports, as dotted names."""
+    known = {".".join(("curate", *name_of(p).split("/"))) for p in modules()}
+    known |= {name.removesuffix(".__init__") for name in known}
+    return {name for name in imports(path) if name in known and name != "curate"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_dependencies_go_one_way(path):
-    if path == ROOT / "__init__.py":
+def test_every_room_is_in_the_tuple():
+    assert {room(path) for path in modules()} <= set(LAYERS) | {"__main__"}
+    assert set(LAYERS) <= {room(path) for path in modules()}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_go_one_way(path):
+    if room(path) in ("__init__", "__main__"):
         return
-    level = next(i for i, layer in enumerate(LAYERS) if part(path) in layer)
-    below = set().union(*LAYERS[:level]) | {part(path)}
-    beside = LAYERS[level] if part(path) not in SHARED else set()
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("curate.")}
-    assert used <= below | beside, f"{path.name} reaches up: {sorted(used - below - beside)}"
+    below = LAYERS[: LAYERS.index(room(path)) + 1]
+    used = {name.split(".")[1] for name in own(path)}
+    assert used <= set(below), f"{name_of(path)} reaches up: {sorted(used - set(below))}"
+    public = {"curate", *(f"curate.{name}" for name in curate.__all__)}
+    whole = {a.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import)
+             for a in n.names}  # fmt: skip
+    if public & {*whole, *(set(imports(path)) - {"curate"})}:
+        assert room(path) == "cli", f"{name_of(path)} imports the public functions"
 
 
-@pytest.mark.parametrize("shelf", sorted(SHARED))
+def test_no_two_modules_import_each_other():
+    # Only what is imported when a module is, not what a function imports when it runs.
+    graph = {}
+    for path in modules():
+        tree = ast.parse(path.read_text())
+        at_once = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef)], [])
+        names = set()
+        for node in ast.walk(at_once):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        graph[".".join(("curate", *name_of(path).split("/")))] = names
+    for name, used in graph.items():
+        both = {other for other in used if name in graph.get(other, ())}
+        assert not both, f"{name} and {sorted(both)} import each other"
+
+
+@pytest.mark.parametrize("shelf", sorted(SHELVES))
 def test_plug_ins_do_not_import_each_other(shelf):
-    shared = SHARED[shelf]
+    inside = f"curate.{shelf.replace('/', '.')}."
     for path in sorted((ROOT / shelf).glob("*.py")):
         if path.stem != "__init__":
-            used = {n.split(".")[2] for n in imports(path) if n.startswith(f"curate.{shelf}.")}
-            assert used <= shared, f"{path.name} imports {sorted(used - shared)}"
+            used = {name.removeprefix(inside) for name in own(path) if name.startswith(inside)}
+            assert used <= SHELVES[shelf], f"{name_of(path)} imports {sorted(used)}"
 
 
 def test_heavy_libraries_have_one_home():
     for path in modules():
         for name in imports(path):
             top = name.split(".")[0]
-            if top in HEAVY:
-                assert part(path) in HEAVY[top], f"{path.name} imports {top}"
+            assert name_of(path) in HOMES.get(top, {name_of(path)}), f"{path} imports {top}"
+
+
+def test_every_declared_dependency_is_imported_or_excused():
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=!~ \[]", text)[0].lower() for text in project["dependencies"]}
+    used = {name.split(".")[0] for path in modules() for name in imports(path)}
+    unused = {name for name in declared if IMPORTED_AS.get(name, name) not in used}
+    assert unused == set(UNUSED)
 
 
 def test_importing_the_command_line_imports_nothing_heavy():
     code = (
-        "import sys, curate, curate.cli, curate.api, curate.recipe, curate.selection;"
+        "import sys, curate, curate.cli, curate.runs.recipe, curate.selection.selection;"
         "print([m for m in ('torch', 'timm', 'faiss', 'datasets', 'sklearn') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -153,17 +159,17 @@ def test_no_grab_bags():
 
 
 def test_no_module_is_too_long_to_read():
-    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in modules()}
+    lengths = {name_of(p): len(p.read_text().splitlines()) for p in modules()}
     assert {name: n for name, n in lengths.items() if n > LONGEST} == {}
 
 
 def test_only_the_command_line_ends_the_process():
     for path in modules():
-        if path != ROOT / "cli.py":
+        if name_of(path) != "cli/app":
             assert "sys.exit(" not in path.read_text(), path
 
 
-def test_no_public_name_is_hidden_by_a_module_of_that_name():
+def test_no_public_name_is_hidden_by_a_room_of_that_name():
     # ``import curate.score`` would put the module where the function was.
-    assert not set(curate.__all__) & {part(p) for p in modules()}
+    assert not set(curate.__all__) & {room(path) for path in modules()}
     assert all(callable(getattr(curate, name)) for name in curate.__all__)

@@ -3,7 +3,8 @@
 import shlex
 
 import pytest
-from generate_cli_docs import PAGE, commands, render
+
+from tests.generate_cli_docs import PAGE, commands, render
 
 PROMISED = {
     *("run", "shard", "train", "score", "inspect", "select", "export", "retrain", "probe"),

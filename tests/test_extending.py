@@ -5,15 +5,15 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from command import TINY
-from command import curate as typed
 
 import curate
-from curate import recipe
 from curate.errors import DataError, MismatchError
-from curate.partition import build_plan
-from curate.rundir import Run
+from curate.runs import recipe
+from curate.runs.run import Run
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
+from curate.scores.plan import build_plan
+from tests.command import TINY
+from tests.command import curate as typed
 
 
 def _made(run: Run) -> dict[str, bytes]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 import curate
-from curate.records.manifest import Manifest
-from curate.sources import open_source
+from curate.data.sources import open_source
+from curate.selection.manifest import Manifest
 
 PATH = Path(__file__).parent.parent / "manifests" / "digits-top-674.parquet"
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from curate import recipe as recipes
-from curate.backbone import BACKBONES, SMALL, Encoder, Residual, Transformer, load_encoder
-from curate.describe import recipe_lines
-from curate.images import Canvas
-from curate.recipe import without_neutral_keys
-from curate.recipe_files import parts, read
-from curate.records.sample import content_uid
-from curate.training import train_encoder
+from curate.cli.results import recipe_lines
+from curate.data.canvas import Canvas
+from curate.data.sample import content_uid
+from curate.encoders.backbone import BACKBONES, SMALL, Encoder, Residual, Transformer, load_encoder
+from curate.encoders.training import train_encoder
+from curate.runs import recipe as recipes
+from curate.runs.recipe import without_neutral_keys
+from curate.runs.recipe_files import parts, read
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 PATHS = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
@@ -49,7 +49,7 @@ DEEP = ("cifar10-mae", "cifar10-simclr")
 
 @pytest.fixture(scope="module")
 def loaded():
-    return {name: recipes.load(str(path)) for name, path in PATHS.items()}
+    return {name: recipes.load_recipe(str(path)) for name, path in PATHS.items()}
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def steps():
     """Return one recipe of each training step: they share it where all it depends on is equal."""
     found = {}
     for name, path in PATHS.items():
-        whole = recipes.load(str(path)).resolved()
+        whole = recipes.load_recipe(str(path)).resolved()
         train = {k: v for k, v in whole["train"].items() if k not in SCHEDULE}
         shown = {k: v for k, v in whole["views"].items() if k != "measure"}
         image = [whole["data"]["size"], whole["data"]["channels"]]

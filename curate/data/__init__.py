@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are stored and decoded."""
+"""Images: where they come from, how they are stored, named and decoded."""

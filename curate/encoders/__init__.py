@@ -1,1 +1,1 @@
-"""Encoders: backbones, methods, views, training, and what they make of an image."""
+"""Encoders: backbones, methods, random views, training, and what they make of an image."""

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from curate import methods, views
+from curate.encoders import methods, views
+from curate.encoders.views import ViewSpec
 from curate.errors import unknown
 from curate.runtime.settings import Count, Positive, Section
-from curate.views import ViewSpec
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from curate.images import Canvas
+from curate.data.canvas import Canvas
 from curate.runtime.progress import Report, silent
 
 if TYPE_CHECKING:
-    from curate.backbone import Encoder, Pretrained
+    from curate.encoders.backbone import Encoder
+    from curate.encoders.pretrained import Pretrained
 
 
 def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:

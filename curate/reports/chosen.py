@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from curate import images
-from curate import recipe as recipes
-from curate.records.index import open_index
+from curate.data import canvas as images
+from curate.data.index import open_index
+from curate.encoders.views.apply import augment
 from curate.reports import words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnail
+from curate.runs import recipe as recipes
 from curate.runtime import randomness
-from curate.views.apply import augment
 
 VIEWS = 8
 """Views that are shown at most."""

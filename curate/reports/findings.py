@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from curate import agreement
+from curate.evaluation import agreement
 from curate.reports import figures, words
 from curate.reports.drawing import Captioned
 from curate.reports.material import Material

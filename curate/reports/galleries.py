@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from curate.records.sample import base_uid
+from curate.data.sample import base_uid
 from curate.reports import chosen, words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnails

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import costs
 from curate.errors import DataError
-from curate.neighbours import INSPECT_SCHEMA
-from curate.records.manifest import Manifest
-from curate.records.scores import ScoreTable
+from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.reports import words
-from curate.rundir import Run
+from curate.runs import ledger as costs
+from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.scores.table import ScoreTable
+from curate.selection.manifest import Manifest
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""
@@ -59,7 +59,7 @@ class Material:
         numbers: ``NUMBERS`` of them, each (N,) float64, NaN where null.
         group: (N,) object, as in the plan.
         dataset: Content of ``shards/dataset.json``.
-        ledger: What ``costs.ledger`` says.
+        ledger: What ``ledger.ledger`` says.
         inspected: Rows of ``inspect.parquet``, or None.
         inspect_facts: Content of ``inspect.json``, or None.
         along: One mapping an epoch that was scored along the training, of ``snapshots.json``.

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from curate import selection
 from curate.reports import words
 from curate.reports.material import Material, Selection
+from curate.selection import selection
 
 Table = tuple[str, list[str], list[list[str]], set[int]]
 """Caption, column heads, rows, and which columns are numbers."""

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from curate.data.canvas import decode
+from curate.data.shards import Reader
 from curate.errors import DataError
-from curate.images import decode
-from curate.shards import Reader
 
 SIDE = 144
 """Longest side of a thumbnail in pixels; smaller images keep their size."""

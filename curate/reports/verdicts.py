@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.reports import words
 from curate.reports.words import INTERVAL, NBSP, number
-from curate.separation import SIGNIFICANCE
+from curate.scores.separation import SIGNIFICANCE
 
 LEVEL = 0.05
 """Chance of calling any difference real where there is none."""

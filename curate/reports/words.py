@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curate.runtime.text import visible
-from curate.separation import SIGNIFICANCE
+from curate.scores.separation import SIGNIFICANCE
 
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"

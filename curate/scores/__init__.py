@@ -1,1 +1,1 @@
-"""Scores: plans, alignment, the estimator and its errors, measures beside it."""
+"""Memorization: plans, alignment, the estimator and its errors, and measures beside it."""

@@ -36,11 +36,11 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 import curate
-from curate import duplicates, neighbours, triage
+from curate.data.canvas import Canvas, decode
 from curate.encoders import representation
-from curate.images import Canvas, decode
-from curate.recipe import InspectConfig
-from curate.rundir import Run
+from curate.inspection import duplicates, neighbours, triage
+from curate.inspection.config import InspectConfig
+from curate.runs.run import Run
 
 PLANTED = 240
 FLAWED = 40

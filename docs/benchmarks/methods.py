@@ -29,11 +29,12 @@ import torch
 from scipy import stats
 
 import curate
-from curate import methods, recipe, recipe_files
-from curate.backbone import Encoder
-from curate.rundir import Run
+from curate.encoders import methods
+from curate.encoders.backbone import Encoder
+from curate.encoders.training import write_encoder
+from curate.runs import recipe, recipe_files
+from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.training import write_encoder
 
 KINDS = ("linear", "knn")
 RANDOM = 10
@@ -48,7 +49,7 @@ def accuracies(folder: Path) -> list[float]:
 
 def untrained(name: str, seed: int, home: Path) -> list[float]:
     """Return the accuracies of what a recipe's training starts from."""
-    made = recipe.load(name)
+    made = recipe.load_recipe(name)
     config = made.encoder
     torch.manual_seed(randomness.seed_for(seed, "train", 0))
     shape = {"size": made.data.size, "channels": made.data.channels, "patch": config.patch}

@@ -43,9 +43,10 @@ from PIL import Image
 from scipy import ndimage, stats
 
 import curate
-from curate import measures, sources
-from curate.measures import MEASURES
-from curate.rundir import Run
+from curate.data import sources
+from curate.runs.run import Run
+from curate.scores import measures
+from curate.scores.measures import MEASURES
 
 SHARE = 0.04
 KINDS = (

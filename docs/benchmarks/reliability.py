@@ -29,13 +29,14 @@ import numpy as np
 from scipy import stats
 
 import curate
-from curate import stages
-from curate.align import align_images
-from curate.backbone import load_encoder
-from curate.contrasts import contrast
-from curate.rundir import Run
+from curate.encoders.backbone import load_encoder
+from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.scoring import Placed, by_shard, placed
+from curate.scores.alignment import align_images
+from curate.scores.standard_errors import contrast
+from curate.stages import shard
+from curate.stages.context import Context
+from curate.stages.placement import Placed, by_shard, placed
 
 PLANS: dict[str, dict[str, Any]] = {
     "halves (the plain pair)": {"plan": {"kind": "halves"}, "share": 1.0, "epochs": 200},
@@ -137,8 +138,8 @@ def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float
     config = run.recipe.score.model_copy(
         update={k: v for k, v in settings.items() if k != "representation"}
     )
-    context = stages.Context("cpu", 1, None)
-    pixels = stages.pixels(run, context)
+    context = Context("cpu", 1, None)
+    pixels = shard.pixels(run, context)
     encoders = {e: load_encoder(run.path / "encoders" / e, device="cpu") for e in made.encoders}
     part = next(by_shard(run, made))
     began = time.monotonic()
@@ -179,7 +180,7 @@ def estimators(home: Path, passes: int) -> None:
         {"plan": {"kind": "parts", "parts": 4, "repeats": repeats}, "train.epochs": 100},
         None,
     )
-    made = placed(run, stages.Plan.read(run.path / "plan.parquet"))
+    made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
     ways: dict[str, dict[str, Any]] = {
         f"anchored, l2, {k} views": {"views": k} for k in (2, 5, 10, 20, 40)
     }
@@ -218,7 +219,7 @@ def precision(home: Path) -> None:
     )
     for recipe in ("digits", "digits-mae", "digits-dino"):
         run = scored(home, recipe, {"plan.repeats": 2}, None, recipe)
-        made = placed(run, stages.Plan.read(run.path / "plan.parquet"))
+        made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
         se = run.scores(["se"])["se"].to_numpy().mean()
         for representation in ("full", "pooled"):
             exact, lower = (

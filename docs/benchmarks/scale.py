@@ -26,10 +26,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.records.sample import INDEX_SCHEMA
-from curate.records.scores import SCORE_SCHEMA
+from curate.data.sample import INDEX_SCHEMA
 from curate.runtime.files import file_sha256
 from curate.runtime.threads import cores
+from curate.scores.table import SCORE_SCHEMA
 
 SHARD = 5000
 """Samples a shard."""
@@ -97,7 +97,7 @@ def command(arguments: list[str]) -> tuple[float, float, float]:
     """Run a command; returns its seconds, its processor seconds and its peak memory in GiB."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from curate.cli import main; main()", *arguments, "--quiet"],
+        [sys.executable, "-c", "from curate.cli.app import main; main()", *arguments, "--quiet"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,15 +29,15 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).parent))
 from storage import photos, small_images
 
-from curate import shards, sources
-from curate.align import align_images
-from curate.backbone import Encoder
+from curate.data import shards, sources
+from curate.data.canvas import build_canvas
+from curate.encoders.backbone import Encoder
 from curate.encoders.representation import distance
-from curate.images import build_canvas
-from curate.recipe import load
+from curate.encoders.views import ViewSpec
+from curate.runs.recipe import load_recipe
 from curate.runtime import randomness
 from curate.runtime.threads import cores
-from curate.views import ViewSpec
+from curate.scores.alignment import align_images
 
 Work = Callable[[], object]
 
@@ -84,7 +84,7 @@ def theirs(spec: ViewSpec, side: int) -> transforms.Compose:
 
 def scoring(name: str, overrides: Mapping[str, object], few: int, many: int, rounds: int) -> None:
     """Print how fast f and g are measured on all their views, and by a loop over images."""
-    recipe = load(name, overrides)
+    recipe = load_recipe(name, overrides)
     data, config, score = recipe.data, recipe.encoder, recipe.score
     encoders = {
         e: Encoder(

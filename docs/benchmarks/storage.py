@@ -29,8 +29,8 @@ import numpy as np
 import webdataset
 from PIL import Image
 
-from curate import shards, sources
-from curate.decoding import check, encode_png
+from curate.data import shards, sources
+from curate.data.decoding import check, encode_png
 from curate.runtime.threads import cores
 
 SMALL, LARGE = 10_000, 200_000
@@ -211,7 +211,7 @@ def peak_of(arguments: list[str]) -> float:
     Not ru_maxrss, which counts the pages of mapped files: the decoded images are one, and the
     system takes its pages back as it needs them.
     """
-    code = "from curate.cli import main; main()"
+    code = "from curate.cli.app import main; main()"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--quiet"],

@@ -19,9 +19,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from curate import memorization
-from curate.memorization import Errors, Estimate
-from curate.records.chance import p_selected
+from curate.scores import estimator
+from curate.scores.estimator import Errors, Estimate
+from curate.scores.top_probability import p_selected
 
 N, VIEWS, TOP = 20_000, 8, 0.2
 DESIGNS = {
@@ -56,7 +56,7 @@ def simulated(
     left_out = (distances.sum(axis=2, keepdims=True) - distances) / (VIEWS - 1)
     align, errors, prior_found = distances.mean(axis=2), Errors(), None
     for _ in range(2):
-        found = memorization.estimate(
+        found = estimator.estimate(
             align,
             left_out,
             inclusion,

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from drilling import Zygotes
-from line import Line
 
+from tests.faults.drilling import Zygotes
+from tests.faults.line import Line
 from tests.faults.recording import RECORDER
 from tests.rendered import mixed
 

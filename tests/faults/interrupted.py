@@ -6,10 +6,10 @@ import signal
 import tarfile
 
 import pyarrow.parquet as pq
-from drilling import copied, differing, snapshot
 from safetensors import safe_open
 
 from curate.runtime.files import file_sha256
+from tests.faults.drilling import copied, differing, snapshot
 
 
 def moving(name):

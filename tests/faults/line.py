@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drilling import copied, differing, snapshot
+from tests.faults.drilling import copied, differing, snapshot
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 RUNS = ("--runs", "runs", "--device", "cpu")
 ALONE = (*RUNS, "--workers", "1")
 OFTEN = ("--set", "train.save_every=0")
 """A state is stored after every step, so that trainings are cut between and within them."""
-SMALL_SHARDS = [["curate.shards.writer", "SHARD_SAMPLES", 8]]
+SMALL_SHARDS = [["curate.data.shards.writer", "SHARD_SAMPLES", 8]]
 MANIFEST = "runs/tiny/manifests/top-40.parquet"
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from drilling import copied
-from line import ALONE, TINY
-from test_tars import Payload
 
 from curate.runtime.files import file_sha256
+from tests.faults.drilling import copied
+from tests.faults.line import ALONE, TINY
+from tests.faults.test_tars import Payload
 from tests.rendered import mixed
 
 RUN = "runs/tiny"

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from drilling import copied, differing, events, snapshot
-from interrupted import drill
-from line import ALONE, OFTEN, TINY, go
 
-from curate.records.manifest import MANIFEST_SCHEMA, Manifest
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
+from tests.faults.drilling import copied, differing, events, snapshot
+from tests.faults.interrupted import drill
+from tests.faults.line import ALONE, OFTEN, TINY, go
 
 RUN = "runs/tiny"
 SETTINGS = {

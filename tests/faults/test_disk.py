@@ -5,9 +5,10 @@ import shutil
 import subprocess
 
 import pytest
-from drilling import copied, differing, snapshot
-from interrupted import partial, unrecorded
-from line import STAGES
+
+from tests.faults.drilling import copied, differing, snapshot
+from tests.faults.interrupted import partial, unrecorded
+from tests.faults.line import STAGES
 
 ROOM = 48 * 2**20
 """Bytes of the file system that is filled up."""

@@ -6,14 +6,14 @@ import re
 import pyarrow.parquet as pq
 import pytest
 import torch
-from drilling import copied, snapshot
-from line import ALONE, OFTEN, TINY
 from safetensors.torch import load_file, save_file
 
-from curate import training
-from curate.images import open_canvas
-from curate.recipe import load
-from curate.shards import Reader
+from curate.data.canvas import open_canvas
+from curate.data.shards import Reader
+from curate.encoders import training
+from curate.runs.recipe import load_recipe
+from tests.faults.drilling import copied, snapshot
+from tests.faults.line import ALONE, OFTEN, TINY
 
 RUN = "runs/tiny"
 LONG = ("--set", "train.epochs=20")
@@ -48,7 +48,7 @@ def test_single_steps_that_are_not_finite_are_skipped_and_counted(
 ):
     """The loss of chosen steps is made NaN or infinite; what is kept is finite and counts them."""
     run = line["train"].folder / RUN
-    recipe = load(str(TINY), {"train.epochs": 5})
+    recipe = load_recipe(str(TINY), {"train.epochs": 5})
     index = pq.read_table(run / "shards/index.parquet")
     canvas = open_canvas(run / "cache/canvas.npy", _index_of(Reader(run / "shards"), index))
     uids = sorted(index["uid"].to_pylist()[:40])

@@ -2,9 +2,9 @@
 
 import pytest
 import yaml
-from drilling import copied
-from line import ALONE, TINY
 
+from tests.faults.drilling import copied
+from tests.faults.line import ALONE, TINY
 from tests.rendered import mixed
 
 CLEAR = (0, 2, 3)

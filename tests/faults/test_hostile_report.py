@@ -8,8 +8,8 @@ import re
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from line import ALONE, TINY
 
+from tests.faults.line import ALONE, TINY
 from tests.rendered import mixed
 
 CLASSES = [

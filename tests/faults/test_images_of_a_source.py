@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate.images import decode
-from curate.shards import Reader
+from curate.data.canvas import decode
+from curate.data.shards import Reader
 from tests.rendered import every_mode, mixed, turned
 
 ALLOWED = 2**27

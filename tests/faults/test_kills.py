@@ -4,9 +4,10 @@ import signal
 from dataclasses import replace
 
 import pytest
-from drilling import Moment, copied, differing, events, snapshot, times
-from interrupted import drill
-from line import STAGES
+
+from tests.faults.drilling import Moment, copied, differing, events, snapshot, times
+from tests.faults.interrupted import drill
+from tests.faults.line import STAGES
 
 
 @pytest.mark.parametrize("name", STAGES)

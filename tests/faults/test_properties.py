@@ -14,11 +14,11 @@ import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate import shards
+from curate.data import shards
+from curate.data.sample import INDEX_SCHEMA, Entry, content_uid
+from curate.data.shards import Reader, writer
 from curate.errors import DataError
-from curate.records.manifest import MANIFEST_SCHEMA, Manifest
-from curate.records.sample import INDEX_SCHEMA, Entry, content_uid
-from curate.shards import Reader, writer
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
 from tests.given import Given
 from tests.rendered import mixed
 

@@ -4,9 +4,10 @@ import signal
 from dataclasses import replace
 
 import pytest
-from drilling import Moment, times
-from interrupted import drill
-from line import OFTEN, go
+
+from tests.faults.drilling import Moment, times
+from tests.faults.interrupted import drill
+from tests.faults.line import OFTEN, go
 
 STOPPED = {signal.SIGTERM: 143, signal.SIGINT: 130}
 LONG = ("--set", "train.epochs=40", "--set", "train.save_every=1000")

@@ -10,14 +10,14 @@ import tarfile
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from command import curate
 
-from curate import shards
+from curate.data import shards
+from curate.data.sample import Entry
+from curate.data.shards import Reader
+from curate.data.sources import open_source
 from curate.errors import DataError
-from curate.records.sample import Entry
-from curate.shards import Reader
-from curate.sources import open_source
-from curate.verification import verify
+from curate.runs.verification import verify
+from tests.command import curate
 from tests.given import Given
 from tests.rendered import encoded, mixed, picture
 

@@ -4,8 +4,9 @@ import random
 import signal
 
 import pytest
-from drilling import copied, differing, snapshot
-from line import ALONE, OFTEN, TINY
+
+from tests.faults.drilling import copied, differing, snapshot
+from tests.faults.line import ALONE, OFTEN, TINY
 
 SECONDS = {
     "train": ["train", TINY, *ALONE, *OFTEN],

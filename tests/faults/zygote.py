@@ -186,7 +186,7 @@ def _child(request, printed):
         _patch(*patch)
     _watch(Path(here).resolve(), request)
     sys.argv = ["curate", *request["arguments"]]
-    from curate import cli
+    from curate.cli import app as cli
 
     real = cli.app
 

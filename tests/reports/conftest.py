@@ -1,5 +1,6 @@
 import pytest
-from made_run import PLANS, add_comparison, add_probe, add_selection, make_run
+
+from tests.reports.made_run import PLANS, add_comparison, add_probe, add_selection, make_run
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,19 @@ import pyarrow as pa
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from curate import comparison, images, memorization, separation, shards
-from curate.align import Alignment
-from curate.neighbours import INSPECT_SCHEMA
-from curate.partition import build_plan
-from curate.records.manifest import Manifest
-from curate.records.sample import Entry
-from curate.records.scores import ScoreTable
+from curate.data import canvas as images
+from curate.data import shards
+from curate.data.sample import Entry
+from curate.evaluation import comparison
+from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.runtime.files import read_json, write_json, write_table
+from curate.scores import estimator, separation
+from curate.scores.alignment import Alignment
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, SubsetsPlan
-from curate.selectors import select
+from curate.scores.plan import build_plan
+from curate.scores.table import ScoreTable
+from curate.selection import strategies
+from curate.selection.manifest import Manifest
 
 PLANS = {
     "pair": PairPlan(kind="pair", shared=0.4, candidates=0.2, independent=0.2, extra=0.1),
@@ -83,10 +86,10 @@ def make_run(
     write_table(path / "plan.parquet", plan.to_table())
     random = np.random.default_rng(0)
     align, left_out = _alignments(plan, effect, random)
-    fit = memorization.OffsetFit(len(plan.encoders))
-    used = memorization.calibrates(plan.group)
+    fit = estimator.OffsetFit(len(plan.encoders))
+    used = estimator.calibrates(plan.group)
     fit.add(align[used], plan.inclusion[used])
-    found = memorization.estimate(
+    found = estimator.estimate(
         align,
         left_out,
         plan.inclusion,
@@ -95,10 +98,10 @@ def make_run(
         calibrate=True,
         pair=kind in ("pair", "halves"),
     )
-    ranks = memorization.rank(found.memorization, path)
+    ranks = estimator.rank(found.memorization, path)
     scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
     write_table(path / "scores.parquet", scores.table)
-    errors = memorization.Errors()
+    errors = estimator.Errors()
     errors.add(found)
     delta = found.delta if kind == "pair" else None
     summary = separation.summarise(found.memorization, errors, plan.group, delta=delta)
@@ -190,7 +193,7 @@ def add_selection(
     m = table["memorization"].to_numpy()[scored]
     uids = np.array(table["uid"].to_pylist(), dtype=object)
     chosen = np.full(len(uids), unscored)
-    chosen[scored] = select(strategy, m, uids[scored], keep, 0)
+    chosen[scored] = strategies.choose(strategy, m, uids[scored], keep, 0)
     made = Manifest.build(
         table,
         chosen,

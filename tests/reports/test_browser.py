@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chromium import BINARY, Browser
-from made_run import add_comparison, add_selection, make_run
 
 from curate import reports
-from curate.inspection import NEIGHBOUR_SCHEMA
-from curate.records.manifest import Manifest
-from curate.rundir import Run
+from curate.reports.viewer.server import View
+from curate.runs.run import Run
 from curate.runtime.files import write_json, write_table
-from curate.viewing.server import View
+from curate.selection.manifest import Manifest
+from curate.stages.inspect import NEIGHBOUR_SCHEMA
+from tests.chromium import BINARY, Browser
+from tests.reports.made_run import add_comparison, add_selection, make_run
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium on this machine")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from curate import comparison
+from curate.evaluation import comparison
 from curate.reports import comparisons
 
 

@@ -6,13 +6,13 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from command import curate
 from PIL import Image
 
 from curate import reports
 from curate.errors import UsageError
 from curate.reports import files, words
 from curate.reports.material import gather
+from tests.command import curate
 
 
 def read(path):

@@ -2,12 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_run import make_run
 
-from curate.agreement import Ranking, agree
+from curate.evaluation.agreement import Ranking, agree
 from curate.reports.findings import _lying, agreement_figure, findings
 from curate.reports.material import gather
 from curate.runtime.files import write_json
+from tests.reports.made_run import make_run
 
 
 def said(material):

@@ -9,19 +9,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from made_run import make_run
 from PIL import Image
 
-from curate import recipe
-from curate.neighbours import INSPECT_SCHEMA
-from curate.records.index import open_index
+from curate.data.index import open_index
+from curate.encoders.views.apply import augment
+from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.reports import chosen
 from curate.reports.galleries import _Cards, galleries
 from curate.reports.material import gather
 from curate.reports.thumbnails import Thumbnail
+from curate.runs import recipe
 from curate.runtime import randomness
 from curate.runtime.files import write_table
-from curate.views.apply import augment
+from tests.reports.made_run import make_run
 
 
 def facts(sample):

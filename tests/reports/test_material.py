@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from made_run import add_comparison, add_probe, add_selection
 
 from curate.errors import DataError
 from curate.reports.material import gather
 from curate.runtime.files import read_json, write_json
+from tests.reports.made_run import add_comparison, add_probe, add_selection
 
 
 def test_rows_and_uids_find_each_other(runs):

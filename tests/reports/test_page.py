@@ -7,12 +7,12 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from made_run import make_run
 
 from curate import reports
 from curate.errors import DataError
 from curate.reports.material import gather
 from curate.reports.page import render
+from tests.reports.made_run import make_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SCRIPT = "<script>alert(1)</script>"

@@ -2,10 +2,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from made_run import make_run
 
 from curate.reports.material import gather
 from curate.reports.steps import steps
+from tests.reports.made_run import make_run
 
 
 def commands(material):

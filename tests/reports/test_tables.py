@@ -1,11 +1,11 @@
 import re
 
 import pytest
-from made_run import add_selection, make_run
 
 from curate.reports import tables
 from curate.reports.material import gather
 from curate.runtime.files import write_json
+from tests.reports.made_run import add_selection, make_run
 
 
 def rows(table):

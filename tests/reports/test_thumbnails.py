@@ -3,13 +3,13 @@ import io
 
 import numpy as np
 import pytest
-from made_run import make_run
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from curate import shards
+from curate.data import shards
 from curate.errors import DataError
 from curate.reports.thumbnails import SIDE, thumbnails
+from tests.reports.made_run import make_run
 
 
 def opened(thumbnail):

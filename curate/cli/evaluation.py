@@ -1,0 +1,147 @@
+"""Commands that tell what a selection did."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate import errors
+from curate.cli import results
+from curate.cli.console import Display
+from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Workers, command, named, typed
+
+
+@command("curate retrain runs/digits/manifests/top-1000.parquet")
+def retrain(
+    display: Display,
+    manifest: Annotated[Path, typer.Argument(help="A manifest of a run's dataset.")],
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="The run to train in; default: the manifest's."),
+    ] = None,
+    runs: Runs = RUNS,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Training seed.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train afresh on what a manifest keeps."""
+    import curate
+
+    facts = curate.retrain(
+        manifest, run=run, runs=runs, seed=seed, device=device, report=display.report
+    )
+    display.result(facts, [f"encoder     {facts['encoder']}"])
+    display.hint(f"next: 'curate probe {shlex.quote(facts['encoder'])} --on self'")
+
+
+@command("curate probe runs/digits/encoders/fold0 --on self")
+def probe(
+    display: Display,
+    encoder: Annotated[Path, typer.Argument(help="An encoder's folder.")],
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="SOURCE", help="`self` (the run's labels) or a SOURCE; may be repeated."
+        ),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: both."),
+    ] = None,
+    data: DataPath = None,
+    device: Device = "auto",
+) -> None:
+    """Measure linear and k-NN accuracy of an encoder's frozen representations."""
+    import curate
+
+    facts = curate.probe(
+        encoder, on=on or ["self"], kinds=kind, data=data, device=device, report=display.report
+    )
+    display.result(facts, results.probe_lines(facts))
+    display.hint(
+        "next: 'curate compare --remove N' tells whether selections differ by more than luck"
+    )
+
+
+@command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
+def compare(
+    display: Display,
+    run: RunName = None,
+    remove: Annotated[
+        str | None,
+        typer.Option("--remove", metavar="N,N...", help="Samples to remove, e.g. 500,1000."),
+    ] = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option(
+            "--strategies", metavar="NAME,NAME...", help="As in `curate select`, e.g. top,random."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", min=1, help="Paired repetitions; 2 give an interval."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="WHAT", help="Equal `epochs` or equal `steps`."),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Retrain on selections of equal size and compare them with random ones, with intervals."""
+    import curate
+
+    made = named(display, run, runs)
+    facts = curate.compare(
+        made,
+        remove=numbers(remove, "--remove"),
+        strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
+        seeds=seeds,
+        budget=budget,
+        device=device,
+        workers=workers,
+        report=display.report,
+    )
+    display.result(facts, results.comparison_lines(facts))
+    display.hint(f"next: 'curate report {typed(made)}'")
+
+
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """Return numbers with commas between them; None where none are given.
+
+    Raises:
+        UsageError: If they are no numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise errors.UsageError(f"{option} {text}: expected numbers such as 500,1000.") from None
+
+
+@command("curate agree digits digits-seed-1 --top 100,200")
+def agree(
+    display: Display,
+    run: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Two or more runs, or their scores.")
+    ],
+    top: Annotated[
+        str | None,
+        typer.Option("--top", metavar="N,N...", help="Sizes of the tops that are intersected."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="COLUMN", help="Column of files that are no runs.")
+    ] = "memorization",
+    runs: Runs = RUNS,
+) -> None:
+    """Compare the rankings of runs: correlations and shared tops, with intervals."""
+    import curate
+
+    facts = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
+    display.result(facts, results.agreement_lines(facts))

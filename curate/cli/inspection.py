@@ -1,0 +1,145 @@
+"""Beside memorization: other people's measures, and where in an encoder it lies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate.cli import results
+from curate.cli.console import Display
+from curate.cli.options import RUNS, Device, RunName, Runs, command, named, typed
+
+
+@command("curate inspect digits")
+def inspect(
+    display: Display,
+    run: RunName = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            "--sample", metavar="UID", help="Show this sample alone; how its uid begins is enough."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Find outliers, near-duplicates and what is worth a look among the memorized."""
+    import curate
+
+    made = named(display, run, runs)
+    facts = curate.inspect(made, sample=sample, device=device, report=display.report)
+    if sample is not None:
+        display.result(facts, results.sample_lines(facts))
+        return
+    display.result(facts, results.inspect_lines(facts))
+    display.hint(f"next: 'curate report {typed(made)}'")
+
+
+@command("curate measure digits --kinds supervised,el2n")
+def measure(
+    display: Display,
+    run: RunName = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--kinds",
+            metavar="A,B",
+            help="`supervised`, `deja-vu`, `alignment`, `el2n`, `grand`, `loss`, "
+            "`knn-outlierness`; default: all that can be computed.",
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Compute other people's measures of each sample, and how they agree with memorization."""
+    import curate
+
+    made = named(display, run, runs)
+    chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    facts = curate.measure(made, chosen, device=device, report=display.report)
+    display.result(facts, results.measure_lines(facts))
+    display.hint(f"next: 'curate localize {typed(made)}'")
+
+
+@command("curate localize digits")
+def localize(
+    display: Display,
+    run: RunName = None,
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            "--encoders",
+            metavar="F,G",
+            help="The pair: what F was trained on and G was not is measured; default: the plan's "
+            "first two.",
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Find the layers and units that hold what one encoder memorized and another never saw."""
+    import curate
+
+    made = named(display, run, runs)
+    pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
+    facts = curate.localize(made, encoders=pair, device=device, report=display.report)
+    display.result(facts, results.localize_lines(facts))
+    display.hint(f"next: 'curate report {typed(made)}'")
+
+
+@command("curate report digits")
+def report(
+    display: Display,
+    run: RunName = None,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME,NAME...",
+            help="`html`: one file; `png`, `svg`: each figure; `csv`: each table.",
+        ),
+    ] = "html",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against", metavar="RUN", help="A run to compare the ranking with; may be repeated."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Write one self-contained HTML file about a run, or its figures and tables."""
+    import curate
+
+    formats = [part.strip() for part in format_.split(",")]
+    made = named(display, run, runs)
+    path = curate.report(made, formats=formats, against=against or (), runs=runs)
+    facts, lines = {"report": str(path)}, [f"report      {path}"]
+    if "html" in formats and len(formats) > 1:
+        facts["files"] = str(path.with_suffix(""))
+        lines.append(f"files       {facts['files']}")
+    display.result(facts, lines)
+    if "html" in formats:
+        display.hint(f"next: open it in a browser, or look at samples: 'curate view {typed(made)}'")
+
+
+@command("curate view digits")
+def view(
+    display: Display,
+    run: RunName = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="On 127.0.0.1; default: a free one."
+        ),
+    ] = 0,
+    runs: Runs = RUNS,
+) -> None:
+    """Look at a run's samples in a browser, mark keep, drop or unsure, and save a manifest."""
+    import curate
+
+    def started(url: str) -> None:
+        display.result({"url": url}, [url])
+        display.hint("next: open it in a browser on this machine; Ctrl-C ends it")
+
+    curate.view(named(display, run, runs), port=port, started=started)

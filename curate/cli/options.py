@@ -1,0 +1,177 @@
+"""Options that several commands share, and what every command has: --json, --quiet, --debug."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli import results
+from curate.cli.console import Display
+from curate.errors import UsageError
+from curate.runs import recipe
+
+if TYPE_CHECKING:
+    from curate.runs.run import Run
+
+Name = Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")]
+RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="A run; default: the newest.")]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", metavar="DIR", envvar="CURATE_RUNS", help="Folder that holds the runs."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a value of the recipe."),
+]
+DataPath = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PATH", help="Where the source's images lie on this machine."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", min=0, help="Seed of plan, training, scoring and selection."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu` or `cuda`.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Use N samples of each split.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Trainings side by side; default: as many as fit."
+    ),
+]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        metavar="NAME",
+        help="Replace the plan: `quick`, `standard` or `thorough` encoders for a surer ranking.",
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
+]
+
+RUNS = Path("runs")
+
+app = typer.Typer(
+    name="curate",
+    help="Rank every image by how strongly self-supervised encoders memorize it, and select by it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog="Start with `curate run digits`, then open the report that it names.",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``run``, ``train`` and ``score`` are asked: which run, what to replace, how to work."""
+
+    name: Name
+    runs: Runs = RUNS
+    set_: Set = None
+    data: DataPath = None
+    seed: Seed = None
+    device: Device = "auto"
+    limit: Limit = None
+    workers: Workers = None
+    effort: Effort = None
+    fresh: Fresh = False
+
+    def overrides(self) -> dict[str, Any]:
+        """Return ``{"section.key": value}`` of --effort, --seed, --limit and --set, in that order.
+
+        Raises:
+            UsageError: If a --set has no value, or there is no such effort.
+        """
+        out: dict[str, Any] = recipe.effort(self.effort) if self.effort else {}
+        if self.seed is not None:
+            sections = ("plan", "train", "score", "select")
+            out |= {f"{section}.seed": self.seed for section in sections}
+        if self.limit is not None:
+            out["data.limit"] = self.limit
+        for item in self.set_ or []:
+            key, sign, value = item.partition("=")
+            if not sign:
+                raise UsageError(f"--set {item}: expected section.key=value.")
+            out[key.strip()] = value
+        return out
+
+
+def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command that also takes --json, --quiet and --debug.
+
+    The function's first parameter is the ``Display`` that these options make; ``--debug`` is read
+    by ``app.call``, which shows errors. A ``Request`` among the others becomes the options that a
+    request has.
+
+    Args:
+        example: What a user types, for the help text.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        asked = [p.name for p in own if p.annotation is Request]
+        parts = list(inspect.signature(Request, eval_str=True).parameters.values())
+        if asked:
+            own = parts + [p for p in own if p.annotation is not Request]
+
+        def called(*, as_json: bool, quiet: bool, debug: bool, **given: Any) -> None:
+            with Display(quiet=quiet, as_json=as_json) as display:
+                if asked:
+                    given[asked[0]] = Request(**{p.name: given.pop(p.name) for p in parts})
+                function(display, **given)
+
+        options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [
+            _flag("as_json", "--json", text="Print one JSON object on stdout."),
+            _flag("quiet", "--quiet", "-q", text="No progress, only results and errors."),
+            _flag("debug", "--debug", text="Show the traceback of an error."),
+        ]
+        called.__name__, called.__doc__ = function.__name__, function.__doc__
+        called.__module__ = function.__module__
+        # typer reads the options from here.
+        called.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in options}
+        return app.command(epilog=f"Example: `{example}`")(called)
+
+    return register
+
+
+def _flag(name: str, *options: str, text: str) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option(*options, help=text)],
+    )
+
+
+def named(display: Display, name: str | None, runs: Path) -> Run:
+    """Open the run a command is about, and say which where it was left out."""
+    import curate
+
+    run = curate.open_run(name, runs=runs, create=False)
+    if name is None:
+        display.hint(f"run: {run.path}")
+    return run
+
+
+def typed(run: Run) -> str:
+    """Return what a user types for a run: its name, or its path where that is not found by name."""
+    return shlex.quote(run.name if run.path.parent == RUNS else str(run.path))
+
+
+def warn_of_noise(display: Display, facts: dict[str, Any]) -> None:
+    """Warn where scores do not tell members from non-members."""
+    if facts.get("separation") == "none":
+        display.warn(results.NO_SEPARATION)

@@ -1,0 +1,185 @@
+"""The whole line and its stages: run, shard, train, score, inspect."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli import results
+from curate.cli.console import Display
+from curate.cli.options import (
+    DataPath,
+    Limit,
+    Request,
+    command,
+    typed,
+    warn_of_noise,
+)
+from curate.errors import UsageError
+
+if TYPE_CHECKING:
+    from curate.runs.run import Run
+
+
+@command("curate run digits")
+def run(display: Display, asked: Request) -> None:
+    """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
+    from curate.stages.run import run_all
+
+    made, facts = _stage(display, run_all, asked)
+    display.result(facts, results.run_lines(facts))
+    warn_of_noise(display, facts)
+    display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
+
+
+@command("curate shard folder:photos --out shards")
+def shard(
+    display: Display,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
+            "`wds:GLOB`."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="New folder for the tars and their index.")
+    ],
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Split of the source.")
+    ] = "train",
+    data: DataPath = None,
+    limit: Limit = None,
+    max_bad: Annotated[
+        float,
+        typer.Option("--max-bad", metavar="X", min=0, max=1, help="Largest share of bad images."),
+    ] = 0.01,
+) -> None:
+    """Write the images of a source to WebDataset tars with an index."""
+    import curate
+
+    facts = curate.shard(
+        source, out, split=split, data=data, limit=limit, max_bad=max_bad, report=display.report
+    )
+    display.result(facts, results.shard_lines(facts))
+    display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
+
+
+@command("curate train digits --set train.epochs=50")
+def train(
+    display: Display,
+    asked: Request,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what it would take; write nothing.")
+    ] = False,
+) -> None:
+    """Train the encoders of the plan."""
+    import curate
+
+    if dry_run:
+        told = curate.forecast(
+            asked.name,
+            runs=asked.runs,
+            overrides=asked.overrides(),
+            data=asked.data,
+            device=asked.device,
+            workers=asked.workers,
+        )
+        display.result(told, results.forecast_lines(told))
+        display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
+        return
+    made, facts = _stage(display, curate.train, asked)
+    display.result(facts, results.train_lines(facts))
+    if not facts["trained"]:
+        display.hint(f"nothing to do: all encoders of {made.path} were trained before")
+    display.hint(f"next: 'curate score {typed(made)}'")
+
+
+@command("curate score imagenet-100k --data /data/imagenet-100k")
+def score(
+    display: Display,
+    asked: Request,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="GOAL",
+            help="Add encoders or views until `reliability=X`, or `overlap=X` of the selection.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="TIME", help="With --until: at most `30m`, `2h`."),
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        typer.Option(
+            "--fdr",
+            metavar="Q",
+            help="Also list the samples that are significantly memorized, Q of them falsely.",
+        ),
+    ] = None,
+) -> None:
+    """Score every candidate; what is missing before it is done first."""
+    import curate
+    from curate.scores import significance
+    from curate.stages import refine
+
+    if budget is not None and until is None:
+        raise UsageError("--budget goes with --until: say what to reach, e.g. reliability=0.8.")
+    if until is not None:
+        refine.Goal.parse(until)
+    if budget is not None:
+        refine.seconds(budget)
+    if fdr is not None:
+        significance.check(fdr)
+    made, facts = _stage(display, curate.score, asked)
+    lines = results.score_lines(facts)
+    if until is not None:
+        reached = curate.refine(
+            made,
+            until,
+            budget=budget,
+            data=asked.data,
+            device=asked.device,
+            workers=asked.workers,
+            report=display.report,
+        )
+        facts = {**curate.score(made), "until": reached}
+        lines = [*results.score_lines(facts), *results.refine_lines(reached)]
+    if fdr is not None:
+        found = curate.significant(made, fdr)
+        facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
+        lines += results.significant_lines(found)
+    display.result(facts, lines)
+    warn_of_noise(display, facts)
+    if facts["already"] and until is None:
+        display.hint(f"nothing to do: {made.path} was scored before")
+    top = max(1, facts["n_scored"] * 3 // 4)
+    rest = " --unscored keep" if facts["n_unscored"] else ""
+    display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
+
+
+def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:
+    """Open or create the run that is asked for, and call a stage of the library on it."""
+    import curate
+
+    run = curate.open_run(
+        asked.name,
+        runs=asked.runs,
+        overrides=asked.overrides(),
+        data=asked.data,
+        fresh=asked.fresh,
+    )
+    facts = stage(
+        run,
+        data=asked.data,
+        device=asked.device,
+        workers=asked.workers,
+        report=display.report,
+    )
+    return run, facts

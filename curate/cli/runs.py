@@ -1,0 +1,127 @@
+"""What is there, and what it cost: verify, ledger, recipes, doctor."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curate.cli import results
+from curate.cli.console import Display
+from curate.cli.options import (
+    RUNS,
+    DataPath,
+    Device,
+    Request,
+    RunName,
+    Runs,
+    Set,
+    command,
+    named,
+    typed,
+)
+from curate.errors import DataError
+
+
+@command("curate verify runs/digits --full")
+def verify(
+    display: Display,
+    path: Annotated[Path, typer.Argument(help="Shards, a run or a manifest.")],
+    full: Annotated[bool, typer.Option("--full", help="Check every hash, not only sizes.")] = False,
+) -> None:
+    """Check that everything is there and, with --full, unchanged."""
+    import curate
+
+    facts = curate.verify(path, full=full, report=display.report)
+    display.result(facts, results.verify_lines(facts))
+    if not facts["ok"]:
+        raise DataError(results.faults_in_short(facts))
+    display.hint(results.after_verify(facts))
+
+
+@command("curate ledger digits")
+def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
+    """Show what each stage cost, and when each selection has paid for its scores."""
+    import curate
+
+    run = named(display, name, runs)
+    facts = curate.ledger(run)
+    display.result(facts, results.ledger_lines(facts))
+    if not facts["selections"]:
+        display.hint(f"next: 'curate select --fraction 0.75 {typed(run)}'")
+
+
+@command("curate recipes digits")
+def recipes(
+    display: Display,
+    name: Annotated[str | None, typer.Argument(help="A recipe to print in full.")] = None,
+) -> None:
+    """List the recipes, or print one with every default filled in."""
+    import curate
+
+    if name is None:
+        found = curate.recipe_list()
+        display.result(found, results.recipe_lines(found))
+        display.hint("next: 'curate recipes NAME' prints one, 'curate run NAME' runs it")
+        return
+    resolved = curate.load_recipe(name).resolved()
+    display.result(resolved, [results.as_yaml(resolved).rstrip()])
+    display.hint(f"next: 'curate run {shlex.quote(name)}'")
+
+
+@command("curate doctor")
+def doctor(display: Display) -> None:
+    """Show versions, devices, FAISS and disk; what is missing and how to install it."""
+    import curate
+
+    facts = curate.doctor()
+    display.result(facts, results.doctor_lines(facts))
+    display.hint("next: 'curate run digits' tries everything out")
+
+
+@command("curate bench digits")
+def bench(
+    display: Display,
+    name: Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")] = "digits",
+    runs: Runs = RUNS,
+    set_: Set = None,
+    data: DataPath = None,
+    device: Device = "auto",
+) -> None:
+    """Measure each stage here, beside one image at a time and the machine's own ceiling."""
+    import curate
+
+    facts = curate.bench(
+        name,
+        runs=runs,
+        overrides=Request(name, set_=set_).overrides(),
+        data=data,
+        device=device,
+        report=display.report,
+    )
+    display.result(facts, table(facts))
+    display.hint(f"next: 'curate train {shlex.quote(name)} --dry-run' tells what a run takes")
+
+
+def table(facts: Mapping[str, Any]) -> list[str]:
+    """Return the rates as a table, and what they are held against."""
+    ceiling = facts["ceiling"]
+    lines = [
+        f"{facts['recipe']} on {facts['device']}, {facts['cores']} cores; a matrix product does "
+        f"{ceiling['matmul'] / 1e9:,.0f} GFLOP/s ({ceiling['dtype']}), a copy moves "
+        f"{ceiling['copy'] / 1e9:,.1f} GB/s",
+        f"{'stage':<14}{'per second':>12}  {'slowest to fastest round':<26}{'of the ceiling':>14}",
+    ]
+    for row in facts["stages"]:
+        spread = f"{_short(row['low'])} to {_short(row['high'])} {row['per']}"
+        share = "" if row["share"] is None else f"{row['share']:.1%} {row['ceiling']}"
+        lines.append(f"{row['stage']:<14}{_short(row['rate']):>12}  {spread:<26}{share:>14}")
+    times = facts["times_one_at_a_time"]
+    return [*lines, f"scores come {times:.1f} times as fast as one image at a time"]
+
+
+def _short(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"

@@ -1,0 +1,101 @@
+"""The index of shards: ``index.parquet``, read a shard at a time and only as it was written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.data.sample import INDEX_SCHEMA
+from curate.errors import DataError
+from curate.runtime.files import file_sha256, read_json
+
+
+@dataclass(frozen=True)
+class Index:
+    """Rows of ``index.parquet`` in order of shard and offset; each shard is a row group.
+
+    Attributes:
+        path: The file.
+        starts: (S + 1,) int64; shard s has the rows from ``starts[s]`` to ``starts[s + 1]``.
+    """
+
+    path: Path
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def parts(
+        self, columns: Sequence[str] | None = None, *, shards: Iterable[int] | None = None
+    ) -> Generator[pa.Table]:
+        """Yield the rows of each shard in turn.
+
+        Args:
+            columns: Names in ``INDEX_SCHEMA``; None for all.
+            shards: Which shards, by their number from 0; None for all.
+
+        Raises:
+            DataError: If the file cannot be read.
+        """
+        with self._opened() as file:
+            for shard in range(len(self.starts) - 1) if shards is None else shards:
+                yield _typed(
+                    file.read_row_group(shard, _listed(columns), use_threads=False), columns
+                )
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows, some 250 bytes each with every column; else as ``parts``."""
+        with self._opened() as file:
+            return _typed(file.read(_listed(columns), use_threads=False), columns)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[pq.ParquetFile]:
+        with _named(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
+            yield file
+
+
+def open_index(folder: Path) -> Index:
+    """Open the index of a folder of shards.
+
+    Raises:
+        DataError: If it is missing, or is not the one that ``dataset.json`` describes.
+    """
+    path = folder / "index.parquet"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; make the shards again.")
+    with _named(path):
+        if file_sha256(path) != read_json(folder / "dataset.json")["index"]["sha256"]:
+            raise DataError(f"{path} changed since it was written; make the shards again.")
+        made = pq.read_metadata(path)
+        lacking = sorted({*INDEX_SCHEMA.names} - {*made.schema.names})
+        if lacking:
+            raise DataError(
+                f"{path} lacks {', '.join(lacking)}: another version of curate wrote it; make the "
+                "shards again."
+            )
+        rows = [made.row_group(shard).num_rows for shard in range(made.num_row_groups)]
+    return Index(path, np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
+
+
+def _listed(columns: Sequence[str] | None) -> list[str]:
+    return list(INDEX_SCHEMA.names if columns is None else columns)
+
+
+def _typed(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    names = _listed(columns)
+    return table.select(names).cast(pa.schema([INDEX_SCHEMA.field(name) for name in names]))
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with the index at ``path`` into an error that names it."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read ({error}); make the shards again.") from error

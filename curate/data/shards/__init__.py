@@ -1,0 +1,7 @@
+"""Shards: WebDataset tars with an index, written whole or not at all, and read by position."""
+
+from curate.data.shards.damage import Fault, faults
+from curate.data.shards.reader import Reader
+from curate.data.shards.writer import finished, write
+
+__all__ = ["Fault", "Reader", "faults", "finished", "write"]

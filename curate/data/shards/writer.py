@@ -1,0 +1,355 @@
+"""Writer: sources to WebDataset tars with an index, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import heapq
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.data.decoding import Checked, check, quiet
+from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
+from curate.data.shards.repeats import Repeats
+from curate.data.shards.tar import Tar
+from curate.data.sources.base import Source
+from curate.errors import DataError, InUseError, ResourceError, UsageError
+from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
+from curate.runtime.progress import Report, silent
+from curate.runtime.text import visible
+from curate.runtime.threads import in_order
+
+SHARD_SAMPLES = 5_000
+SHARD_BYTES = 2**28
+"""A shard is closed at this many samples or bytes, whichever comes first."""
+UNFINISHED = ".unfinished"
+"""Marks a folder that a writer has begun and not finished, and is locked while it works."""
+OURS = re.compile(r"\d{5,}\.tar|index\.parquet|dataset\.json|rejected\.jsonl|\..*\.tmp")
+"""What a writer leaves in its folder."""
+NO_LABEL = -1
+"""Content of the ``.cls`` of a sample without label where others have one: readers of tars infer
+the members of every sample from the first, and lose those that come up later."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sample of a source; decoded if ``checked`` is set, refused if ``reason`` is."""
+
+    path: str
+    role: str
+    entry: Entry | None = None
+    checked: Checked | None = None
+    sha256: str = ""
+    reason: str = ""
+
+
+@dataclass
+class Tally:
+    """What has been written and rejected so far, and what every sample of the dataset shares."""
+
+    labelled: bool
+    repeats: Repeats
+    extension: str = ""
+    written: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    reasons: list[str] = field(default_factory=list)
+    digests: int = 0
+    """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
+    shards: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def write(
+    parts: Sequence[tuple[Source, str]],
+    folder: Path,
+    *,
+    limit: int | None = None,
+    max_bad: float = 0.01,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Write sources to ``folder`` as shards.
+
+    A sample ``KEY`` has the members ``KEY.EXT``, its image as the source has it; ``KEY.cls``, its
+    label, where the dataset has labels; and ``KEY.json`` with uid, path, split, width, height and
+    metadata. ``EXT`` is that of the dataset's first image, for every sample: readers tell formats
+    by content, and take another name for another field. Every image is checked, so that what is
+    written can be decoded (``decoding.check``). A folder that an interrupted writer left is begun
+    again.
+
+    Args:
+        parts: Sources, each with its role (``train``, ``extra`` or ``test``), the index's split.
+        folder: New or empty.
+        limit: Take this many samples of each part, chosen by a hash of their paths.
+        max_bad: Largest share of samples that may be rejected, in [0, 1].
+        report: Progress callback.
+
+    Returns:
+        What ``dataset.json`` holds (``fingerprint``, ``classes``, ``splits``, ``shards``,
+        ``index``), and ``written`` and ``rejected`` over all splits.
+
+    Raises:
+        UsageError: If ``folder`` holds something else.
+        InUseError: If another process writes to it.
+        DataError: If nothing could be read, or more than ``max_bad`` was rejected; the reasons are
+            in ``rejected.jsonl``.
+        ResourceError: If there is no space or no permission.
+    """
+    with _claimed(folder):
+        classes = _classes(parts)
+        tally = Tally(labelled=bool(classes), repeats=Repeats(folder))
+        index = folder / ".index.tmp"
+        with (
+            replacing(folder / "rejected.jsonl") as listing,
+            listing.open("w", encoding="utf-8") as rejected,
+            pq.ParquetWriter(
+                index,
+                INDEX_SCHEMA,
+                compression="zstd",
+                use_dictionary=["shard", "split"],
+                write_statistics=False,
+            ) as rows,
+            contextlib.closing(_samples(parts, limit, len(classes), report)) as found,
+            quiet(),
+        ):
+            good = _accepted(found, rejected, tally)
+            for number, first in enumerate(good):
+                name = f"{number:05d}.tar"
+                with (
+                    replacing(folder / name) as temporary,
+                    temporary.open("wb") as plain,
+                    WrittenBack(plain) as stream,
+                ):
+                    rows.write_table(_fill(stream, name, first, good, tally))
+        _judge(parts, folder, tally, max_bad)
+        facts = {
+            "fingerprint": _fingerprint(tally),
+            "classes": list(classes),
+            "splits": {
+                role: {"written": tally.written[role], "rejected": tally.rejected[role]}
+                for _, role in parts
+            },
+            "shards": tally.shards,
+            "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
+        }
+        write_json(folder / "dataset.json", facts)
+        with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
+            index.replace(temporary)
+        return _counted(facts)
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Return what ``write`` returned for a folder that it finished, or None."""
+    if not (folder / "index.parquet").is_file() or (folder / UNFINISHED).exists():
+        return None
+    return _counted(read_json(folder / "dataset.json"))
+
+
+def _counted(facts: dict[str, Any]) -> dict[str, Any]:
+    splits = facts["splits"].values()
+    return {**facts, **{k: sum(split[k] for split in splits) for k in ("written", "rejected")}}
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder, emptied of what an interrupted writer left, until it is finished."""
+    marker = folder / UNFINISHED
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = sorted(path.name for path in folder.iterdir())
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{folder} is no folder; choose a new one for the shards.") from error
+    except OSError as error:
+        raise ResourceError(f"cannot write {folder}: {error.strerror}.") from error
+    if there and UNFINISHED not in there:
+        raise UsageError(f"{folder} is not empty (it holds {there[0]}); choose a new folder.")
+    lock = filelock.FileLock(marker, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InUseError(f"another process writes shards to {folder}; wait for it.") from error
+    except OSError as error:
+        raise ResourceError(f"cannot write {marker}: {error.strerror}.") from error
+    try:
+        _empty(folder, there)
+        yield
+        marker.unlink()
+    finally:
+        lock.release()
+
+
+def _empty(folder: Path, there: list[str]) -> None:
+    try:
+        for name in there:
+            if OURS.fullmatch(name):
+                (folder / name).unlink()
+    except OSError as error:
+        raise ResourceError(f"cannot write {folder}: {error.strerror}.") from error
+
+
+def _classes(parts: Sequence[tuple[Source, str]]) -> tuple[str, ...]:
+    found = [source for source, _ in parts if source.classes]
+    for source in found[1:]:
+        if source.classes != found[0].classes:
+            raise DataError(f"{source.name} and {found[0].name} differ in their classes.")
+    return found[0].classes if found else ()
+
+
+# Samples
+
+
+def _samples(
+    parts: Sequence[tuple[Source, str]], limit: int | None, classes: int, report: Report
+) -> Generator[Found]:
+    """Yield every sample of every part in order, decoded or with the reason why not."""
+    selected, total = [], 0
+    for source, _ in parts:
+        select, count = _selected(source, limit)
+        selected.append(select)
+        total += count
+
+    def listed() -> Iterator[Found]:
+        for (source, role), select in zip(parts, selected, strict=True):
+            told = 0
+            for entry in source.entries(select):
+                yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+                told = len(source.rejected)
+                yield Found(entry.path, role, entry)
+            yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+
+    def decoded(found: Found) -> Found:
+        if found.entry is None:
+            return found
+        try:
+            _check_label(found.entry.label, classes)
+            checked, digest = check(found.entry.data), hashlib.sha256(found.entry.data)
+            return replace(found, checked=checked, sha256=digest.hexdigest())
+        except DataError as error:
+            return replace(found, entry=None, reason=str(error))
+
+    def size(found: Found) -> int:
+        return len(found.entry.data) if found.entry else 0
+
+    for done, found in enumerate(in_order(decoded, listed(), size=size), 1):
+        yield found
+        report("shard", done, max(done, total))
+
+
+def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] | None, int]:
+    """Return which paths a limit leaves, and how many: by a hash, not by their place on disk."""
+    if limit is None:
+        return None, sum(1 for _ in source.paths())
+    chosen = heapq.nsmallest(
+        limit, source.paths(), key=lambda path: (hashlib.sha256(path.encode()).digest(), path)
+    )
+    return frozenset(chosen).__contains__, len(chosen)
+
+
+def _check_label(label: int | None, classes: int) -> None:
+    if label is not None and not 0 <= label < (classes or 2**63):
+        raise DataError(f"label {label} is none of the {classes} classes")
+
+
+def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterator[Found]:
+    """Yield the samples that decoded, and list the others."""
+    for sample in found:
+        if not sample.reason:
+            yield sample
+            continue
+        row = {"path": sample.path, "split": sample.role, "reason": sample.reason}
+        rejected.write(json.dumps(row) + "\n")
+        tally.rejected[sample.role] += 1
+        if len(tally.reasons) < 3:
+            tally.reasons.append(f"{visible(sample.path)}: {sample.reason}")
+
+
+# Shards
+
+
+def _fill(
+    stream: WrittenBack, name: str, first: Found, good: Iterator[Found], tally: Tally
+) -> pa.Table:
+    """Write one shard; returns its rows of the index."""
+    tar, rows = Tar(stream), []
+    sample: Found | None = first
+    while sample is not None:
+        rows.append({"shard": name, **_add(tar, sample, tally)})
+        full = len(rows) >= SHARD_SAMPLES or tar.size >= SHARD_BYTES
+        sample = None if full else next(good, None)
+    end = tar.size
+    tar.close()
+    tally.shards[name] = {
+        "sha256": tar.sha256,
+        "size": tar.size,
+        "end": end,
+        "samples": len(rows),
+    }
+    return pa.Table.from_pylist(rows, INDEX_SCHEMA)
+
+
+def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
+    """Append the members of one sample; returns its row of the index, but for the shard."""
+    entry, checked, number = sample.entry, sample.checked, tally.written.total()
+    assert entry is not None and checked is not None
+    if number == 0:
+        tally.extension = checked.extension
+        tally.labelled |= entry.label is not None
+    base = uid_of(sample.sha256)
+    repeat = tally.repeats.number(base)
+    key = f"{number:08d}-{base[:8]}"
+    facts = {
+        "uid": f"{base}-{repeat}" if repeat else base,
+        "path": entry.path,
+        "split": sample.role,
+        "width": checked.width,
+        "height": checked.height,
+    }
+    extras = {"metadata": entry.metadata} if entry.metadata else {}
+    described = json.dumps(facts | extras, sort_keys=True, allow_nan=False).encode()
+    members = [(f"{key}.{tally.extension}", entry.data)]
+    if tally.labelled:
+        members.append((f"{key}.cls", b"%d" % (NO_LABEL if entry.label is None else entry.label)))
+    members.append((f"{key}.json", described))
+    offset, crc32 = tar.add(members)
+    tally.written[sample.role] += 1
+    row = f"{facts['uid']} {'' if entry.label is None else entry.label} {sample.role}"
+    tally.digests += int.from_bytes(hashlib.sha256(row.encode()).digest())
+    return facts | {
+        "key": key,
+        "offset": offset,
+        "size": len(entry.data),
+        "sha256": sample.sha256,
+        "crc32": crc32,
+        "label": entry.label,
+    }
+
+
+def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_bad: float) -> None:
+    """Refuse a dataset that is empty, or that has more bad samples than are allowed."""
+    written, bad = tally.written.total(), tally.rejected.total()
+    names = ", ".join(dict.fromkeys(source.name for source, _ in parts))
+    if not written and not bad:
+        raise DataError(f"{names}: no images found; check the place and what is in it.")
+    if not written or bad > max_bad * (written + bad):
+        raise DataError(
+            f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
+            f"(shard --max-bad, or else --set data.max_bad); first: {'; '.join(tally.reasons)}. "
+            f"All are in {folder / 'rejected.jsonl'}."
+        )
+
+
+def _fingerprint(tally: Tally) -> str:
+    """Return the dataset's fingerprint: the sha256 over number and sum of its samples' sha256s.
+
+    Equal for equal samples in any order, in no memory. It guards against accidents, not against
+    someone who looks for samples whose sha256s add up to the same.
+    """
+    total = tally.digests % 2**256
+    return hashlib.sha256(f"{tally.written.total()}:{total}".encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""What a method is: an encoder with its heads, and a loss of some views of each sample."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from curate.encoders.backbone import Encoder
+from curate.encoders.views.draws import Draws
+from curate.encoders.views.spec import ViewSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step shows a method.
+
+    Attributes:
+        views: ``n_views`` times (B, C, H, W) float in [0, 1], as ``view`` asks for them.
+        extra: Further views, as the recipe has them, for what is asked of every method.
+        draws: The views' random numbers, for what a method draws besides (slots from
+            ``views.apply.METHOD`` on).
+        labels: (B,) int64; None unless the method is supervised.
+        epoch: Epochs done before this step, with its fraction.
+        done: Share of the training's steps done before this one, in [0, 1).
+    """
+
+    views: Sequence[Tensor]
+    extra: Sequence[Tensor] = ()
+    draws: Sequence[Draws] = ()
+    labels: Tensor | None = None
+    epoch: float = 0.0
+    done: float = 0.0
+
+
+def expander(dim: int, width: int) -> nn.Sequential:
+    """Return the three layers behind the pooled representation that VICReg and Barlow Twins share.
+
+    Without biases in front of batch normalisation, which takes them off again.
+
+    Args:
+        dim: D of the encoder.
+        width: Of each layer.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        layers += [nn.Linear(dim, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+        dim = width
+    return nn.Sequential(*layers, nn.Linear(dim, width, bias=False))
+
+
+class Method(nn.Module, ABC):
+    """An encoder in training.
+
+    Attributes:
+        supervised: Whether the loss takes labels.
+        per_sample: Whether the loss is a mean of one that each sample has by itself.
+        n_views: Views of each sample that the loss takes.
+        encoder: The network that gradients train.
+    """
+
+    supervised: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
+    n_views: int
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @property
+    def kept(self) -> Encoder:
+        """The network whose representations are kept: the trained one, or its teacher."""
+        return self.encoder
+
+    def view(self, number: int, spec: ViewSpec) -> ViewSpec:
+        """Return how view ``number`` (0 to ``n_views`` - 1) is made, given the recipe's views."""
+        return spec
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss, a scalar, lower = better."""
+
+    def after_step(self, batch: Batch) -> None:
+        """Do what follows a step of the optimizer, such as moving a teacher."""

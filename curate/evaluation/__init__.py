@@ -1,0 +1,1 @@
+"""What a selection did: probes, comparisons with random ones, agreement of rankings."""

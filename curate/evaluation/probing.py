@@ -1,0 +1,111 @@
+"""Features of an encoder, and the probes on them: how good the representations are downstream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.data.canvas import Canvas
+from curate.data.sample import packed_uids
+from curate.encoders.representation import features
+from curate.errors import DataError
+from curate.evaluation import probes
+from curate.runtime import randomness
+from curate.runtime.progress import Report, silent
+
+if TYPE_CHECKING:
+    from curate.encoders.backbone import Encoder
+
+INDEXED = ("uid", "label", "split")
+"""Columns of the index that a probe needs."""
+HELD_OUT = 0.2
+"""Share of the samples that probes are tested on where a source has no test split."""
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Labelled samples of one source, split for a probe.
+
+    Attributes:
+        name: What the source is called in results.
+        canvas: Decoded images.
+        train: (n,) uids to fit on, bytes, sorted.
+        train_labels: (n,) int64.
+        test: (m,) uids to test on, bytes, sorted.
+        test_labels: (m,) int64.
+        held_out: Whether the test samples were held out of the training split by a hash, so that
+            the encoder may have seen them (without labels).
+    """
+
+    name: str
+    canvas: Canvas
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+    held_out: bool
+
+
+def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None) -> ProbeSet:
+    """Split an indexed dataset for a probe.
+
+    Args:
+        name: What the source is called in results.
+        canvas: Decoded images of every row of ``index``.
+        index: The columns ``INDEXED`` of ``shards/index.parquet``.
+        test_role: Value of ``split`` that marks test samples; None holds some out by a hash.
+
+    Raises:
+        DataError: If samples have no labels, or too few are left on a side.
+    """
+    split = index["split"]
+    unlabelled = pc.sum(pc.is_null(index["label"])).as_py() or 0
+    if unlabelled:
+        raise DataError(
+            f"probe on {name}: {unlabelled} of {index.num_rows} samples have no label; a probe "
+            "needs labels (class sub-folders, or a label column in metadata.csv). "
+            "Use --on SOURCE with labels."
+        )
+    train = _labelled(index.filter(pc.equal(split, "train")))
+    if test_role:
+        test = _labelled(index.filter(pc.equal(split, test_role)))
+    else:
+        # Keyed by content, so that copies of one image never stand on both sides.
+        hashes = randomness.hash64(
+            randomness.stream(0, "probe test"), randomness.uid_words(train[0])
+        )
+        mine = hashes < np.uint64(int(HELD_OUT * 2**64))
+        train, test = (train[0][~mine], train[1][~mine]), (train[0][mine], train[1][mine])
+    if len(np.unique(train[1])) < 2 or not len(test[0]):
+        raise DataError(
+            f"probe on {name}: {len(train[0])} training samples of {len(np.unique(train[1]))} "
+            f"classes and {len(test[0])} test samples are too few; use a source with more."
+        )
+    return ProbeSet(name, canvas, *train, *test, held_out=test_role is None)
+
+
+def _labelled(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    rows = rows.sort_by("uid")
+    return packed_uids(rows["uid"]), rows["label"].to_numpy().astype(np.int64)
+
+
+def measure_probes(
+    encoder: Encoder,
+    data: ProbeSet,
+    kinds: tuple[str, ...],
+    *,
+    seed: int = 0,
+    report: Report = silent,
+) -> list[dict[str, Any]]:
+    """Fit and test probes on frozen features; one result a kind, accuracies in [0, 1]."""
+    train_x = features(encoder, data.canvas, data.canvas.rows(data.train), report)
+    test_x = features(encoder, data.canvas, data.canvas.rows(data.test), report)
+    results = []
+    for kind in kinds:
+        found = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
+        results.append({"source": data.name, "kind": kind, "held_out": data.held_out, **found})
+    return results

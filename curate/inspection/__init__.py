@@ -1,0 +1,1 @@
+"""Neighbours, near-duplicates and flaws of images, and what memorization goes with."""

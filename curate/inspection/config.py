@@ -1,0 +1,20 @@
+"""Settings of the look at neighbours and near-duplicates."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from curate.runtime.settings import Positive, Section
+
+
+class InspectConfig(Section):
+    """Neighbours in the space of one encoder, and near-duplicates in pixels."""
+
+    neighbours: Positive = 10
+    duplicate_threshold: Annotated[float, Field(gt=-1, le=1)] = 0.95
+    """Correlation of aligned pixels from which two samples may be near-duplicates."""
+    encoder: str | None = None
+    """Whose space is used: an encoder of the plan (null takes its first), ``timm:NAME``, the folder
+    of a saved encoder, or embeddings in a ``.npy`` or ``.parquet`` file."""

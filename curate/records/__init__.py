@@ -1,1 +1,0 @@
-"""The nouns that cross between stages: Sample, Plan, ScoreTable, Manifest (no torch here)."""

@@ -1,0 +1,234 @@
+"""Catalogue: what a run knows of its samples, filtered, ordered and cut into pages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from curate.data.canvas import decode
+from curate.data.shards import Reader
+from curate.errors import DataError, UsageError
+from curate.reports import words
+from curate.runs import sample_lookup
+from curate.runs.run import Run
+from curate.runtime.files import read_json
+from curate.selection.manifest import Manifest
+
+PAGE = 60
+"""Samples of a page."""
+SIDES = {"small": 192, "large": 1024}
+"""Longest side of an image in pixels, by what is asked for; small images keep their size."""
+ORDERS = {"most": 1, "least": -1}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The scored samples of a run, in order of rank, those without a score last.
+
+    Attributes:
+        run: Where they are.
+        table: ``uid``, ``path``, ``label``, ``memorization``, ``se``, ``rank``, ``triage``.
+        rows: (N,) int64, where each image stands in the index of the shards.
+        unit: What scores are measured in.
+    """
+
+    run: Run
+    table: pa.Table
+    rows: np.ndarray
+    unit: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return what there is to filter by."""
+        score = self._numbers("memorization")
+        known = score[~np.isnan(score)]
+        labels = pc.unique(self.table["label"]).drop_null().sort().to_pylist()
+        return {
+            "name": words.shown(self.run.name),
+            "total": self.table.num_rows,
+            "unit": self.unit,
+            "lowest": float(known.min()) if len(known) else None,
+            "highest": float(known.max()) if len(known) else None,
+            "labels": [{"value": label, "text": self._label(label)} for label in labels],
+            "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
+            "manifests": self.manifests(),
+            "separation": read_json(self.run.path / "scores.json")["separation"],
+        }
+
+    def manifests(self) -> list[str]:
+        """Return the names of the run's manifests."""
+        return sorted(path.stem for path in (self.run.path / "manifests").glob("*.parquet"))
+
+    def page(self, asked: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
+        """Return one page of the samples that fit.
+
+        Args:
+            asked: ``low``, ``high`` (score), ``first``, ``last`` (rank), ``label``, ``triage``,
+                ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid or path),
+                ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
+            marks: Of single samples.
+
+        Raises:
+            UsageError: If a value is none that can be asked for.
+        """
+        fits = np.ones(self.table.num_rows, dtype=bool)
+        score, rank = self._numbers("memorization"), self._numbers("rank")
+        with np.errstate(invalid="ignore"):
+            for name, column, sign in (
+                ("low", score, 1), ("high", score, -1), ("first", rank, 1), ("last", rank, -1)
+            ):  # fmt: skip
+                if asked.get(name):
+                    fits &= sign * column >= sign * _number(name, asked[name])
+        if asked.get("label"):
+            fits &= self._is("label", int(_number("label", asked["label"])))
+        if asked.get("triage"):
+            fits &= self._is("triage", asked["triage"])
+        if asked.get("text"):
+            found = [
+                pc.match_substring(self.table[name], asked["text"], ignore_case=True)
+                for name in ("uid", "path")
+            ]
+            fits &= pc.or_(*found).fill_null(False).to_numpy()
+        decision = self._decisions(asked.get("manifest"))
+        if decision is not None and asked.get("decision"):
+            fits &= decision == asked["decision"]
+        uids = self.table["uid"]
+        if asked.get("mark"):
+            chosen = [u for u, m in marks.items() if asked["mark"] in (m, "none")]
+            among = pc.is_in(uids, value_set=pa.array(chosen, pa.string())).to_numpy()
+            fits &= ~among if asked["mark"] == "none" else among
+        order = ORDERS.get(asked.get("order") or "most")
+        if order is None:
+            raise UsageError(f"order {asked['order']!r} is none of {', '.join(ORDERS)}.")
+        rows = np.flatnonzero(fits)[::order]
+        at = max(0, int(_number("page", asked.get("page") or "0")))
+        shown = rows[at * PAGE : (at + 1) * PAGE]
+        return {
+            "total": len(rows),
+            "page": at,
+            "pages": max(1, -(-len(rows) // PAGE)),
+            "samples": [self._sample(int(row), decision, marks) for row in shown],
+        }
+
+    def neighbours(self, uid: str, marks: Mapping[str, str]) -> dict[str, Any]:
+        """Return the nearest samples to one, with their distances; None if nothing was inspected.
+
+        Raises:
+            DataError: If there is no such sample.
+        """
+        if not self.knows(uid):
+            raise DataError(f"no sample {words.shown(uid, limit=40)}.")
+        if not self.run.done("inspect"):
+            return {"neighbours": None}
+        uids = self.table["uid"]
+        return {
+            "neighbours": [
+                {**self._sample(pc.index(uids, other).as_py(), None, marks), "distance": distance}
+                for other, distance in sample_lookup.neighbours(self.run, uid)
+            ]
+        }
+
+    def image(self, uid: str, size: str) -> tuple[bytes, str]:
+        """Return a sample's image, decoded and encoded anew, and its type.
+
+        Raises:
+            DataError: If there is no such sample, or its shard is damaged.
+        """
+        row = pc.index(self.table["uid"], uid).as_py()
+        if row < 0 or size not in SIDES:
+            raise DataError(f"no image of {words.shown(uid, limit=40)}.")
+        data = next(iter(Reader(self.run.path / "shards").read([int(self.rows[row])])))
+        pixels = decode(data, channels=self.run.recipe.data.channels).transpose(1, 2, 0)
+        picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels.copy())
+        exact = max(picture.size) <= 64
+        picture.thumbnail((SIDES[size], SIDES[size]), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        if exact:
+            picture.save(out, format="PNG")
+        else:
+            picture.save(out, format="JPEG", quality=88)
+        return out.getvalue(), "image/png" if exact else "image/jpeg"
+
+    def knows(self, uid: object) -> bool:
+        """Return whether there is such a sample."""
+        return isinstance(uid, str) and pc.index(self.table["uid"], uid).as_py() >= 0
+
+    def _decisions(self, name: str | None) -> np.ndarray | None:
+        """Return what a manifest decided of each sample, in the order of the table."""
+        if not name:
+            return None
+        if name not in self.manifests():
+            raise UsageError(f"no manifest {words.shown(name, limit=40)} in this run.")
+        made = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
+        at = pc.index_in(self.table["uid"], value_set=made["uid"].combine_chunks())
+        decided = made["decision"].take(at).fill_null("").to_numpy()
+        return np.asarray(decided, dtype=object)
+
+    def _sample(
+        self, row: int, decision: np.ndarray | None, marks: Mapping[str, str]
+    ) -> dict[str, Any]:
+        found = {name: self.table[name][row].as_py() for name in self.table.column_names}
+        return {
+            **{name: found[name] for name in ("uid", "rank", "memorization", "se", "triage")},
+            "label": self._label(found["label"]),
+            "path": words.shown(found["path"], limit=300),
+            "decision": None if decision is None else decision[row] or None,
+            "mark": marks.get(found["uid"]),
+        }
+
+    def _label(self, label: int | None) -> str:
+        if label is None:
+            return "none"
+        classes = read_json(self.run.path / "shards" / "dataset.json").get("classes") or ()
+        return words.shown(classes[label], limit=80) if 0 <= label < len(classes) else str(label)
+
+    def _is(self, name: str, value: object) -> np.ndarray:
+        return np.asarray(pc.equal(self.table[name], value).fill_null(False).to_numpy())
+
+    def _numbers(self, name: str) -> np.ndarray:
+        return np.asarray(self.table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise UsageError(f"{name} {words.shown(text, limit=40)} is no number.")
+    return value
+
+
+def open_catalogue(run: Run) -> Catalogue:
+    """Read what a run knows of its samples.
+
+    Raises:
+        DataError: If the run has no scores yet.
+    """
+    scores = run.scores().select(["uid", "label", "memorization", "se", "rank"])
+    index = Reader(run.path / "shards").index(["uid", "path"])
+    at = pc.index_in(scores["uid"], value_set=index["uid"].combine_chunks())
+    if at.null_count:
+        raise DataError(f"scores of run {run.path} name samples it does not have; score again.")
+    triage = pa.chunked_array([pa.nulls(scores.num_rows, pa.string())])
+    inspected = run.path / "inspect.parquet"
+    if inspected.is_file() and "triage" in pq.read_schema(inspected).names:
+        found = pq.read_table(inspected, columns=["uid", "triage"])
+        place = pc.index_in(scores["uid"], value_set=found["uid"].combine_chunks())
+        triage = found["triage"].take(place)
+    table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
+    order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
+    distance = str(read_json(run.path / "scores.json").get("distance", "l2"))
+    return Catalogue(
+        run,
+        table.take(order).combine_chunks(),
+        at.take(order).to_numpy().astype(np.int64),
+        words.SHORT_UNITS.get(distance, words.shown(distance)),
+    )

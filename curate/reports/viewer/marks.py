@@ -1,0 +1,139 @@
+"""Marks: what a person decided of single samples, and the manifest that follows from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.errors import ResourceError, UsageError
+from curate.runs import dataset
+from curate.runs.run import Run
+from curate.runtime.files import REFUSED, file_sha256, read_json
+from curate.selection import selection
+from curate.selection.manifest import Manifest
+
+KINDS = ("keep", "drop", "unsure")
+STRATEGY = "hand"
+"""What manifests made of marks call their strategy: their reasons then say 'by hand'."""
+
+
+class Marks:
+    """The marks of a run, in ``marks.jsonl``: one line a decision, the last of a sample counts.
+
+    Lines are only ever added, so that no crash loses what was marked before; a line that was cut
+    short is no mark.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writing = threading.Lock()
+        """Held while anything is written, so that closing can wait for it."""
+
+    def read(self) -> dict[str, str]:
+        """Return the mark of each sample that has one."""
+        found: dict[str, str] = {}
+        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        for line in text.split("\n")[:-1]:
+            try:
+                said = json.loads(line)
+                uid, mark = said["uid"], said["mark"]
+            except (ValueError, TypeError, KeyError):
+                continue
+            if mark in KINDS:
+                found[uid] = mark
+            else:
+                found.pop(uid, None)
+        return found
+
+    def put(self, uids: Iterable[str], mark: str | None) -> None:
+        """Mark samples; None takes their marks away.
+
+        Raises:
+            ResourceError: If it cannot be written.
+        """
+        lines = "".join(json.dumps({"uid": uid, "mark": mark}) + "\n" for uid in uids)
+        try:
+            with self.writing, self.path.open("ab+") as stream:
+                if stream.seek(0, os.SEEK_END):
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":
+                        lines = "\n" + lines
+                stream.write(lines.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            raise ResourceError(f"cannot write {self.path}: {error.strerror}.") from error
+
+
+def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> dict[str, Any]:
+    """Write the manifest of what was marked.
+
+    Samples marked keep or drop are that; all others follow the manifest ``base``, or are kept.
+
+    Args:
+        run: A scored run.
+        marks: By uid; ``unsure`` is noted in the reason alone.
+        name: Of the manifest; one that was made by hand is replaced.
+        base: Name of a manifest of the run, or None.
+
+    Returns:
+        ``path``, ``kept``, ``dropped`` and ``by_hand``: how many were marked keep or drop.
+
+    Raises:
+        UsageError: If the name is taken by a manifest of another kind, or is no file's name.
+        InUseError: If another process works on the run.
+    """
+    path = run.path / "manifests" / f"{selection.file_name(name)}.parquet"
+    if path.is_file() and Manifest.read(path).facts["strategy"] != STRATEGY:
+        raise UsageError(f"there is a manifest {name} that was not made by hand; name another.")
+    table = run.scores()
+    table = table.filter(pc.is_in(table["uid"], value_set=dataset.own_uids(run))).sort_by("uid")
+    keep = np.ones(table.num_rows, dtype=bool)
+    why = np.full(table.num_rows, "not marked; kept", dtype=object)
+    if base is not None:
+        start = dataset.read_for(run, run.path / "manifests" / f"{base}.parquet").table
+        keep = np.asarray(pc.equal(start["decision"], "keep").to_numpy())
+        why = np.array([f"not marked; {reason}" for reason in start["reason"].to_pylist()], object)
+    place = {uid: row for row, uid in enumerate(table["uid"].to_pylist())}
+    by_hand = 0
+    for uid, mark in marks.items():
+        row = place.get(uid)
+        if row is None:
+            continue
+        if mark == "unsure":
+            why[row] = f"unsure by hand; {why[row].removeprefix('not marked; ')}"
+            continue
+        keep[row], why[row] = mark == "keep", f"{'kept' if mark == 'keep' else 'dropped'} by hand"
+        by_hand += 1
+    facts, summary = run.facts(), read_json(run.path / "scores.json")
+    made = Manifest.build(
+        table,
+        keep,
+        strategy=STRATEGY,
+        parameters={"base": base, "marked": by_hand},
+        provenance={
+            "dataset_fingerprint": facts["dataset_fingerprint"],
+            "recipe": run.recipe.name,
+            "recipe_fingerprint": facts["recipe_fingerprint"],
+            "separation": summary["separation"],
+            "reliability": summary["reliability"],
+            "versions": facts["versions"],
+            "scores_sha256": file_sha256(run.path / "scores.parquet"),
+        },
+    )
+    at = made.table.column_names.index("reason")
+    table = made.table.set_column(at, made.table.schema.field(at), pa.array(why.tolist()))
+    with run.lock():
+        Manifest(table, made.facts).write(path)
+    kept = int(keep.sum())
+    return {"path": str(path), "kept": kept, "dropped": len(keep) - kept, "by_hand": by_hand}

@@ -1,0 +1,175 @@
+"""Opening runs: what a name on the command line means, and what a new run records of its making."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UsageError, unknown
+from curate.runs import recipe as recipes
+from curate.runs import recipe_files
+from curate.runs import run as rundir
+from curate.runs.recipe import Recipe
+from curate.runs.run import Run
+from curate.runtime.files import read_json
+from curate.runtime.versions import versions
+
+
+def open_run(
+    name: str | Recipe | None = None,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    fresh: bool = False,
+    create: bool = True,
+) -> Run:
+    """Return the run of a name, creating it where it is new.
+
+    A run remembers the recipe it came from and what was overridden. Opening it by name again means
+    the same recipe with the same overrides and any that are given now; if that is not what the run
+    was made with, it is an error and not another run under the same name.
+
+    Args:
+        name: A run, a recipe's name or path, a Recipe, or None for the newest run.
+        runs: Folder that holds the runs.
+        overrides: ``{"section.key": value}`` for the recipe.
+        data: Where the recipe's source lies on this machine.
+        fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over, with these
+            overrides alone.
+        create: Whether a run that does not exist is made; else it is an error.
+
+    Raises:
+        UsageError: If nothing has that name.
+        MismatchError: If the run there was made with other settings; the difference is shown.
+        InUseError: If ``fresh`` would set aside what another process works on.
+    """
+    folder, given = Path(runs), dict(overrides or {})
+    if name is None:
+        return Run.open(rundir.newest(folder))
+    origin: str | None = None
+    if isinstance(name, Recipe):
+        recipe = _replaced(name, given)
+        path = folder / recipe.name
+    else:
+        found = _existing(name, folder)
+        if found is None and not create:
+            raise _no_run(name, folder)
+        if found is not None and (not create or (not fresh and _unchanged(found, given))):
+            return Run.open(found)
+        recipe, origin = _recipe_of(name, found, given, fresh=fresh)
+        path = found or folder / recipe.name
+    if fresh:
+        rundir.set_aside(path)
+    facts = {
+        "recipe_origin": origin,
+        "recipe_sha256": _digest(origin),
+        "overrides": given,
+        "data_path": str(Path(data).resolve()) if data else None,
+        "versions": versions(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "cores": os.cpu_count(),
+    }
+    return Run.create(path, recipe, facts)
+
+
+def recipe_of(
+    name: str | Recipe, *, runs: str | Path = "runs", overrides: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Run | None]:
+    """Return the recipe that ``open_run`` would open a run with, and the run if it is there.
+
+    Raises:
+        UsageError: If nothing has that name.
+    """
+    folder, given = Path(runs), dict(overrides or {})
+    if isinstance(name, Recipe):
+        recipe, path = _replaced(name, given), folder / name.name
+    else:
+        found = _existing(name, folder)
+        recipe, _ = _recipe_of(name, found, given, fresh=False)
+        path = found or folder / recipe.name
+    if not (path / "run.json").is_file():
+        return recipe, None
+    run = Run.open(path)
+    # What a run of other settings has done says nothing of this recipe.
+    return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+
+
+def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    if not given:
+        return recipe
+    return recipes.build(recipe.model_dump(mode="json"), given, where=recipe.name)
+
+
+def _existing(name: str, folder: Path) -> Path | None:
+    """Return the run that ``name`` stands for: its path, its name, or the recipe file it is of."""
+    places = [Path(name), folder / name]
+    if _is_file(name):
+        made = folder / str(recipe_files.read(recipe_files.find(name)).get("name"))
+        if (made / "run.json").is_file():
+            origin = read_json(made / "run.json").get("recipe_origin")
+            places = [made] if origin == _lasting(name) else []
+    return next((p for p in places if (p / "run.json").is_file()), None)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _lasting(name: str) -> str:
+    """Return a recipe's name, or its path such that it holds wherever a run is gone on with."""
+    return str(Path(name).resolve()) if _is_file(name) else name
+
+
+def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
+    """Return whether a command asks for just what a run is, so that it need not be worked out."""
+    facts = read_json(path / "run.json")
+    before, digest = facts.get("overrides", {}), facts.get("recipe_sha256")
+    same = digest is None or digest == _digest(facts.get("recipe_origin"))
+    return same and _merged(before, given) == before
+
+
+def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides with others upon them; a whole section replaces what was set within it."""
+    kept = {k: v for k, v in before.items() if not any(k.startswith(f"{g}.") for g in given)}
+    return {**kept, **given}
+
+
+def _digest(origin: str | None) -> str | None:
+    """Return the digest of a recipe's file and its parts; None where one of them is not there."""
+    try:
+        return recipe_files.digest(recipe_files.find(origin)) if origin else None
+    except UsageError:
+        return None
+
+
+def _no_run(name: str, folder: Path) -> UsageError:
+    there = rundir.names(folder)
+    if there:
+        return unknown(f"run under {folder}/", name, there)
+    return UsageError(f"no run under {folder}/; make one with 'curate run {name}'.")
+
+
+def _recipe_of(
+    name: str, path: Path | None, given: Mapping[str, Any], *, fresh: bool
+) -> tuple[Recipe, str | None]:
+    """Return the recipe a command means by ``name``, and where that comes from (None: a Recipe)."""
+    if path is None:
+        return recipes.load_recipe(name, given), _lasting(name)
+    run = Run.open(path)
+    facts = run.facts()
+    origin, before = facts.get("recipe_origin"), {} if fresh else facts.get("overrides", {})
+    if origin is not None:
+        try:
+            recipe_files.find(origin)
+        except UsageError:
+            # A run whose recipe is no longer at hand goes on with what it stored.
+            pass
+        else:
+            return recipes.load_recipe(origin, _merged(before, given)), origin
+    stored = run.recipe.model_dump(mode="json")
+    return recipes.build(stored, given, where=str(path / "run.json")), origin

@@ -1,0 +1,130 @@
+"""One sample of an inspected run: its place in the ranking, its neighbours, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.data.shards import Reader
+from curate.errors import UsageError
+from curate.runs.run import Run
+from curate.runtime.files import read_json
+
+PREFIXES_NAMED = 3
+"""Samples that are named where a uid is cut too short."""
+
+
+def sample(run: Run, uid: str) -> dict[str, Any]:
+    """Return what is known of one sample of an inspected run.
+
+    Args:
+        run: An inspected run.
+        uid: A uid, or the beginning of just one.
+
+    Returns:
+        ``uid``, ``rank`` of ``n_scored``, ``memorization`` and ``se`` (None without a score),
+        ``label`` and ``class``, the columns of ``inspect.parquet``, its ``neighbours`` (``uid``,
+        ``distance``, ``label``, ``class``, ``rank`` each, nearest first), ``duplicates`` (uids of
+        its group), and where its file is: ``shard``, ``offset``, ``size``, ``width``, ``height``,
+        ``key``, ``path``.
+
+    Raises:
+        UsageError: If no sample, or more than one, or one that was held out, begins like that.
+    """
+    reader = Reader(run.path / "shards")
+    uids = reader.index(["uid"])["uid"].combine_chunks()
+    full = _named(run, uids, uid)
+    row = reader.index().slice(pc.index(uids, full).as_py(), 1).to_pylist()[0]
+    table = pq.read_table(run.path / "inspect.parquet", filters=[("uid", "=", full)])
+    if not table.num_rows:
+        raise UsageError(
+            f"sample {full} is held out ({row['split']}): only the dataset's own are inspected."
+        )
+    about = table.to_pylist()[0]
+    classes = read_json(run.path / "shards" / "dataset.json").get("classes") or []
+    names = pq.read_table(run.path / "inspect.parquet", columns=["uid", "duplicate_group"])
+    near = neighbours(run, full)
+    known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
+    group = about["duplicate_group"]
+    alike = [] if group is None else names.filter(pc.equal(names["duplicate_group"], group))["uid"]
+    scores = _score_of(run, full)
+    return {
+        **about,
+        **scores,
+        "label": row["label"],
+        "class": _class(classes, row["label"]),
+        "neighbours": [
+            {
+                "uid": other,
+                "distance": distance,
+                "label": known[other][0],
+                "class": _class(classes, known[other][0]),
+                "rank": known[other][1],
+            }
+            for other, distance in near
+        ],
+        "duplicates": [str(other) for other in alike if str(other) != full],
+        **{k: row[k] for k in ("shard", "offset", "size", "width", "height", "key", "path")},
+    }
+
+
+def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:
+    """Return the uids of an inspected sample's neighbours and their distances, nearest first.
+
+    A sample that was not inspected has none.
+    """
+    found = pq.read_table(run.path / "inspect_neighbours.parquet", filters=[("uid", "=", uid)])
+    if not found.num_rows:
+        return []
+    near = found.to_pylist()[0]
+    names = pq.read_table(run.path / "inspect.parquet", columns=["uid"])["uid"]
+    others = names.take(pa.array(near["neighbours"], pa.int64())).to_pylist()
+    return list(zip(others, near["distances"], strict=True))
+
+
+def _named(run: Run, uids: pa.Array, uid: str) -> str:
+    """Return the uid that is meant."""
+    if pc.index(uids, uid).as_py() >= 0:
+        return uid
+    found = sorted(uids.filter(pc.starts_with(uids, uid)).to_pylist()) if uid else []
+    if len(found) == 1:
+        return str(found[0])
+    if not found:
+        raise UsageError(
+            f"run {run.path} has no sample {uid!r}; uids stand in {run.path / 'inspect.parquet'}."
+        )
+    shown = ", ".join(found[:PREFIXES_NAMED])
+    more = f" and {len(found) - PREFIXES_NAMED:,} more" if len(found) > PREFIXES_NAMED else ""
+    raise UsageError(f"{len(found):,} samples begin with {uid!r}: {shown}{more}; give more of it.")
+
+
+def _labels_and_ranks(
+    run: Run, reader: Reader, uids: Sequence[str]
+) -> dict[str, tuple[int | None, int | None]]:
+    index = reader.index(["uid", "label"])
+    wanted = pa.array(uids, pa.string())
+    labels = index["label"].take(pc.index_in(wanted, value_set=index["uid"].combine_chunks()))
+    ranks: list[int | None] = [None] * len(uids)
+    if run.done("score"):
+        table = run.scores()
+        rows = pc.index_in(wanted, value_set=table["uid"].combine_chunks())
+        ranks = table["rank"].take(rows).to_pylist()
+    return dict(zip(uids, zip(labels.to_pylist(), ranks, strict=True), strict=True))
+
+
+def _score_of(run: Run, uid: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"rank": None, "n_scored": 0, "memorization": None, "se": None}
+    if run.done("score") is None:
+        return nothing
+    table = run.scores()
+    found = table.filter(pc.equal(table["uid"], uid)).select(["rank", "memorization", "se"])
+    scored = table.num_rows - table["memorization"].null_count
+    return {**nothing, **(found.to_pylist() or [{}])[0], "n_scored": scored}
+
+
+def _class(classes: Sequence[str], label: int | None) -> str | None:
+    return classes[label] if label is not None and 0 <= label < len(classes) else None

@@ -1,0 +1,136 @@
+"""Verification: is everything that was recorded still there, and unchanged?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from curate.data import shards
+from curate.data.shards import Fault
+from curate.errors import CurateError, DataError, UsageError
+from curate.runs.run import Run
+from curate.runtime.files import file_sha256, read_json
+from curate.runtime.progress import Report, silent
+from curate.selection.manifest import stored
+
+
+def verify(path: str | Path, *, full: bool = False, report: Report = silent) -> dict[str, Any]:
+    """Check a run, shards or a manifest, and go on behind what is wrong.
+
+    Args:
+        path: A run directory, a folder of shards, or a manifest's parquet file.
+        full: Check every hash; else only that files are there with the size they had. A manifest
+            is always checked in full.
+        report: Progress callback.
+
+    Returns:
+        ``path``, ``kind`` (``run``, ``shards`` or ``manifest``), ``checked`` (how many files and
+        samples), ``full``, ``ok``, and ``faults``: one ``{file, offset, key, problem}`` each, with
+        the file relative to ``path``; offset and key are null where they mean nothing.
+
+    Raises:
+        UsageError: If ``path`` is none of these.
+    """
+    path = Path(path)
+    if (path / "run.json").is_file():
+        kind, (checked, faults) = "run", _run(path, full, report)
+    elif any((path / name).is_file() for name in ("index.parquet", "dataset.json")):
+        kind, (checked, faults) = "shards", shards.faults(path, full=full, report=report)
+    elif path.suffix == ".parquet" and path.is_file():
+        kind, (checked, faults) = "manifest", _manifest(path, path.name)
+    else:
+        what = "is no run, no folder of shards and no manifest" if path.exists() else "is not there"
+        raise UsageError(f"{path} {what}; give a run, shards or a manifest's .parquet file.")
+    return {
+        "path": str(path),
+        "kind": kind,
+        "checked": checked,
+        "full": full,
+        "ok": not faults,
+        "faults": [asdict(fault) for fault in faults],
+    }
+
+
+def _run(path: Path, full: bool, report: Report) -> tuple[int, list[Fault]]:
+    """Check the shards' samples, what the completion records name, and the manifests."""
+    checked, faults = 1, []
+    try:
+        Run.open(path)
+    except CurateError as error:
+        faults.append(_fault("run.json", error, path / "run.json"))
+    known: dict[str, str] = {}
+    folder = path / "shards"
+    if any((folder / name).is_file() for name in ("index.parquet", "dataset.json")):
+        n, damaged = shards.faults(folder, full=full, report=report)
+        checked += n
+        faults += [replace(fault, file=f"shards/{fault.file}") for fault in damaged]
+        if full and n:
+            known = _digests(folder)
+    named = {fault.file for fault in faults}
+    records = sorted((path / "records").rglob("*.json"))
+    for done, record in enumerate(records, 1):
+        for name, fault in _record(path, record, known, full=full):
+            checked += 1
+            # Whatever was wrong with a shard is named once, and where it is wrong.
+            if fault is not None and name not in named:
+                named.add(name)
+                faults.append(fault)
+        report("verify records", done, len(records))
+    for manifest in sorted((path / "manifests").glob("*.parquet")):
+        checked += 1
+        faults += _manifest(manifest, f"manifests/{manifest.name}")[1]
+    return checked, faults
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each shard, by its path in the run; those that differ were named."""
+    made = read_json(folder / "dataset.json")["shards"]
+    return {f"shards/{name}": shard["sha256"] for name, shard in made.items()}
+
+
+def _record(
+    path: Path, record: Path, known: Mapping[str, str], *, full: bool
+) -> Iterator[tuple[str, Fault | None]]:
+    """Yield every file that a completion record names, with what is wrong with it."""
+    name = str(record.relative_to(path))
+    try:
+        outputs = {
+            str(output): (int(made["bytes"]), str(made["sha256"]))
+            for output, made in read_json(record)["outputs"].items()
+        }
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+        yield name, _fault(name, error, record)
+        return
+    for output, (size, digest) in outputs.items():
+        yield output, _file(path / output, output, size, digest, known, full=full)
+
+
+def _file(
+    file: Path, name: str, size: int, digest: str, known: Mapping[str, str], *, full: bool
+) -> Fault | None:
+    try:
+        if not file.is_file():
+            return Fault(name, "is missing")
+        if (found := file.stat().st_size) != size:
+            return Fault(name, f"has {found:,} bytes, not {size:,}")
+        if full and (known.get(name) or file_sha256(file)) != digest:
+            return Fault(name, "changed since it was made")
+    except OSError as error:
+        return Fault(name, f"cannot be read ({error.strerror})")
+    return None
+
+
+def _manifest(path: Path, name: str) -> tuple[int, list[Fault]]:
+    """Return the number of rows of a manifest, and what is wrong with it."""
+    try:
+        return stored(path)[1], []
+    except CurateError as error:
+        return 0, [_fault(name, error, path)]
+
+
+def _fault(name: str, error: Exception, path: Path) -> Fault:
+    """Return an error as a fault of the file at ``path``, which it need not name again."""
+    text = str(error) or type(error).__name__
+    return Fault(name, text.removeprefix(str(path)).strip().rstrip("."))

@@ -1,0 +1,146 @@
+"""What measures share: the samples, what one encoder makes of them, means over encoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from curate.scores.measures import heads
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of the N samples of a plan, and of M public ones, before any encoder is asked.
+
+    Attributes:
+        words: (N,) uint64, equal for exact copies of an image.
+        labels: (N,) int64 in [0, C), -1 where there is none.
+        classes: C.
+        align: (N,) float64, alignment averaged over all encoders.
+        public_words: (M,) uint64, of labelled test samples that no encoder was trained on.
+        public_labels: (M,) int64 in [0, C).
+    """
+
+    words: np.ndarray
+    labels: np.ndarray
+    classes: int
+    align: np.ndarray
+    public_words: np.ndarray
+    public_labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels of two or more classes."""
+        return len(np.unique(self.labels[self.labels >= 0])) > 1
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one frozen encoder makes of the samples.
+
+    Attributes:
+        samples: The N samples.
+        number: Place of the encoder in the plan.
+        repeat: Repeat of the plan that it belongs to.
+        inside: (N,) bool, whether it was trained on each.
+        features: (N, D) float32, pooled representations of the clean images.
+        public: (M, D) float32, the same of the public samples.
+        corner: Gives (N, D) float32 of each image's corner 0 to 3, enlarged to the whole image.
+    """
+
+    samples: Samples
+    number: int
+    repeat: int
+    inside: np.ndarray
+    features: np.ndarray
+    public: np.ndarray
+    corner: Callable[[int], np.ndarray]
+
+    @cached_property
+    def taught(self) -> np.ndarray:
+        """The labelled samples that it was trained on, (n,) int64 rows."""
+        return np.flatnonzero(self.inside & (self.samples.labels >= 0))
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """What a converged head gives each sample's label, (N,) in [0, 1].
+
+        NaN without a label, and everywhere if the encoder was trained on no labelled sample.
+        """
+        if not len(self.taught):
+            return np.full(len(self.samples), np.nan)
+        head = heads.converged(*self._lesson, self.samples.classes)
+        return heads.of_label(head, self.features, self.samples.labels)
+
+    @cached_property
+    def early(self) -> tuple[np.ndarray, np.ndarray]:
+        """EL2N and GraNd of each sample, mean over early heads, (N,) each; NaN as above."""
+        if not len(self.taught):
+            return (np.full(len(self.samples), np.nan),) * 2
+        found = [
+            heads.errors(
+                heads.early(*self._lesson, self.samples.classes, seed=(self.number, draw)),
+                self.features,
+                self.samples.labels,
+            )
+            for draw in range(heads.DRAWS)
+        ]
+        el2n, grand = np.mean(found, axis=0)
+        return el2n, grand
+
+    @property
+    def _lesson(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.features[self.taught], self.samples.labels[self.taught]
+
+
+class Measure(ABC):
+    """One number a sample, gathered encoder by encoder.
+
+    Attributes:
+        needs_labels: Whether it is about labels.
+        text: What it is, in a line: what is measured, in which unit, and what higher means.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    text: ClassVar[str]
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def wants(self, repeat: int) -> bool:
+        """Return whether encoders of this repeat of the plan are to be added."""
+        return True
+
+    @abstractmethod
+    def add(self, look: Look) -> None:
+        """Take in what one encoder says."""
+
+    @abstractmethod
+    def values(self) -> np.ndarray:
+        """Return the measure of every sample, (N,) float64, NaN where undefined."""
+
+
+class Mean:
+    """A mean over encoders, each sample over those that speak of it."""
+
+    def __init__(self, n: int) -> None:
+        self._sum, self._count = np.zeros(n), np.zeros(n, dtype=np.int64)
+
+    def add(self, values: np.ndarray, where: np.ndarray) -> None:
+        """Add (N,) values where a mask (N,) holds and they are known."""
+        known = where & np.isfinite(values)
+        self._sum[known] += values[known]
+        self._count += known
+
+    def values(self) -> np.ndarray:
+        """Return the means, (N,), NaN where nothing was added."""
+        out = np.full(len(self._sum), np.nan)
+        return np.divide(self._sum, self._count, out=out, where=self._count > 0)

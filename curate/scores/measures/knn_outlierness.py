@@ -1,0 +1,45 @@
+"""knn-outlierness: mean distance to the nearest neighbours (Ramaswamy et al. 2000)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.inspection import neighbours
+from curate.scores.measures.base import Look, Mean, Measure, Samples
+
+K = 10
+"""Nearest others."""
+
+
+class KnnOutlierness(Measure):
+    """How far x lies from the nearest other samples, for encoders that were not trained on x.
+
+    The mean L2 distance to the ``K`` nearest of all N samples between representations that are
+    pooled, centred and scaled to length 1, as ``outlier_score`` of ``curate inspect`` (an average
+    over neighbours of the k-NN distance of Ramaswamy et al. 2000), averaged over the encoders of
+    the plan's first repeat that were not trained on x; where there is none, over all of them.
+    ``curate inspect`` takes one encoder for all samples, which is trained on many of them.
+
+    Unit: distance. Range: 0 to 2; higher = more unusual. Exact copies of x make it low.
+    """
+
+    text = "k-NN outlierness: mean distance to 10 neighbours, 0 to 2, higher = more unusual"
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples)
+        self._outside, self._all = Mean(len(samples)), Mean(len(samples))
+
+    def wants(self, repeat: int) -> bool:
+        """Return whether this is the first repeat: one is enough to have encoders without x."""
+        return repeat == 0
+
+    def add(self, look: Look) -> None:
+        """Take in the distances in one encoder's space."""
+        found = neighbours.nearest(look.features, K).outlier_score()
+        self._outside.add(found, ~look.inside)
+        self._all.add(found, np.ones(len(found), dtype=bool))
+
+    def values(self) -> np.ndarray:
+        """Return the mean distances, (N,)."""
+        outside = self._outside.values()
+        return np.where(np.isfinite(outside), outside, self._all.values())

@@ -1,0 +1,36 @@
+"""loss: how hard the label of a sample is for heads that were not trained on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.scores.measures.base import Look, Mean, Measure, Samples
+
+
+class Loss(Measure):
+    """Cross-entropy of x's label under encoders, and their heads, that never saw x.
+
+    The mean of ``-log P(label of x)`` over the encoders not trained on x, with the heads of
+    ``supervised``. It is the plainest loss-based difficulty, and has no contrast: what is hard for
+    everyone is high whether or not it is memorized (it is the loss of which Feldman & Zhang 2020,
+    arXiv 2008.03703, take the difference).
+
+    Unit: nats. Range: from 0; higher = harder. Undefined where every encoder was trained on x, or x
+    has no label.
+    """
+
+    needs_labels = True
+    text = "held-out cross-entropy of the label: nats, from 0, higher = harder"
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples)
+        self._mean = Mean(len(samples))
+
+    def add(self, look: Look) -> None:
+        """Take in the loss of one encoder's head."""
+        p = np.maximum(look.probability, np.finfo(np.float64).tiny)
+        self._mean.add(-np.log(p), ~look.inside)
+
+    def values(self) -> np.ndarray:
+        """Return the mean losses, (N,)."""
+        return self._mean.values()

@@ -1,0 +1,1 @@
+"""Selections: strategies, manifests, and what manifests are exported to."""

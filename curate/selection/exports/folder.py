@@ -1,0 +1,19 @@
+"""folder: the kept images themselves, original bytes, class by class (torchvision ImageFolder)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curate.data.shards import Reader
+from curate.runtime.progress import Report
+from curate.selection.exports.subset import built, kept_rows, write_images
+from curate.selection.manifest import Manifest
+
+
+def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
+    """Write ``out/CLASS/KEY.EXT`` for every kept sample; returns how many."""
+    reader = Reader(shards)
+    rows = kept_rows(manifest, reader)
+    with built(out) as folder:
+        write_images(reader, rows, folder, report)
+    return len(rows)

@@ -1,0 +1,230 @@
+"""Selections: scores to a manifest, from a run or from any table with a uid and a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from curate.data.ordering import one_chunk, repeats, sorted_by_uid
+from curate.errors import DataError, UsageError
+from curate.runtime.files import file_sha256
+from curate.selection.config import SelectConfig
+from curate.selection.manifest import Manifest
+from curate.selection.strategies import choose
+
+TAKEN = ("se", "key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides the number that is selected by."""
+
+
+def select_table(
+    scores: str | Path,
+    *,
+    by: str = "memorization",
+    out: str | Path = ".",
+    strategy: str = "top",
+    count: int | None = None,
+    fraction: float | None = None,
+    unscored: str | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Select from any parquet or csv that has ``uid`` and a number, with no run at all.
+
+    Args:
+        scores: The table; a number that is null or not finite counts as unscored.
+        by: Column to select by; ``top`` keeps its highest.
+        out: Folder for the manifest.
+        strategy: As in ``select``, and so are the others.
+        count: As in ``select``.
+        fraction: As in ``select``.
+        unscored: As in ``select``.
+        seed: As in ``select``.
+        name: As in ``select``.
+    """
+    config = SelectConfig.of(
+        strategy=strategy, count=count, fraction=fraction, unscored=unscored, seed=seed
+    )
+    path = Path(scores)
+    return decide(
+        read_scores(path, by),
+        Path(out),
+        config,
+        name=name,
+        parameters={"by": by},
+        provenance={"scores": path.name, "scores_sha256": file_sha256(path)},
+    )
+
+
+def decide(
+    table: pa.Table,
+    folder: Path,
+    config: SelectConfig,
+    *,
+    name: str | None,
+    parameters: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Decide on every row of a table, write the manifest, and say what was decided.
+
+    Args:
+        table: ``uid`` and ``memorization``, null where there is no score, sorted by uid.
+        folder: Where the manifest goes.
+        config: Strategy and size.
+        name: Name of the manifest; None makes one from the strategy and size.
+        parameters: What else the manifest says of how it was made.
+        provenance: What it says of what it was made from.
+    """
+    m = table["memorization"].to_numpy().astype(np.float64)
+    there = ~np.isnan(m)
+    scored, left = int(there.sum()), int((~there).sum())
+    kept = kept_count(config, scored)
+    check_unscored(left, len(m), config.unscored)
+    path = folder / f"{file_name(name or _default_name(config))}.parquet"
+    keep = np.full(len(m), config.unscored == "keep")
+    uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
+    keep[there] = choose(config.strategy, m[there], uids, kept, config.seed)
+    settings = {
+        "count": config.count,
+        "fraction": config.fraction,
+        "seed": config.seed if config.strategy == "random" else None,
+        "unscored": config.unscored if left else None,
+        **parameters,
+    }
+    manifest = Manifest.build(
+        table, keep, strategy=config.strategy, parameters=settings, provenance=provenance
+    )
+    manifest.write(path)
+    return {
+        "path": str(path),
+        "kept": int(keep.sum()),
+        "dropped": int((~keep).sum()),
+        "scored": scored,
+        "unscored": left,
+        "description": describe(config.strategy, kept, scored),
+    }
+
+
+def kept_count(config: SelectConfig, scored: int) -> int:
+    """Return how many of so many scored samples a selection keeps.
+
+    Raises:
+        UsageError: If there are not that many, or none would be kept or dropped.
+        DataError: If no sample is scored.
+    """
+    if not scored:
+        raise DataError("no sample is scored, so that there is nothing to select by.")
+    drops = config.strategy == "drop-top"
+    share = 0.0 if config.fraction is None else config.fraction
+    size = round(share * scored) if config.count is None else config.count
+    most = scored - 1 if drops else scored
+    if not 1 <= size <= most:
+        raise UsageError(
+            f"cannot {'drop' if drops else 'keep'} {size:,} samples: {scored:,} are scored; "
+            f"choose 1 to {most:,}."
+        )
+    return scored - size if drops else size
+
+
+def check_unscored(left: int, total: int, unscored: str | None) -> None:
+    """Check that it was said what becomes of unscored samples, where there are any.
+
+    Raises:
+        UsageError: If it was not.
+    """
+    if left and unscored is None:
+        raise UsageError(
+            f"{left:,} of {total:,} samples are unscored; say what to do with them: --unscored "
+            "keep or --unscored drop (in a recipe: select.unscored)."
+        )
+
+
+def describe(strategy: str, kept: int, scored: int) -> str:
+    """Return a selection in plain words."""
+    words = {
+        "top": f"the {kept:,} most memorized of {scored:,} scored",
+        "bottom": f"the {kept:,} least memorized of {scored:,} scored",
+        "drop-top": f"all but the {scored - kept:,} most memorized of {scored:,} scored",
+        "random": f"{kept:,} of {scored:,} scored, at random",
+    }
+    return words.get(strategy, f"{kept:,} of {scored:,} scored, by {strategy}")
+
+
+def _default_name(config: SelectConfig) -> str:
+    """Return the name of a manifest that was given none, e.g. ``top-22000``."""
+    size = f"{config.count}" if config.count is not None else f"{config.fraction:g}"
+    return f"{config.strategy}-{size}" + (f"-s{config.seed}" if config.strategy == "random" else "")
+
+
+def file_name(name: str) -> str:
+    """Return the name of a manifest, if a file can be called so.
+
+    Raises:
+        UsageError: If not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
+    return name
+
+
+# What a manifest belongs to
+
+
+# Tables of others
+
+
+def read_scores(path: Path, by: str) -> pa.Table:
+    """Read any parquet or csv that has ``uid`` and the number ``by``.
+
+    Returns:
+        A table with ``uid`` and ``memorization`` (the number, null where it is not finite), and
+        those of ``TAKEN`` that there are, sorted by uid; of a parquet file nothing else is read.
+
+    Raises:
+        DataError: If the file cannot be read, lacks a column, or repeats a uid.
+    """
+    try:
+        if path.suffix == ".csv":
+            options = pyarrow.csv.ConvertOptions(column_types={"uid": pa.string()})
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+            names = table.column_names
+        else:
+            stored = pq.ParquetDataset(path)
+            names = stored.schema.names
+            table = stored.read([name for name in names if name in ("uid", by, *TAKEN)])
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise DataError(f"cannot read {path} as parquet or csv: {line}.") from error
+    for name in ("uid", by):
+        if name not in names:
+            have = ", ".join(names)
+            raise DataError(f"{path} has no column {name!r}; it has: {have}. See --by.")
+    columns = {"uid": table["uid"].cast(pa.string()), "memorization": _number(path, table, by)}
+    if "se" in names:
+        columns["se"] = _number(path, table, "se")
+    columns |= {name: table[name] for name in TAKEN if name in names and name != "se"}
+    del table
+    refused = f"{path} repeats or lacks a uid; every sample stands there once."
+    if columns["uid"].null_count:
+        raise DataError(refused)
+    found = sorted_by_uid(columns)
+    if repeats(found["uid"]):
+        raise DataError(refused)
+    pa.default_memory_pool().release_unused()
+    return found
+
+
+def _number(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column as float64, null where it is not finite."""
+    try:
+        number = table[name].cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"column {name!r} of {path} is not a number.") from error
+    return pc.if_else(pc.is_finite(number), number, pa.scalar(None, pa.float64()))

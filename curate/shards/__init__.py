@@ -1,7 +1,0 @@
-"""Shards: WebDataset tars with an index, written whole or not at all, and read by position."""
-
-from curate.shards.damage import Fault, faults
-from curate.shards.reader import Reader
-from curate.shards.writer import finished, write
-
-__all__ = ["Fault", "Reader", "faults", "finished", "write"]

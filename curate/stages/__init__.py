@@ -1,0 +1,1 @@
+"""A file for each command: what it does to a run, and the public function of its name."""

@@ -1,0 +1,200 @@
+"""Compare: retrain on selections of equal size and hold them against random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.encoders.backbone import load_encoder
+from curate.errors import UsageError
+from curate.evaluation import comparison
+from curate.evaluation.config import CompareConfig
+from curate.evaluation.probing import measure_probes
+from curate.runs.dataset import own_uids
+from curate.runs.run import Run
+from curate.runtime import randomness
+from curate.runtime.files import read_json
+from curate.runtime.progress import Report, silent
+from curate.runtime.settings import checked
+from curate.runtime.workers import Unit, run_units
+from curate.selection.strategies import choose
+from curate.stages import score, shard, train
+from curate.stages.context import Context
+from curate.stages.probe import probe_sets
+
+
+def compare_run(
+    run: Run,
+    context: Context,
+    config: CompareConfig,
+) -> dict[str, Any]:
+    """Train on selections of equal size with paired seeds, probe each, and compare with random.
+
+    Seed s of every strategy shares initialisation and the views of shared samples, so that the
+    difference within a seed is the selection's.
+
+    Args:
+        run: A run; what is missing for scores is done.
+        context: Device, workers, progress.
+        config: What is compared; ``random`` is added, which the others are compared with.
+
+    Returns:
+        What ``comparison.json`` holds, and the folder it lies in.
+
+    Raises:
+        UsageError: If there are not so many samples to remove.
+        DataError: If samples to be probed on have no labels.
+    """
+    score.score_run(run, context)
+    scored = run.scores()
+    scored = scored.filter(scored["memorization"].is_valid())
+    uids = np.array(scored["uid"].to_pylist(), dtype=object)
+    remove = tuple(dict.fromkeys(config.remove))
+    check_removals(remove, len(uids))
+    strategies = tuple(dict.fromkeys((*config.strategies, comparison.CONTROL)))
+    seeds, budget = config.seeds, config.budget
+    name = f"remove-{'-'.join(map(str, remove))}-{'-'.join(strategies)}-{seeds}-seeds-{budget}"
+    folder, unit = run.path / "comparisons" / name, f"compare/{name}"
+    if not run.done(unit):
+        asked = run.recipe.probe
+        settings = {
+            "remove": list(remove),
+            "strategies": list(strategies),
+            "seeds": seeds,
+            "budget": budget,
+            "probes": {"sources": list(asked.sources), "kinds": list(asked.kinds)},
+        }
+        # Before hours of training, not after, it shows whether there is anything to probe on.
+        probed = probe_sets(run, context)
+        with run.timed("compare"):
+            arms = _train_arms(run, context, name, scored, remove, strategies, seeds, budget)
+            rows = []
+            for done, (about, place) in enumerate(arms, 1):
+                encoder = load_encoder(run.path / place, device=context.resolved_device())
+                for data in probed:
+                    rows += [{**about, **f} for f in measure_probes(encoder, data, asked.kinds)]
+                context.report("probe", done, len(arms))
+            summary = comparison.summarise(rows, len(uids)) | {"settings": settings}
+            run.complete(unit, comparison.write(folder, rows, summary))
+    return {**read_json(folder / "comparison.json"), "path": str(folder)}
+
+
+def check_removals(remove: Sequence[int], scored: int) -> None:
+    """Check that a comparison leaves something to train on.
+
+    Raises:
+        UsageError: If a number is not between 1 and all but one of the scored samples.
+    """
+    for n in remove:
+        if not 0 < n < scored:
+            raise UsageError(
+                f"cannot remove {n:,}: {scored:,} are scored; 1 to {scored - 1:,} can be."
+            )
+
+
+def _train_arms(
+    run: Run,
+    context: Context,
+    name: str,
+    scored: Any,
+    remove: Sequence[int],
+    strategies: Sequence[str],
+    seeds: int,
+    budget: str,
+) -> list[tuple[dict[str, Any], str]]:
+    """Train what is missing of a comparison; returns what each arm is, and its encoder's place."""
+    everything = own_uids(run).to_numpy(zero_copy_only=False)
+    uids = np.array(scored["uid"].to_pylist(), dtype=object)
+    memorization = scored["memorization"].to_numpy()
+    config = run.recipe.train
+    batch = min(config.batch_size, len(everything))
+    steps = config.epochs * (len(everything) // batch) if budget == "steps" else None
+    shard.canvas(run, context)
+    device = context.resolved_device()
+    arms, units = [], []
+    for n in remove:
+        for strategy in strategies:
+            for seed in range(seeds):
+                kept = choose(strategy, memorization, uids, len(uids) - n, seed)
+                arm = f"{strategy}-{n}-s{seed}"
+                place = f"comparisons/{name}/encoders/{arm}"
+                arms.append(({"strategy": strategy, "remove": n, "seed": seed}, place))
+                arguments = {
+                    "path": run.path,
+                    "unit": f"compare/{name}/{arm}",
+                    "folder": place,
+                    # What the plan left unscored stays: only scores are compared.
+                    "kept": np.setdiff1d(everything, uids[~kept]),
+                    "seed": randomness.seed_for(config.seed, "compare", seed),
+                    "device": device,
+                    "steps": steps,
+                }
+                if not run.done(f"compare/{name}/{arm}"):
+                    units.append(Unit(f"compare {arm}", train_arm, arguments))
+    if units:
+        run.check_code(f"compare/{name}")
+    run_units(units, context.training_workers(run.recipe), context.report)
+    return arms
+
+
+def train_arm(
+    path: Path,
+    unit: str,
+    folder: str,
+    kept: np.ndarray,
+    seed: int,
+    device: str,
+    steps: int | None,
+    report: Report = silent,
+) -> None:
+    """Train one arm of a comparison: a unit of work."""
+    train.train_unit(Run.open(path), unit, kept, seed, folder, device, report, steps=steps)
+
+
+def compare(
+    run: Run,
+    *,
+    remove: Sequence[int] | None = None,
+    strategies: Sequence[str] | None = None,
+    seeds: int | None = None,
+    budget: str | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Retrain on selections of equal size and compare them with random; None: as in the recipe.
+
+    Args:
+        run: A run; what is missing for scores is done first.
+        remove: How many samples to remove, one comparison each.
+        strategies: As in ``select``.
+        seeds: Paired repetitions; two or more give an interval.
+        budget: Equal ``epochs`` or equal ``steps``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Trainings side by side; None chooses.
+        report: Progress callback.
+
+    Returns:
+        ``arms``, ``differences`` (from random, with 95 % intervals), ``verdict`` and ``path``.
+
+    Raises:
+        UsageError: If there are not so many samples to remove.
+        DataError: If samples have no labels to be probed on.
+    """
+    there = run.recipe.compare
+    config = checked(
+        CompareConfig,
+        {
+            "remove": there.remove if remove is None else remove,
+            "strategies": tuple(strategies or there.strategies),
+            "seeds": seeds or there.seeds,
+            "budget": budget or there.budget,
+        },
+    )
+    if not config.remove:
+        raise UsageError("say how many samples to remove: remove=(500, 1000).")
+    with run.lock():
+        return compare_run(run, Context.of(run, None, device, workers, report), config)

@@ -1,0 +1,243 @@
+"""Forecast: what a recipe will take, from a few real steps of its training, before it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from curate.data import sources
+from curate.data.canvas import Canvas
+from curate.encoders import methods
+from curate.encoders.backbone import Encoder
+from curate.encoders.checkpoint import tensors_of
+from curate.encoders.training import optimizer, snapshot_epochs, train_encoder
+from curate.runs.opening import recipe_of
+from curate.runs.recipe import Recipe
+from curate.runs.run import Run
+from curate.runtime import randomness
+from curate.runtime.progress import silent
+from curate.scores.alignment import align_images
+from curate.scores.plan import Plan, build_plan
+from curate.stages import train
+from curate.stages.context import Context
+
+SECONDS = 20.0
+"""A measurement on a batch that would take longer than this is made on a smaller one."""
+SMALL = 8
+"""Images of the batch that tells how long the recipe's own would take."""
+CLASSES = 1000
+"""Labels of the made-up images that are measured with."""
+BYTES_ALIGNED = 40
+"""Bytes of an alignment besides its views: uid, mean, standard error."""
+
+
+def forecast_run(recipe: Recipe, context: Context, run: Run | None) -> dict[str, Any]:
+    """Return what training and scoring a recipe will take; nothing is written.
+
+    Times come from a few steps on random images of the recipe's size on this machine, so that the
+    reading of images is not in them.
+
+    Args:
+        recipe: What is to be trained.
+        context: Device, workers, and where the images lie.
+        run: The run that there is already, if any: what it has done is not counted.
+
+    Returns:
+        ``device``, ``samples``, ``encoders`` (name: samples), ``parameters`` (``encoder`` and
+        ``method``, heads and teacher included), ``steps`` (of all trainings that are left),
+        ``batch_size``, ``seconds_per_step``, ``scaled`` (whether that was measured on a smaller
+        batch), ``workers``, ``train_seconds``, ``score_seconds``, ``peak_memory_bytes`` of one
+        training (of the card on CUDA, else of the process; None where ``scaled``), ``disk_bytes``
+        and ``free_disk_bytes``.
+
+    Raises:
+        DataError: If there are fewer samples than the plan needs.
+        MemoryError: If a step does not fit.
+    """
+    device = context.resolved_device()
+    made = _plan(recipe, context, run)
+    left = [e for e in made.encoders if run is None or not run.done(f"train/{e}")]
+    sizes = {e: int(made.inclusion[:, k].sum()) for k, e in enumerate(made.encoders)}
+    steps = [_steps(recipe, sizes[e]) for e in left]
+    batch = min(recipe.train.batch_size, *sizes.values())
+    encoder, tensors, parameters = _network(recipe)
+    per_step, scaled = _step_seconds(recipe, batch, device)
+    peak = None if scaled else _peak(device)
+    workers = max(1, min(context.training_workers(recipe), len(left)))
+    n, e = len(made.uids), len(made.encoders)
+    return {
+        "device": train.device_name(device),
+        "samples": n,
+        "encoders": sizes,
+        "to_train": len(left),
+        "parameters": parameters,
+        "steps": sum(steps),
+        "batch_size": batch,
+        "seconds_per_step": per_step,
+        "scaled": scaled,
+        "workers": workers,
+        "train_seconds": per_step * _longest(steps, workers),
+        "score_seconds": n * e * _score_seconds(recipe, encoder, device),
+        "peak_memory_bytes": peak,
+        "disk_bytes": {
+            "images": n * recipe.data.channels * recipe.data.size**2,
+            "encoders": e * _bytes(encoder.state_dict()) * (1 + len(snapshot_epochs(recipe.train))),
+            "states": 2 * workers * _bytes(tensors),
+            "alignment": n * e * (BYTES_ALIGNED + 4 * recipe.score.views),
+        },
+        "free_disk_bytes": shutil.disk_usage(run.path if run else Path.cwd()).free,
+    }
+
+
+def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
+    """Return the plan of the run, or one of as many made-up samples as the sources hold."""
+    if run is not None and run.done("plan"):
+        return Plan.read(run.path / "plan.parquet")
+    counts = []
+    for split in (recipe.data.split, recipe.data.extra):
+        count = 0
+        if split:
+            source = sources.open_source(recipe.data.source, split=split, data=context.data)
+            count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
+        counts.append(count)
+    names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]
+    return build_plan(recipe.plan, names[: counts[0]], names[counts[0] :])
+
+
+def _steps(recipe: Recipe, samples: int) -> int:
+    return recipe.train.epochs * (samples // min(recipe.train.batch_size, samples))
+
+
+def _longest(steps: list[int], workers: int) -> int:
+    """Return the steps of the worker that has most, each taking the next training when free."""
+    loads = [0] * workers
+    for n in steps:
+        loads[loads.index(min(loads))] += n
+    return max(loads)
+
+
+def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], dict[str, int]]:
+    """Return the encoder, the tensors of a training's state, and how many parameters there are."""
+    config = recipe.encoder
+    encoder = Encoder(
+        config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
+    )
+    method = methods.build(config.method, encoder, recipe.method_config, CLASSES)
+    moments = optimizer(method, recipe.train)
+    for parameter in method.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    moments.step()
+    counts = {
+        "encoder": sum(p.numel() for p in encoder.parameters()),
+        "method": sum(p.numel() for p in method.parameters()),
+    }
+    return encoder.eval(), tensors_of(method, moments), counts
+
+
+def _bytes(tensors: dict[str, torch.Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _random_canvas(recipe: Recipe, n: int) -> tuple[Canvas, np.ndarray]:
+    """Return n random images and their uids."""
+    data = recipe.data
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (n, data.channels, data.size, data.size), dtype=np.uint8
+    )
+    uids = np.array([f"{randomness.stream(1, k):016x}{k:016x}" for k in range(n)], dtype=object)
+    return Canvas(pixels, uids.astype(np.bytes_)), uids
+
+
+def _step_seconds(recipe: Recipe, batch: int, device: str) -> tuple[float, bool]:
+    """Return the seconds of a step, and whether they were scaled up from a smaller batch's."""
+    small = min(SMALL, batch)
+    seconds = _measured(recipe, small, device) * batch / small
+    if small == batch:
+        return seconds, False
+    # A GPU takes hardly longer for many images than for few.
+    if device == "cpu" and seconds > SECONDS:
+        return seconds, True
+    return _measured(recipe, batch, device), False
+
+
+class _Enough(Exception):  # noqa: N818 - it ends a measurement, not a training
+    """The measurement has taken long enough."""
+
+
+def _measured(recipe: Recipe, batch: int, device: str) -> float:
+    """Return the median seconds of a few training steps, behind the first, on so many images."""
+    canvas, uids = _random_canvas(recipe, batch)
+    times: list[float] = []
+
+    def report(what: str, done: int, total: int) -> None:
+        times.append(time.monotonic())
+        if done >= 3 and times[-1] - times[0] > SECONDS / 4:
+            raise _Enough
+
+    with tempfile.TemporaryDirectory(prefix="curate-") as folder, contextlib.suppress(_Enough):
+        train_encoder(
+            canvas,
+            uids,
+            recipe.training_spec(),
+            seed=0,
+            out=Path(folder),
+            device=device,
+            labels=np.arange(batch) % CLASSES,
+            report=report,
+            steps=20,
+        )
+    return float(np.median(np.diff(times)))
+
+
+def _peak(device: str) -> int:
+    """Return the most memory that was held so far: the card's on CUDA, else this process's."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
+    """Return the seconds to measure one sample on one encoder."""
+    n = SMALL
+    canvas, uids = _random_canvas(recipe, n)
+    moved, words = {"e": encoder.to(device)}, randomness.uid_words(uids)
+    for _ in range(2):  # the first time is not like the others
+        started = time.monotonic()
+        align_images(
+            moved,
+            canvas.array,
+            words,
+            recipe.measuring_views(),
+            recipe.score,
+            representation=recipe.encoder.representation,
+            device=device,
+        )
+        spent = time.monotonic() - started
+    return spent / n
+
+
+def forecast(
+    name: str | Recipe,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+) -> dict[str, Any]:
+    """Return what training and scoring will take, as ``forecast_run`` tells it."""
+    recipe, there = recipe_of(name, runs=runs, overrides=overrides)
+    return forecast_run(recipe, Context.of(there, data, device, workers, silent), there)

@@ -1,0 +1,312 @@
+"""The inspect stage: neighbours, near-duplicates, triage, and what memorization goes with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from curate.data.canvas import Canvas
+from curate.data.sample import packed_uids
+from curate.data.shards import Reader
+from curate.inspection import duplicates, neighbours, relations, spaces, triage
+from curate.inspection.spaces import Space, embeddings
+from curate.runs import sample_lookup
+from curate.runs.run import Run
+from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.progress import Report, silent
+from curate.scores.plan import Plan
+from curate.stages.context import Context
+from curate.stages.shard import canvas
+from curate.stages.train import train_run
+
+INSPECT_SCHEMA = pa.schema(
+    [
+        *neighbours.INSPECT_SCHEMA,
+        ("local_outlier_factor", pa.float64()),
+        ("duplicate_split", pa.string()),
+        ("duplicate_split_uid", pa.string()),
+        ("label_vote", pa.int64()),
+        ("label_agreement", pa.float64()),
+        ("brightness", pa.float64()),
+        ("contrast", pa.float64()),
+        ("sharpness", pa.float64()),
+        ("smoothness", pa.float64()),
+        ("file_size", pa.int64()),
+        ("aspect", pa.float64()),
+        ("triage", pa.string()),
+        ("triage_reason", pa.string()),
+    ]
+)
+"""Columns of ``inspect.parquet``; rows are the dataset's own samples, sorted by uid."""
+
+NEIGHBOUR_SCHEMA = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("neighbours", pa.list_(pa.int32())),
+        ("distances", pa.list_(pa.float32())),
+    ]
+)
+"""Columns of ``inspect_neighbours.parquet``: row numbers of ``inspect.parquet``, nearest first."""
+
+FILES = ("inspect.parquet", "inspect_neighbours.parquet", "inspect.json")
+LEAKS_LISTED = 100
+"""Leaks that ``inspect.json`` lists, the most alike first; the column has them all."""
+
+
+def up_to_date(run: Run, space: Space) -> bool:
+    """Return whether a run was inspected, with the scores that it has now and in this space."""
+    record = run.done("inspect")
+    return record is not None and record.get("made_from") == _made_from(run, space)
+
+
+def _made_from(run: Run, space: Space) -> dict[str, str | None]:
+    scored = run.done("score")
+    return {
+        "scores": scored["outputs"]["scores.parquet"]["sha256"] if scored else None,
+        "space": space.digest(),
+    }
+
+
+def write_inspection(
+    run: Run, space: Space, images: Canvas, *, device: str, report: Report = silent
+) -> None:
+    """Write ``inspect.parquet``, ``inspect_neighbours.parquet`` and ``inspect.json`` of a run.
+
+    Args:
+        run: With shards, and encoders where the space is of one of them; scores where there are.
+        space: From ``space_of``.
+        images: The run's canvas.
+        device: ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Raises:
+        DataError: If embeddings that are given do not fit the dataset.
+        DivergedError: If an embedding is not finite.
+        ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
+    """
+    # First: what changes while this goes on is noticed by the next one.
+    made_from, config = _made_from(run, space), run.recipe.inspect
+    index = Reader(run.path / "shards").index(["uid", "split", "label", "size", "width", "height"])
+    split = index["split"].to_numpy(zero_copy_only=False)
+    uids = packed_uids(index["uid"])
+    order = np.argsort(uids, kind="stable")
+    own, held_out = order[split[order] == "train"], order[split[order] != "train"]
+    n = len(own)
+
+    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, report)
+    found = neighbours.nearest(points, config.neighbours)
+    thumbs = duplicates.thumbnails(images.array, report)
+    thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, report)
+    group = pairs.groups(n, uids[own].astype(np.str_))
+    leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
+    measured = {name: values[own] for name, values in triage.quality(images.array, report).items()}
+
+    labels = index["label"].fill_null(-1).to_numpy()[own]
+    size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))
+    votes = triage.vote(labels, found.near)
+    reason, thresholds = triage.flaws(measured, labels, votes)
+    names = pa.array(uids[own].astype(np.str_))
+    memorization, rank = _scores(run, names)
+    outlier, lof = found.outlier_score(), found.local_outlier_factor()
+    stands = triage.representatives(group, width.astype(np.int64) * height, size)
+    triaged = triage.triage(rank, outlier, reason, (group >= 0) & ~stands, thresholds)
+
+    alone = found.near.shape[1] == 0
+    nearest = pa.nulls(n, pa.int64()) if alone else pa.array(found.near[:, 0])
+    columns = {
+        "uid": names,
+        "outlier_score": _known(outlier),
+        "neighbour_uid": names.take(nearest),
+        "neighbour_distance": _known(outlier if alone else found.distance[:, 0]),
+        "duplicate_group": pa.array(group, mask=group < 0),
+        "local_outlier_factor": _known(lof),
+        "duplicate_split": leaks["split"],
+        "duplicate_split_uid": leaks["other"],
+        "label_vote": pa.array(votes[0].astype(np.int64), mask=votes[0] < 0),
+        "label_agreement": _known(votes[2]),
+        **{name: _known(values) for name, values in measured.items()},
+        "file_size": pa.array(size, pa.int64()),
+        "aspect": pa.array(width / height),
+        "triage": pa.array(triaged.classes, pa.string()),
+        "triage_reason": pa.array(reason, pa.string()),
+    }
+    per_label, share = relations.by_label(memorization, labels)
+    summary = {
+        "samples": n,
+        "neighbours": found.near.shape[1],
+        "space": {"kind": space.kind, "name": space.name, "dim": points.shape[1]},
+        "index": found.facts,
+        "mean_outlier_score": None if alone else float(outlier.mean()),
+        "duplicates": {
+            "threshold": config.duplicate_threshold,
+            "groups": int(group.max(initial=-1)) + 1,
+            "samples": int((group >= 0).sum()),
+            "rule": duplicates.RULE,
+        },
+        "leaks": leaks["summary"],
+        "relations": relations.correlations(
+            memorization,
+            {
+                "outlier_score": outlier,
+                "local_outlier_factor": lof,
+                "label_frequency": relations.frequency(labels),
+                "label_agreement": votes[2],
+                "size": width.astype(float) * height,
+                **{k: measured[k] for k in ("brightness", "contrast", "sharpness")},
+                "file_size": size,
+                "aspect": width / height,
+            },
+        ),
+        "labels": per_label,
+        "label_share": share,
+        "triage": {**triaged.summary, "separation": _separation(run)},
+    }
+    paths = [run.path / name for name in FILES]
+    write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
+    write_table(paths[1], _neighbour_table(names, found))
+    write_json(paths[2], summary)
+    run.complete("inspect", paths, encoder=space.name, made_from=made_from)
+
+
+def _leaks(
+    pairs: duplicates.Pairs,
+    n: int,
+    own: np.ndarray,
+    held_out: np.ndarray,
+    split: np.ndarray,
+) -> dict[str, Any]:
+    """Return near-duplicates of own samples among held-out ones.
+
+    Args:
+        pairs: Positions below n are own samples, others held-out ones.
+        n: Number of own samples.
+        own: (n,) bytes, their uids.
+        held_out: (m,) bytes, the others' uids.
+        split: (m,) their splits.
+
+    Returns:
+        ``split`` and ``other`` (n,) columns, null where there is none, and a ``summary``.
+    """
+    across = (pairs.a < n) & (pairs.b >= n)
+    mine, other, similar = pairs.a[across], pairs.b[across] - n, pairs.similarity[across]
+    # Copies of a file are found by their name, which begins with its digest, also blank ones.
+    _, i, j = np.intersect1d(own.astype("S32"), held_out.astype("S32"), return_indices=True)
+    mine, other = np.append(mine, i), np.append(other, j)
+    similar = np.append(similar, np.ones(len(i), dtype=similar.dtype))
+    order = np.lexsort((other, -similar, mine))
+    mine, first = np.unique(mine[order], return_index=True)
+    other, similar = other[order][first], similar[order][first]
+    names = np.full((2, n), None, dtype=object)
+    names[0, mine] = split[other]
+    names[1, mine] = held_out[other].astype(np.str_)
+    listed = np.lexsort((mine, -similar))[:LEAKS_LISTED]
+    return {
+        "split": pa.array(names[0], pa.string()),
+        "other": pa.array(names[1], pa.string()),
+        "summary": {
+            "splits": sorted(set(split.tolist())),
+            "samples": len(mine),
+            "pairs": [
+                {
+                    "uid": own[mine[k]].decode(),
+                    "split": str(split[other[k]]),
+                    "other": held_out[other[k]].decode(),
+                    "similarity": round(float(similar[k]), 6),
+                }
+                for k in listed
+            ],
+        },
+    }
+
+
+def _neighbour_table(names: pa.Array, found: neighbours.Nearest) -> pa.Table:
+    offsets = pa.array(np.arange(len(names) + 1) * found.near.shape[1], pa.int32())
+    lists = (
+        pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), kind))
+        for values, kind in ((found.near, pa.int32()), (found.distance, pa.float32()))
+    )
+    return pa.table([names, *lists], schema=NEIGHBOUR_SCHEMA)
+
+
+def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return memorization (NaN without) and rank (0 without) of some samples, (n,) each."""
+    if run.done("score") is None:
+        return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
+    table = run.scores()
+    rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
+    m = table["memorization"].take(rows).to_numpy().astype(np.float64)
+    return m, table["rank"].take(rows).fill_null(0).to_numpy()
+
+
+def _separation(run: Run) -> str | None:
+    """Return what the scores say of themselves, None without scores."""
+    if run.done("score") is None:
+        return None
+    separation: str | None = read_json(run.path / "scores.json").get("separation")
+    return separation
+
+
+def _known(values: np.ndarray) -> pa.Array:
+    """Return float64 values with null for NaN."""
+    return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Return what ``inspect.json`` of an inspected run says, and the ``path`` of the table."""
+    return {**read_json(run.path / "inspect.json"), "path": str(run.path / "inspect.parquet")}
+
+
+def inspect_run(run: Run, context: Context) -> dict[str, Any]:
+    """Find neighbours, outliers and near-duplicates, and say what kind of sample each is.
+
+    Returns:
+        What ``inspect.json`` says, and the ``path`` of the table.
+    """
+    space = encoder_to_inspect(run, train_run(run, context))
+    if not up_to_date(run, space):
+        images = canvas(run, context)
+        with run.timed("inspect"):
+            write_inspection(
+                run, space, images, device=context.resolved_device(), report=context.report
+            )
+    return facts(run)
+
+
+def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
+    """Return the space in which neighbours are found.
+
+    Raises:
+        UsageError: If the recipe names an encoder that is not there.
+    """
+    return spaces.space_of(run.recipe.inspect.encoder, made.encoders)
+
+
+def inspect(
+    run: Run, *, sample: str | None = None, device: str = "auto", report: Report = silent
+) -> dict[str, Any]:
+    """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
+
+    Args:
+        run: A run; what is missing is done first. Where it is scored, memorized samples are told
+            apart, and what memorization goes with is said.
+        sample: A uid or the beginning of one: return what is known of that sample alone.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Returns:
+        What ``inspect.json`` says, with the ``path`` of the table; or, for a ``sample``, its place
+        in the ranking, its row of the table, its neighbours, and where its file lies.
+
+    Raises:
+        UsageError: If no sample, or more than one, begins like ``sample``, or ``inspect.encoder``
+            is nothing that is there.
+        ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
+    """
+    with run.lock():
+        facts = inspect_run(run, Context.of(run, None, device, 1, report))
+        return facts if sample is None else sample_lookup.sample(run, sample)

@@ -1,0 +1,263 @@
+"""The stage that computes other people's measures of a run's samples: ``measures.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from curate.data.canvas import Canvas
+from curate.data.sample import packed_uids
+from curate.encoders.backbone import Encoder, load_encoder, pool
+from curate.encoders.views.apply import resized_crop
+from curate.errors import DataError, DivergedError
+from curate.evaluation import agreement
+from curate.evaluation.agreement import Ranking
+from curate.runs import dataset
+from curate.runs.run import Run
+from curate.runtime import randomness, versions
+from curate.runtime.files import write_json, write_table
+from curate.runtime.progress import Report, silent
+from curate.scores import measures
+from curate.scores.measures import MEASURES, Look, Measure, Samples
+from curate.scores.plan import Plan
+from curate.stages import score, shard
+from curate.stages.context import Context
+
+CORNER = 0.5
+"""Side of a corner as a share of the image's."""
+BATCH = 256
+
+
+def measure_run(run: Run, context: Context, kinds: Sequence[str] | None = None) -> dict[str, Any]:
+    """Compute measures of every sample of the plan and write ``measures.parquet`` of a run.
+
+    One encoder at a time is looked into; what is held is its (N, D) representations. Measures that
+    are there, of these scores and by this code, are kept.
+
+    Args:
+        run: What is missing for scores is done first.
+        context: Device and progress.
+        kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
+
+    Returns:
+        ``measures``: for each ``n`` (samples that have it), ``mean``, ``sd``, ``text``, and with
+        memorization ``spearman`` and ``kendall`` (``value``, ``low``, ``high``, ``p``; None where
+        there is no telling); ``left_out``, names; and the ``path`` of the table.
+
+    Raises:
+        UsageError: For an unknown measure, or one that needs labels where there are none.
+    """
+    score.score_run(run, context)
+    scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
+    canvas = shard.canvas(run, context)
+    samples, rows, public = _samples(run, plan, scores, canvas)
+    wanted, left_out = measures.choose(kinds, samples.labelled)
+    path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
+    columns = _kept(run, scores["uid"])
+    if missing := [kind for kind in wanted if kind not in columns]:
+        with run.timed("measure"):
+            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
+    columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
+    told = {kind: _told(kind, columns[kind], scores) for kind in wanted}
+    facts = {"measures": told, "left_out": left_out}
+    if missing:
+        table = {"uid": scores["uid"].combine_chunks()}
+        table |= {measures.column(kind): values for kind, values in columns.items()}
+        write_table(path, pa.table(table))
+        every = {kind: _told(kind, values, scores) for kind, values in columns.items()}
+        write_json(summary_path, {"measures": every, "left_out": left_out})
+        run.complete("measure", [path, summary_path], scores=_scores_digest(run))
+    return {**facts, "path": str(path)}
+
+
+def _samples(
+    run: Run, plan: Plan, scores: pa.Table, canvas: Canvas
+) -> tuple[Samples, np.ndarray, np.ndarray]:
+    """Return the samples of the plan, and the rows of the canvas that have them and public ones."""
+    index = dataset.index(run, ["label", "split"])
+    given = index["label"].fill_null(-1).to_numpy()
+    classes = np.unique(given[given >= 0])
+    labels = np.where(given >= 0, np.searchsorted(classes, given), -1)
+    rows = canvas.rows(plan.uids)
+    role = run.facts().get("test_role")
+    of_tests = pc.equal(index["split"], role).to_numpy() if role else np.zeros(len(labels), bool)
+    public = np.flatnonzero(of_tests & (labels >= 0))
+    assert (packed_uids(scores["uid"]) == plan.uids).all()
+    parts = [
+        (scores[f"n_{side}"].to_numpy(), scores[f"align_{side}"].to_numpy())
+        for side in ("in", "out")
+    ]
+    align = sum(n * np.where(n > 0, mean, 0.0) for n, mean in parts) / sum(n for n, _ in parts)
+    samples = Samples(
+        words=randomness.uid_words(plan.uids),
+        labels=labels[rows],
+        classes=len(classes),
+        align=align,
+        public_words=randomness.uid_words(canvas.uids[public])
+        if len(public)
+        else np.zeros(0, "u8"),
+        public_labels=labels[public],
+    )
+    return samples, rows, public
+
+
+def _scores_digest(run: Run) -> str:
+    record = run.done("score")
+    assert record is not None
+    return str(record["outputs"]["scores.parquet"]["sha256"])
+
+
+def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Return the measures that are there and still hold, by name."""
+    record = run.done("measure")
+    if record is None or record["scores"] != _scores_digest(run):
+        return {}
+    if record["code"] != versions.of_training():
+        return {}
+    try:
+        table = pq.read_table(run.path / "measures.parquet")
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    if not table["uid"].equals(uids):
+        return {}
+    return {
+        kind: table[measures.column(kind)].combine_chunks()
+        for kind in MEASURES
+        if measures.column(kind) in table.column_names
+    }
+
+
+def _compute(
+    run: Run,
+    context: Context,
+    kinds: Sequence[str],
+    plan: Plan,
+    samples: Samples,
+    canvas: Canvas,
+    rows: np.ndarray,
+    public: np.ndarray,
+) -> dict[str, pa.Array]:
+    """Return measures by name, (N,) float64 with null where undefined."""
+    made: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
+    device, repeats = context.resolved_device(), plan.repeats
+    asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in made.values())]
+    for done, e in enumerate(asked, 1):
+        encoder = load_encoder(run.path / "encoders" / plan.encoders[e], device=device)
+        look = Look(
+            samples=samples,
+            number=e,
+            repeat=int(repeats[e]),
+            inside=plan.inclusion[:, e],
+            features=_features(encoder, canvas, rows),
+            public=_features(encoder, canvas, public),
+            corner=_corners(encoder, canvas, rows),
+        )
+        if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
+            raise DivergedError(
+                f"encoder {plan.encoders[e]} of {run.path} gives representations that are not "
+                "finite; lower train.lr or set train.clip_norm, and start over with --fresh."
+            )
+        for m in made.values():
+            if m.wants(look.repeat):
+                m.add(look)
+        context.report("measure", done, len(asked))
+    return {kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in made.items()}
+
+
+def _corners(encoder: Encoder, canvas: Canvas, rows: np.ndarray) -> Callable[[int], np.ndarray]:
+    """Return what gives the representations of one corner of every image."""
+
+    def corner(number: int) -> np.ndarray:
+        return _features(encoder, canvas, rows, number)
+
+    return corner
+
+
+def _features(
+    encoder: Encoder, canvas: Canvas, rows: np.ndarray, corner: int | None = None
+) -> np.ndarray:
+    """Return pooled representations of images or of a corner of each, (n, D) float32."""
+    device = next(encoder.parameters()).device
+    out = np.empty((len(rows), encoder.dim), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH):
+            some = np.ascontiguousarray(canvas.array[rows[start : start + BATCH]])
+            pixels = torch.from_numpy(some).to(device).float() / 255
+            if corner is not None:
+                pixels = enlarged(pixels, corner)
+            found = pool(encoder.forward_float(pixels))
+            out[start : start + BATCH] = found.float().cpu().numpy()
+    return out
+
+
+def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
+    """Return a corner of images (B, C, H, W), ``CORNER`` of their side, as large as the images.
+
+    Args:
+        pixels: Float in [0, 1].
+        corner: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
+    """
+    height, width = (max(1, round(CORNER * side)) for side in pixels.shape[2:])
+    below, right = divmod(corner, 2)
+    boxes = (
+        below * (pixels.shape[2] - height),
+        right * (pixels.shape[3] - width),
+        height,
+        width,
+    )
+    like = torch.ones(len(pixels), device=pixels.device)
+    top, left, h, w = (float(v) * like for v in boxes)
+    return resized_crop(pixels, top, left, h, w, None)
+
+
+def _told(kind: str, values: pa.Array, scores: pa.Table) -> dict[str, Any]:
+    """Return what is said of a measure: its spread, and how it agrees with memorization."""
+    known = values.drop_null().to_numpy()
+    other = pa.table({"uid": scores["uid"], "memorization": values})
+    try:
+        pair = agreement.agree(
+            [Ranking("memorization", scores.select(["uid", "memorization"])), Ranking(kind, other)]
+        )["pairs"][0]
+    except DataError:
+        # Too few samples have both, or one of them is the same for all.
+        pair = {}
+    return {
+        "n": len(known),
+        "mean": float(known.mean()) if len(known) else None,
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "text": MEASURES[kind].text,
+        "spearman": pair.get("spearman"),
+        "kendall": pair.get("kendall"),
+    }
+
+
+def measure(
+    run: Run,
+    kinds: Sequence[str] | None = None,
+    *,
+    device: str = "auto",
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Compute other people's measures of a run's samples into ``measures.parquet``.
+
+    Args:
+        run: A run; what is missing for scores is done first.
+        kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        report: Progress callback.
+
+    Returns:
+        As ``measure_run`` does: ``measures`` with their agreement with memorization,
+        ``left_out``, ``path``.
+
+    Raises:
+        UsageError: For an unknown measure, or one that needs labels where there are none.
+    """
+    with run.lock():
+        return measure_run(run, Context.of(run, None, device, 1, report), kinds)

@@ -1,0 +1,112 @@
+"""Where the samples of a plan lie: shard by shard, as alignment and scores read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.data.sample import packed_uids
+from curate.data.shards import Reader
+from curate.errors import DataError
+from curate.runs.run import Run
+from curate.runtime.files import on_disk
+from curate.scores.plan import Plan
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A plan whose N samples are known by their places in the shards: uids take five times as much.
+
+    Attributes:
+        kind: As in the plan, and so are ``group``, ``encoders``, ``inclusion`` and ``repeats``.
+        rows: (N,) int32, rows of the plan, shard by shard, in each sorted by uid.
+        places: (N,) int32, the places of those samples in the index.
+        starts: (S + 1,) int64; shard s has the samples from ``starts[s]`` to ``starts[s + 1]``.
+    """
+
+    kind: str
+    group: np.ndarray
+    encoders: tuple[str, ...]
+    inclusion: np.ndarray
+    repeats: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    starts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of a plan that lie in one shard, n of them, sorted by uid.
+
+    Attributes:
+        name: The shard's stem.
+        uids: (n,) bytes.
+        rows: (n,) int32, their rows of the plan.
+        places: (n,) int32, their places in the index.
+        index: uid, key, shard and label of all samples of the shard.
+    """
+
+    name: str
+    uids: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    index: pa.Table
+
+    def only(self, chosen: np.ndarray) -> Part:
+        """Return some of the samples, by (n,) bool."""
+        return replace(
+            self, uids=self.uids[chosen], rows=self.rows[chosen], places=self.places[chosen]
+        )
+
+
+def placed(run: Run, made: Plan) -> Placed:
+    """Find the samples of a plan in the shards of its run.
+
+    Raises:
+        DataError: If one is in none.
+    """
+    n, start, found = len(made.uids), 0, [0]
+    rows, places = (on_disk(n, np.int32, run.path / "cache") for _ in range(2))
+    for index in Reader(run.path / "shards").parts(["uid"]):
+        uids = packed_uids(index["uid"])
+        # A uid that is longer than any of the plan's is cut here, and differs below.
+        at = np.searchsorted(made.uids, uids.astype(made.uids.dtype))
+        at = np.minimum(at, n - 1)
+        mine = np.flatnonzero(made.uids[at] == uids)
+        mine = mine[np.argsort(at[mine], kind="stable")]
+        new = slice(found[-1], found[-1] + len(mine))
+        rows[new], places[new] = at[mine], start + mine
+        found.append(new.stop)
+        start += len(uids)
+    if found[-1] != n:
+        raise DataError(
+            f"{n - found[-1]} of {n} samples of {run.path / 'plan.parquet'} are not in the shards' "
+            "index; start over with --fresh."
+        )
+    return Placed(
+        made.kind,
+        made.group,
+        made.encoders,
+        made.inclusion,
+        made.repeats,
+        rows,
+        places,
+        np.array(found),
+    )
+
+
+def by_shard(run: Run, made: Placed) -> Iterator[Part]:
+    """Yield the plan's samples shard by shard."""
+    start = 0
+    columns = ["uid", "key", "shard", "label"]
+    for s, index in enumerate(Reader(run.path / "shards").parts(columns)):
+        here = slice(made.starts[s], made.starts[s + 1])
+        if here.start < here.stop:
+            name, places = Path(index["shard"][0].as_py()).stem, made.places[here]
+            uids = packed_uids(index["uid"])[places - start]
+            yield Part(name, uids, made.rows[here], places, index)
+        start += index.num_rows

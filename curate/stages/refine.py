@@ -1,0 +1,264 @@
+"""Refining: more encoders, or more views, until a ranking or a selection is as sure as asked."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.errors import UsageError
+from curate.runs import more_views
+from curate.runs.run import Run
+from curate.runtime.progress import Report, silent
+from curate.scores import top_probability
+from curate.scores.top_probability import expected_overlap
+from curate.stages import score
+from curate.stages.context import Context
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+GROWTH = 3
+"""A round has at most this many times the repeats of the one before: what a reliability from few
+repeats foretells is hardly known."""
+MOST_REPEATS = 1000
+"""Where refining ends whatever was asked: a ranking that is all noise would go on for ever."""
+MOST_VIEWS = 160
+LARGER = 0.5
+"""Views are added where they make more than this share of the squared error."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached.
+
+    Attributes:
+        kind: ``reliability`` (of views and encoders), or ``overlap``: the share of the recipe's
+            selection that is expected to be among the truly most memorized.
+        value: In (0, 1).
+    """
+
+    kind: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """Read ``reliability=0.8`` or ``overlap=0.9``.
+
+        Raises:
+            UsageError: If it is neither.
+        """
+        kind, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if kind not in ("reliability", "overlap") or not 0 < value < 1:
+            raise UsageError(
+                f"--until {text}: expected reliability=X or overlap=X with X between 0 and 1."
+            )
+        return cls(kind, value)
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``2h`` or ``1d``.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def refine_run(
+    run: Run, context: Context, goal: Goal, budget: float | None = None
+) -> dict[str, Any]:
+    """Score a run, and extend it until its ranking reaches a goal or its budget is spent.
+
+    In each round either the repeats of the plan or the views grow, whichever error is the larger;
+    for an overlap, only the samples whose place in the selection is in doubt get more views.
+    Reliability follows the Spearman-Brown formula, ``r / (1 - r)`` in proportion to repeats, which
+    says how many are to be added; what is there is not done again.
+
+    Args:
+        run: Any run; what is missing for its scores is done first.
+        context: Device, workers, progress.
+        goal: What is to be reached.
+        budget: Seconds after which no further round begins, and which none is expected to exceed.
+
+    Returns:
+        ``goal``, ``value``, ``reached``, ``why`` it ended, and ``rounds``: of each ``repeats``,
+        ``views``, ``more_views`` (``samples`` that have more, and the ``most`` one has),
+        ``views_per_sample`` in the mean, ``encoders``, ``reliability``, ``value`` (of the goal)
+        and ``seconds``.
+    """
+    started = time.monotonic()
+    rounds: list[dict[str, Any]] = []
+    while True:
+        begun = time.monotonic()
+        with run.lock():
+            summary = score.score_run(run, context)
+            chosen = _chosen(run) if goal.kind == "overlap" else None
+            value = _value(summary, chosen)
+            rounds.append(
+                {
+                    "repeats": run.recipe.plan.repeats,
+                    "views": run.recipe.score.views,
+                    "more_views": summary["more_views"],
+                    "views_per_sample": _views_per_sample(run),
+                    "encoders": len(summary["encoders"]),
+                    "reliability": summary["reliability"]["encoders"],
+                    "value": value,
+                    "seconds": round(time.monotonic() - begun, 1),
+                }
+            )
+            left = None if budget is None else budget - (time.monotonic() - started)
+            wanted, why = _next(run, summary, goal, value, left, chosen)
+            facts = {
+                "goal": f"{goal.kind}={goal.value:g}",
+                "value": value,
+                "reached": why == "reached",
+                "why": why,
+                "rounds": rounds,
+            }
+            run.note(until=facts)
+        if wanted is None:
+            return facts
+        if isinstance(wanted, top_probability.Doubtful):
+            more_views.give(run, wanted.uids, np.minimum(2 * wanted.views, MOST_VIEWS))
+        else:
+            run = run.extended(**wanted)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What the recipe selects.
+
+    Attributes:
+        scores: The rows of the score table that have a score.
+        n: How many of the highest are selected.
+    """
+
+    scores: pa.Table
+    n: int
+
+
+def _chosen(run: Run) -> _Chosen:
+    table = run.scores(["uid", "memorization", "se", "se_views", "n_views"])
+    scored = table.filter(table["memorization"].is_valid())
+    config, n = run.recipe.select, scored.num_rows
+    count = config.count or round((config.fraction or 0.5) * n)
+    return _Chosen(scored, min(max(count, 1), n - 1))
+
+
+def _value(summary: dict[str, Any], chosen: _Chosen | None) -> float | None:
+    """Return how far a run is: its reliability, or its selection's overlap; None if unknown."""
+    reliability = summary["reliability"]["encoders"]
+    if chosen is None or reliability is None:
+        return None if reliability is None else float(reliability)
+    return expected_overlap(
+        chosen.scores["memorization"].to_numpy(),
+        chosen.scores["se"].to_numpy(),
+        chosen.n,
+        reliability=float(reliability),
+    )
+
+
+def _views_per_sample(run: Run) -> float:
+    return float(np.mean(run.scores(["uid", "n_views"])["n_views"].to_numpy()))
+
+
+def _next(
+    run: Run,
+    summary: dict[str, Any],
+    goal: Goal,
+    value: float | None,
+    left: float | None,
+    chosen: _Chosen | None,
+) -> tuple[dict[str, int] | top_probability.Doubtful | None, str]:
+    """Return what to extend a run by, or None, and why."""
+    if value is not None and value >= goal.value:
+        return None, "reached"
+    repeats, views = run.recipe.plan.repeats, run.recipe.score.views
+    found, spent = summary["reliability"], run.facts()["seconds"]
+    if chosen is not None and found["encoders"] is not None:
+        unsure = top_probability.doubtful(chosen.scores, chosen.n, found["encoders"])
+        if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
+            # Measured from the first view on: twice as many take twice the time.
+            share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
+            if left is not None and share * spent.get("align", 0.0) > left:
+                return None, "budget"
+            return unsure, "more views where the selection is in doubt"
+    elif _views_err_more(found) and views < MOST_VIEWS:
+        if left is not None and spent.get("align", 0.0) > left:
+            return None, "budget"
+        return {"views": min(2 * views, MOST_VIEWS)}, "more views"
+    if repeats >= MOST_REPEATS:
+        return None, "as many repeats as are ever made"
+    more = min(_repeats(repeats, found["encoders"], goal), MOST_REPEATS) - repeats
+    if left is not None:
+        each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
+        more = min(more, int(left / each) if each > 0 else more)
+    if more < 1:
+        return None, "budget"
+    return {"repeats": repeats + more}, "more encoders"
+
+
+def _views_err_more(found: dict[str, Any]) -> bool:
+    """Return whether the larger part of the error would go with more views."""
+    if found["views"] is None or found["encoders"] is None:
+        return False
+    views, both = 1 - found["views"], 1 - found["encoders"]
+    return bool(both > 0 and views > LARGER * both)
+
+
+def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:
+    """Return how many repeats are foretold to reach the goal, within ``GROWTH``."""
+    if reliability is None:
+        return max(2, repeats)
+    if reliability <= 0 or goal.kind == "overlap":
+        return 2 * repeats
+    odds = goal.value / (1 - goal.value) * (1 - reliability) / reliability
+    return max(repeats + 1, min(math.ceil(repeats * odds), GROWTH * repeats))
+
+
+def refine(
+    run: Run,
+    until: str,
+    *,
+    budget: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Score a run, and add encoders or views to it until its ranking is as sure as asked.
+
+    Args:
+        run: Any run; it is extended in place.
+        until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
+            recipe's selection that is expected to be among the truly most memorized.
+        budget: Time such as ``90s``, ``30m`` or ``2h`` that no round is expected to exceed.
+        data: Where the recipe's source lies on this machine.
+        device: As in ``run``, and so are ``workers`` and ``report``.
+        workers: Trainings side by side.
+        report: Progress callback.
+
+    Returns:
+        What ``refine_run`` does: ``value``, ``reached``, ``why``, and ``rounds``.
+
+    Raises:
+        UsageError: If ``until`` or ``budget`` cannot be read.
+    """
+    return refine_run(
+        run,
+        Context.of(run, data, device, workers, report),
+        Goal.parse(until),
+        None if budget is None else seconds(budget),
+    )

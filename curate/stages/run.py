@@ -1,0 +1,129 @@
+"""The whole line, from images to a report: each stage does what is missing, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate import reports
+from curate.data.sample import packed_uids
+from curate.runs.dataset import own_uids
+from curate.runs.opening import open_run
+from curate.runs.recipe import Recipe
+from curate.runs.run import Run
+from curate.runtime.progress import Report, silent
+from curate.scores.plan import Plan
+from curate.selection import selection
+from curate.stages import compare, inspect, probe, score, select, shard, train
+from curate.stages.context import Context
+
+
+def stages_run(run: Run, context: Context) -> dict[str, Any]:
+    """Do every stage of a run that is not done.
+
+    Returns:
+        ``summary`` (what ``scores.json`` says), ``manifest``, ``kept`` and ``dropped``,
+        ``comparison`` (None where the recipe asks for none), and the paths of ``scores`` and
+        ``report``.
+
+    Raises:
+        CurateError: The first error of a stage; what was finished before it stays.
+    """
+    shard.shard_run(run, context)
+    plan = train.plan(run, context)
+    refuse_early(run, context, plan)
+    train.train_run(run, context)
+    score.align(run, context)
+    summary = score.score_run(run, context)
+    inspect.inspect_run(run, context)
+    selected = select.select_run(run, run.recipe.select)
+    compared = None
+    if compares(run):
+        compared = compare.compare_run(run, context, run.recipe.compare)
+    page = reports.build(run.path)
+    return {
+        "run": str(run.path),
+        "summary": summary,
+        "scores": str(run.path / "scores.parquet"),
+        "manifest": selected["path"],
+        "kept": selected["kept"],
+        "dropped": selected["dropped"],
+        "separation": summary["separation"],
+        "comparison": compared,
+        "report": str(page),
+    }
+
+
+def compares(run: Run) -> bool:
+    """Return whether the recipe asks for a comparison."""
+    return bool(run.recipe.compare.remove)
+
+
+def refuse_early(run: Run, context: Context, plan: Plan) -> None:
+    """Raise now what the end of the line would raise after hours of training.
+
+    Raises:
+        UsageError: If the recipe selects or compares more samples than will be scored, leaves open
+            what becomes of unscored ones, or inspects an encoder that is not in the plan.
+        DataError: If it compares, and there are no labels to probe on.
+    """
+    own = np.isin(plan.uids, packed_uids(own_uids(run)))
+    inclusion = plan.inclusion[own]
+    scored = int((inclusion.any(axis=1) & ~inclusion.all(axis=1)).sum())
+    config = run.recipe.select
+    selection.kept_count(config, scored)
+    selection.check_unscored(len(inclusion) - scored, len(inclusion), config.unscored)
+    inspect.encoder_to_inspect(run, plan)
+    if compares(run):
+        compare.check_removals(run.recipe.compare.remove, scored)
+        probe.probe_sets(run, context)
+
+
+def run(
+    recipe: Recipe | str,
+    *,
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    fresh: bool = False,
+    report: Report = silent,
+) -> Run:
+    """Do the whole line for a recipe and return the run.
+
+    Args:
+        recipe: A Recipe (``load_recipe``) or its name.
+        runs: Folder that holds the runs.
+        data: Where the recipe's source lies on this machine.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
+            their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
+        fresh: Set an existing run aside and start over.
+        report: Progress callback (what, done, total).
+
+    Raises:
+        CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
+    """
+    made = open_run(recipe, runs=runs, fresh=fresh, data=data)
+    run_all(made, data=data, device=device, workers=workers, report=report)
+    return made
+
+
+def run_all(
+    run: Run,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Do every stage of a run that is not done.
+
+    Returns:
+        ``summary`` (what ``scores.json`` says), ``comparison`` (or None), and the paths ``run``,
+        ``scores``, ``manifest`` and ``report``.
+    """
+    with run.lock():
+        return stages_run(run, Context.of(run, data, device, workers, report))

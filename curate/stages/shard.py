@@ -1,0 +1,124 @@
+"""Shard: write the images of a source to tars with an index, and decode them once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.data import shards, sources
+from curate.data.canvas import Canvas, build_canvas, open_pixels
+from curate.data.sample import packed_uids
+from curate.errors import MismatchError
+from curate.runs.dataset import index
+from curate.runs.run import Run
+from curate.runtime.progress import Report, silent
+from curate.stages.context import Context
+
+
+def shard_run(run: Run, context: Context) -> None:
+    """Write the source's images to WebDataset tars with an index.
+
+    Raises:
+        MismatchError: If they were written before and the source has other images now.
+    """
+    if run.done("shard"):
+        return
+    folder = run.path / "shards"
+    with run.timed("shard"):
+        facts, test_role = _written(run, context, folder)
+        before = run.facts().get("dataset_fingerprint")
+        if before not in (None, facts["fingerprint"]):
+            raise MismatchError(
+                f"{run.recipe.data.source} has other images than when run {run.path} was made "
+                f"(fingerprint {before[:16]} -> {facts['fingerprint'][:16]}); use --fresh to start "
+                "over."
+            )
+        run.note(
+            dataset_fingerprint=facts["fingerprint"],
+            data_path=str(context.data.resolve()) if context.data else None,
+            test_role=test_role,
+        )
+        run.complete("shard", [p for p in folder.iterdir() if not p.name.startswith(".")])
+
+
+def _written(run: Run, context: Context, folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Write what is not written; returns its facts, and the index's split for tests."""
+    data = run.recipe.data
+    source = sources.open_source(data.source, split=data.split, data=context.data)
+    test = split_for_tests(data.test, source.splits, data.split)
+    # A held-out split that is both is written once.
+    roles = {"extra": data.extra, "test": None if test == data.extra else test}
+    parts = [(source, "train")]
+    for role, split in roles.items():
+        if split:
+            other = sources.open_source(data.source, split=split, data=context.data)
+            parts.append((other, role))
+    facts = shards.finished(folder)
+    if facts and not all(
+        (folder / name).is_file() and (folder / name).stat().st_size == made["size"]
+        for name, made in facts["shards"].items()
+    ):
+        # Finished once, and damaged since; the source is open, so that nothing is lost with them.
+        shutil.rmtree(folder)
+        facts = None
+    if facts is None:
+        facts = shards.write(
+            parts, folder, limit=data.limit, max_bad=data.max_bad, report=context.report
+        )
+    return facts, next((role for role in ("extra", "test") if test and roles[role] == test), None)
+
+
+def split_for_tests(wanted: str | None, have: Sequence[str], train: str) -> str | None:
+    """Return the split that probes are tested on; None makes them hold samples out."""
+    if wanted != "auto":
+        return wanted
+    return next((s for s in ("test", "validation", "val") if s in have and s != train), None)
+
+
+def canvas(run: Run, context: Context) -> Canvas:
+    """Decode every image once and return the memory-mapped result, to be looked up by uid."""
+    return Canvas(pixels(run, context), packed_uids(index(run, ["uid"])["uid"]))
+
+
+def pixels(run: Run, context: Context) -> np.ndarray:
+    """Decode every image once; returns (N, C, H, W) uint8 in the order of the index."""
+    shard_run(run, context)
+    data, path = run.recipe.data, run.path / "cache" / "canvas.npy"
+    if not run.done("canvas"):
+        with run.timed("decode"):
+            build_canvas(
+                run.path / "shards",
+                path,
+                size=data.size,
+                channels=data.channels,
+                fit=data.fit,
+                report=context.report,
+            )
+            run.complete("canvas", [path])
+    return open_pixels(path, len(shards.Reader(run.path / "shards")))
+
+
+def shard(
+    source: str,
+    out: str | Path,
+    *,
+    split: str = "train",
+    data: str | Path | None = None,
+    limit: int | None = None,
+    max_bad: float = 0.01,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Write a source's images to WebDataset tars with an index in a new folder.
+
+    Raises:
+        UsageError: For an unknown source, or a folder that is not empty.
+        DataError: If nothing could be read, or more than ``max_bad`` was rejected.
+    """
+    opened = sources.open_source(source, split=split, data=Path(data) if data else None)
+    parts = [(opened, "train")]
+    facts = shards.write(parts, Path(out), limit=limit, max_bad=max_bad, report=report)
+    return {**facts, "path": str(out)}

@@ -1,0 +1,121 @@
+"""States of a training: whole or not there, and put back bit for bit."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from curate.encoders import checkpoint
+from curate.errors import ResourceError
+
+
+def network():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 2),
+    )
+    return net.to(memory_format=torch.channels_last)
+
+
+def adamw(net):
+    return torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
+
+
+def sgd(net):
+    return torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+
+def step(net, optimizer):
+    optimizer.zero_grad()
+    net(torch.rand(5, 3, 4, 4)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("make", [adamw, sgd])
+def test_what_is_restored_goes_on_bit_for_bit(tmp_path, make):
+    net = network()
+    optimizer = make(net)
+    for _ in range(3):
+        step(net, optimizer)
+    checkpoint.store(tmp_path, 3, checkpoint.tensors_of(net, optimizer), {"more": [1.5]})
+    step(net, optimizer)
+    wanted = checkpoint.tensors_of(net, optimizer)
+
+    torch.rand(7)
+    other = network()
+    again = make(other)
+    facts, tensors = checkpoint.newest(tmp_path)
+    assert facts["step"] == 3 and facts["more"] == [1.5]
+    checkpoint.restore(other, again, tensors)
+    step(other, again)
+    found = checkpoint.tensors_of(other, again)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    moments = again.state_dict()["state"][0]
+    assert all(m.stride() == net[0].weight.stride() for m in moments.values() if m.ndim == 4)
+
+
+def test_the_last_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
+    for k in (1, 2, 3):
+        checkpoint.store(tmp_path, k, {"x": torch.full((3,), float(k))}, {})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"00000000{k}.{end}" for k in (2, 3) for end in ("json", "safetensors")]
+
+    for damage in (lambda data: data[:-1], lambda data: data[:-1] + b"\xff"):
+        path = tmp_path / "000000003.safetensors"
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
+        facts, tensors = checkpoint.newest(tmp_path)
+        assert facts["step"] == 2 and tensors["x"].tolist() == [2.0] * 3
+        assert "damaged" in caplog.text
+        path.write_bytes(whole)
+    (tmp_path / "000000003.json").write_text("{")
+    assert checkpoint.newest(tmp_path)[0]["step"] == 2
+    (tmp_path / "000000002.safetensors").unlink()
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_tensors_without_their_facts_are_no_state(tmp_path):
+    checkpoint.store(tmp_path, 1, {"x": torch.zeros(1)}, {})
+    checkpoint.write_tensors(tmp_path / "000000002.safetensors", {"x": torch.ones(1)})
+    assert checkpoint.newest(tmp_path)[0]["step"] == 1
+    assert checkpoint.newest(tmp_path / "nowhere") is None
+
+
+def test_a_refused_write_is_a_resource_error_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        checkpoint.write_tensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_views_of_one_storage_are_written_as_tensors_of_their_own(tmp_path):
+    whole = torch.arange(6.0).view(2, 3)
+    checkpoint.write_tensors(tmp_path / "w.safetensors", {"a": whole[0], "b": whole.T})
+    found = load_file(tmp_path / "w.safetensors")
+    assert found["a"].tolist() == [0, 1, 2] and found["b"].tolist() == whole.T.tolist()
+
+
+def test_running_statistics_are_put_back(tmp_path):
+    net = network()
+    buffers = checkpoint.Buffers(net)
+    net(torch.rand(5, 3, 4, 4))
+    buffers.keep()
+    before = {n: b.clone() for n, b in net.named_buffers() if b.is_floating_point()}
+    net(torch.full((5, 3, 4, 4), float("nan")))
+    assert net[1].running_mean.isnan().all()
+    buffers.put_back()
+    assert all(torch.equal(b, before[n]) for n, b in net.named_buffers() if n in before)
+    checkpoint.Buffers(torch.nn.Linear(1, 1)).put_back()
+
+
+def test_facts_are_json(tmp_path):
+    checkpoint.store(tmp_path, 1, {"x": torch.zeros(1)}, {"loss": 0.1 + 0.2})
+    assert json.loads((tmp_path / "000000001.json").read_text())["loss"] == 0.1 + 0.2

@@ -1,0 +1,245 @@
+"""Run directories: records that notice what is gone, a lock, and files that are whole or absent."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from curate.errors import DataError, InUseError, MismatchError, ResourceError, UsageError
+from curate.runs import run as rundir
+from curate.runs.recipe import load_recipe
+from curate.runs.run import Run, enclosing, locked, newest, set_aside
+from curate.runtime import files as atomic
+from curate.runtime import versions
+from curate.runtime.files import read_json, replacing, write_json, write_text
+from curate.runtime.versions import difference
+from tests.command import TINY
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "tiny", load_recipe(str(TINY)), {"versions": {}})
+
+
+def make(run, unit, **files):
+    for name, text in files.items():
+        write_text(run.path / name, text)
+    run.complete(unit, [run.path / name for name in files], n=len(files))
+
+
+# Completion records
+
+
+def test_a_unit_is_done_once_its_record_and_its_files_are_there(run, caplog):
+    assert run.done("train/f") is None
+    make(run, "train/f", weights="abc", log="de")
+    record = run.done("train/f")
+    assert (record["unit"], record["n"]) == ("train/f", 2)
+    assert {name: made["bytes"] for name, made in record["outputs"].items()} == {
+        "weights": 3,
+        "log": 2,
+    }
+    assert caplog.messages == []
+    (run.path / "weights").write_text("ab")
+    assert run.done("train/f") is None
+    (run.path / "weights").unlink()
+    assert run.done("train/f") is None
+    assert "weights is missing or cut short" in caplog.messages[-1]
+
+
+def test_forgetting_a_unit_forgets_all_below_it_and_nothing_else(run):
+    for unit in ("align/f/00000", "align/f/00001", "align/g/00000", "score"):
+        make(run, unit, x="x")
+    run.forget("align/f", "score", "never made")
+    assert run.done("align/f/00000") is None
+    assert run.done("align/f/00001") is None
+    assert run.done("score") is None
+    assert run.done("align/g/00000")
+
+
+# run.json
+
+
+def test_notes_and_seconds_add_up(run):
+    run.note(device="cpu")
+    before = (run.path / "run.json").stat()
+    run.note(device="cpu")
+    assert (run.path / "run.json").stat().st_mtime_ns == before.st_mtime_ns
+    with run.timed("train"):
+        pass
+    with pytest.raises(KeyError), run.timed("train"):
+        raise KeyError
+    facts = run.facts()
+    assert facts["device"] == "cpu"
+    assert facts["seconds"]["train"] >= 0
+
+
+def test_a_run_is_opened_again_with_the_recipe_it_stored(run):
+    again = Run.open(run.path)
+    assert again.recipe.resolved() == run.recipe.resolved()
+    assert run.facts()["recipe_fingerprint"] == again.recipe.fingerprint()
+
+
+def test_a_run_of_another_recipe_is_not_taken_over(run):
+    other = load_recipe(str(TINY), {"train.lr": 1.0, "description": "other words"})
+    with pytest.raises(MismatchError) as found:
+        Run.create(run.path, other, {})
+    assert "other settings: train.lr: 0.002 -> 1.0. Use --fresh" in str(found.value)
+    same = load_recipe(str(TINY), {"score.batch_size": 3})
+    assert Run.create(run.path, same, {}).recipe.score.batch_size == 3
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"run\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not empty and holds no run"):
+        Run.create(tmp_path, load_recipe(str(TINY)), {})
+    write_json(tmp_path / "run.json", {"schema_version": 99})
+    with pytest.raises(MismatchError, match="another version of curate"):
+        Run.open(tmp_path)
+
+
+def test_the_newest_run_is_the_one_last_worked_on(tmp_path):
+    with pytest.raises(UsageError, match="no run under"):
+        newest(tmp_path)
+    for age, name in enumerate(("b", "a", "c.old-1")):
+        write_json(tmp_path / name / "run.json", {})
+        os.utime(tmp_path / name / "run.json", (100 - age, 100 - age))
+    assert newest(tmp_path) == tmp_path / "b"
+    assert rundir.names(tmp_path) == ["a", "b"]
+    assert enclosing(tmp_path / "a" / "encoders" / "f") == tmp_path / "a"
+    assert enclosing(tmp_path / "a") is None
+
+
+def test_differences_name_the_leaves_that_changed():
+    old = {"a": {"x": 1, "y": [1, 2]}, "b": None}
+    new = {"a": {"x": 1, "y": [1, 3]}, "b": 0, "c": "new"}
+    assert difference(old, new) == ["a.y: [1, 2] -> [1, 3]", "b: None -> 0", "c: None -> 'new'"]
+    assert difference(old, old) == []
+
+
+# The lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from curate.runs.run import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_a_dead_owner_is_not_obeyed(run):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, run.path], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(InUseError, match=rf"in use \(process {holder.pid} on "), run.lock():
+        pass
+    with pytest.raises(InUseError):
+        set_aside(run.path)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert (run.path / ".owner.json").exists()
+    with run.lock():
+        assert read_json(run.path / ".owner.json")["pid"] == os.getpid()
+    assert not (run.path / ".owner.json").exists()
+
+
+def test_what_a_killed_process_left_is_swept_up(run):
+    stale = run.path / "cache" / f".canvas.npy.123{atomic.TEMPORARY}"
+    stale.parent.mkdir()
+    stale.touch()
+    with run.lock():
+        assert not stale.exists()
+
+
+def test_runs_set_aside_are_numbered(tmp_path):
+    assert set_aside(tmp_path / "r") is None
+    for k in (1, 2):
+        write_json(tmp_path / "r" / "run.json", {"k": k})
+        assert set_aside(tmp_path / "r") == tmp_path / f"r.old-{k}"
+    assert json.loads((tmp_path / "r.old-2" / "run.json").read_text()) == {"k": 2}
+    assert not (tmp_path / "r").exists()
+    with locked(tmp_path / "r.old-2"):
+        pass
+
+
+# Atomic files
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "file"
+    write_text(path, "old")
+    with pytest.raises(ValueError, match="half"), replacing(path) as temporary:
+        temporary.write_text("new, half")
+        raise ValueError("half")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_a_resource_error(tmp_path, number):
+    with (
+        pytest.raises(ResourceError, match=f"cannot write .*file: {os.strerror(number)}"),
+        replacing(tmp_path / "file"),
+    ):
+        raise OSError(number, "refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_as_private_as_the_umask_says(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "mine", "x")
+        os.umask(0o022)
+        write_text(tmp_path / "ours", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o644
+
+
+def test_equal_content_is_equal_bytes_and_nan_is_no_json(tmp_path):
+    write_json(tmp_path / "a", {"x": 1, "y": 2})
+    write_json(tmp_path / "b", {"y": 2, "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a", {"x": float("nan")})
+    for text in ("[1]", "{", ""):
+        (tmp_path / "c").write_text(text)
+        with pytest.raises(DataError, match="c"):
+            read_json(tmp_path / "c")
+
+
+def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    run.check_code("train")
+    run.complete("train/f", [out])
+    run.check_code("train")
+    now = versions.of_training()
+    assert {"curate", "torch", "numpy", "curate code"} <= set(now)
+    monkeypatch.setattr(versions, "of_training", lambda: {**now, "curate code": "another"})
+    with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
+        run.check_code("train")
+    run.check_code("align")  # a later stage may be made by newer code
+
+
+def test_states_go_with_the_unit_they_were_for(run):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    states = [run.states(f"train/{name}") for name in ("f", "g", "h")]
+    for folder in states:
+        write_json(folder / "000000001.json", {})
+        write_text(folder / "000000001.safetensors", "tensors")
+    run.complete("train/f", [out])
+    assert [folder.exists() for folder in states] == [False, True, True]
+    # Killed between the record and the end of the sweep.
+    write_json(run._record("train/g"), {"outputs": {}})
+    with run.lock():
+        assert [folder.exists() for folder in states] == [False, False, True]

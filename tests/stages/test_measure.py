@@ -1,0 +1,176 @@
+"""The measuring stage on a run: what it writes, what it keeps, and what it does without labels."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from curate.runtime.files import file_sha256
+from curate.scores.measures import MEASURES, column
+from curate.scores.plan import Plan
+from curate.stages import measure as measuring
+from tests.command import TINY, curate
+from tests.rendered import encoded, picture
+
+
+def measure(runs, *more, code=0):
+    result = curate("measure", "tiny", "--runs", runs, "--device", "cpu", *more)
+    assert result.code == code, result.err
+    return result
+
+
+def table(runs):
+    return pq.read_table(runs / "tiny" / "measures.parquet")
+
+
+def test_every_measure_of_every_sample(tiny_runs):
+    facts = json.loads(measure(tiny_runs, "--json").out)
+    found, scores = table(tiny_runs), pq.read_table(tiny_runs / "tiny" / "scores.parquet")
+    assert found.column_names == ["uid", *map(column, MEASURES)]
+    assert found["uid"].to_pylist() == sorted(scores["uid"].to_pylist())
+    assert found.num_rows == 80
+    assert all(found[column(kind)].null_count == 0 for kind in MEASURES)
+    assert list(facts["measures"]) == sorted(MEASURES)
+    for kind, row in facts["measures"].items():
+        values = found[column(kind)].to_numpy()
+        assert row["n"] == 80
+        assert row["mean"] == pytest.approx(values.mean())
+        assert row["sd"] == pytest.approx(values.std(ddof=1))
+        assert row["spearman"]["low"] < row["spearman"]["value"] < row["spearman"]["high"]
+    assert facts["left_out"] == []
+    assert (found["el2n"].to_numpy() <= np.sqrt(2)).all()
+    assert (np.abs(found["supervised"].to_numpy()) <= 1).all()
+
+
+def test_alignment_is_the_mean_over_the_encoders(tiny_runs):
+    measure(tiny_runs, "--kinds", "alignment")
+    run = tiny_runs / "tiny"
+    encoders = Plan.read(run / "plan.parquet").encoders
+    parts = [
+        {
+            row["uid"]: row["align"]
+            for path in sorted((run / "alignment" / e).glob("*.parquet"))
+            for row in pq.read_table(path, columns=["uid", "align"]).to_pylist()
+        }
+        for e in encoders
+    ]
+    found = table(tiny_runs)
+    wanted = [np.mean([part[uid] for part in parts]) for uid in found["uid"].to_pylist()]
+    assert found["alignment"].to_numpy() == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_batch_size_changes_nothing(tiny_runs, monkeypatch):
+    measure(tiny_runs)
+    one = table(tiny_runs)
+    (tiny_runs / "tiny" / "records" / "measure.json").unlink()
+    monkeypatch.setattr(measuring, "BATCH", 7)
+    measure(tiny_runs)
+    for name in one.column_names[1:]:
+        assert table(tiny_runs)[name].to_numpy() == pytest.approx(
+            one[name].to_numpy(), rel=1e-4, abs=1e-5
+        ), name
+
+
+def test_twice_is_the_same_bytes(tiny_runs):
+    measure(tiny_runs)
+    one = file_sha256(tiny_runs / "tiny" / "measures.parquet")
+    (tiny_runs / "tiny" / "records" / "measure.json").unlink()
+    measure(tiny_runs)
+    assert file_sha256(tiny_runs / "tiny" / "measures.parquet") == one
+
+
+def test_what_is_there_is_kept_and_what_is_missing_is_added(tiny_runs, monkeypatch):
+    measure(tiny_runs, "--kinds", "loss")
+    asked = []
+    compute = measuring._compute
+    monkeypatch.setattr(
+        measuring, "_compute", lambda run, how, kinds, *more: asked.append(list(kinds))
+        or compute(run, how, kinds, *more)
+    )  # fmt: skip
+    loss = table(tiny_runs)["loss"]
+    measure(tiny_runs, "--kinds", "loss,alignment")
+    measure(tiny_runs, "--kinds", "alignment")
+    assert asked == [["alignment"]]
+    assert table(tiny_runs).column_names == ["uid", "alignment", "loss"]
+    assert table(tiny_runs)["loss"] == loss
+    told = json.loads((tiny_runs / "tiny" / "measures.json").read_text())
+    assert list(told["measures"]) == ["alignment", "loss"]
+    # Other scores, other measures.
+    record = tiny_runs / "tiny" / "records" / "measure.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "scores": "of another time"}))
+    measure(tiny_runs, "--kinds", "loss")
+    assert asked == [["alignment"], ["loss"]]
+    assert table(tiny_runs).column_names == ["uid", "loss"]
+
+
+def test_a_measure_can_be_selected_by(tiny_runs):
+    measure(tiny_runs, "--kinds", "knn-outlierness")
+    path = tiny_runs / "tiny" / "measures.parquet"
+    result = curate(
+        *("select", "--scores", path, "--by", "knn_outlierness", "--top", "10"),
+        *("--out", tiny_runs / "chosen"),
+    )
+    assert result.code == 0, result.err
+    assert "kept 10, dropped 70" in result.out
+
+
+def test_unknown_measures_are_refused(tiny_runs):
+    result = measure(tiny_runs, "--kinds", "el2m", code=2)
+    assert "Did you mean 'el2n'" in result.err
+    assert "names no measure" in measure(tiny_runs, "--kinds", ",", code=2).err
+    assert not (tiny_runs / "tiny" / "measures.parquet").exists()
+
+
+def test_a_damaged_table_is_made_again(tiny_runs):
+    measure(tiny_runs, "--kinds", "alignment,loss")
+    path = tiny_runs / "tiny" / "measures.parquet"
+    one = path.read_bytes()
+    for damaged in (b"0" * len(one), one[:-9]):
+        path.write_bytes(damaged)
+        measure(tiny_runs, "--kinds", "alignment,loss")
+        assert path.read_bytes() == one
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory):
+    home = tmp_path_factory.mktemp("unlabelled")
+    (home / "images").mkdir()
+    for i in range(20):
+        data = encoded(picture(i, 8, 8), "PNG")
+        (home / "images" / f"{i}.png").write_bytes(data)
+    result = curate(
+        *("score", TINY, "--runs", home / "runs", "--device", "cpu", "--workers", "1", "--set"),
+        *(f"data.source=folder:{home / 'images'}", "--set", "data.channels=3"),
+    )
+    assert result.code == 0, result.err
+    return home / "runs"
+
+
+def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(unlabelled, runs)
+    result = measure(runs)
+    assert (
+        "left out    supervised, deja-vu, el2n, grand, loss: they need labels of two or more "
+        "classes, which these samples do not have\n"
+    ) in result.out
+    assert table(runs).column_names == ["uid", "alignment", "knn_outlierness"]
+    refused = measure(runs, "--kinds", "alignment,grand,loss", code=2)
+    lines = refused.err.splitlines()
+    assert lines == [
+        "error: measure grand, loss needs labels of two or more classes, which this run's samples "
+        "do not have; leave it out of --kinds."
+    ]
+
+
+def test_corners():
+    image = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 1, 1, 1) / 16
+    for number, (top, left) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
+        found = measuring.enlarged(image, number)
+        corner = image[:, :, top : top + 2, left : left + 2]
+        wanted = torch.nn.functional.interpolate(corner, (4, 4), mode="bilinear")
+        assert found.shape == image.shape
+        assert torch.allclose(found, wanted, atol=1e-6)

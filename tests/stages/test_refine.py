@@ -1,0 +1,88 @@
+"""Runs that are extended until their ranking is as sure as was asked."""
+
+import json
+
+import pytest
+
+import curate
+from curate.errors import UsageError
+from curate.stages import refine
+from curate.stages.refine import Goal
+from tests.command import TINY
+from tests.command import curate as typed
+
+
+@pytest.mark.parametrize("text", ["reliability", "reliability=1", "overlap=x", "rank=0.5", "=0.5"])
+def test_goals_that_cannot_be_are_refused(text):
+    with pytest.raises(UsageError, match="--until"):
+        Goal.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "30", "0m", "m", "-3s", "1w"])
+def test_durations_that_are_none_are_refused(text):
+    with pytest.raises(UsageError, match="--budget"):
+        refine.seconds(text)
+
+
+def test_durations():
+    assert [refine.seconds(t) for t in ("90s", "1.5m", "2h", "1d")] == [90, 90, 7200, 86400]
+
+
+@pytest.mark.parametrize(
+    ("repeats", "reliability", "wanted"),
+    [
+        (1, None, 2),
+        (4, -0.2, 8),
+        (10, 0.5, 20),  # 2 / 3 is twice the odds
+        (10, 0.1, 30),  # 180, were so low a reliability known so well
+        (10, 0.66, 11),
+    ],
+)
+def test_spearman_and_brown_foretell_the_repeats(repeats, reliability, wanted):
+    goal = Goal("reliability", 2 / 3)
+    assert refine._repeats(repeats, reliability, goal) == wanted
+
+
+def test_a_goal_is_reached_by_extending_the_run(tmp_path):
+    made = typed("score", TINY, "--runs", tmp_path, "--workers", "1", "--device", "cpu", "--json")
+    assert made.code == 0, made.err
+    before = json.loads(made.out)
+    assert before["reliability"]["encoders"] is None
+    more = ["--until", "reliability=0.01", "--budget", "10m", "--json"]
+    found = typed("score", TINY, "--runs", tmp_path, "--workers", "1", "--device", "cpu", *more)
+    assert found.code == 0, found.err
+    facts = json.loads(found.out)
+    rounds = facts["until"]["rounds"]
+    assert [rounds[0]["encoders"], rounds[1]["encoders"]] == [2, 4]
+    grown = [(r["repeats"], r["views"]) for r in rounds]
+    assert grown == sorted(grown) and len(set(grown)) == len(grown)
+    last = rounds[-1]
+    assert len(facts["encoders"]) == last["encoders"] == 2 * last["repeats"]
+    assert facts["until"]["value"] == facts["reliability"]["encoders"] == last["value"]
+    assert facts["until"]["reached"] == (last["value"] >= 0.01)
+    run = curate.open_run("tiny", runs=tmp_path, create=False)
+    assert run.facts()["until"] == facts["until"]
+    assert run.recipe.plan.repeats == last["repeats"]
+
+
+def test_no_round_begins_that_would_exceed_the_budget(tiny_runs):
+    run = curate.open_run("tiny", runs=tiny_runs, create=False)
+    facts = curate.refine(run, "overlap=0.99", budget="0.001s", device="cpu")
+    assert not facts["reached"] and facts["why"] == "budget"
+    assert len(facts["rounds"]) == 1
+    assert curate.score(run)["already"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--budget", "5m"], "--budget goes with --until"),
+        (["--until", "reliability=2"], "between 0 and 1"),
+        (["--until", "overlap=0.5", "--budget", "soon"], "expected a duration"),
+        (["--fdr", "1.5"], "expected a share between 0 and 1"),
+    ],
+)
+def test_wrong_wishes_cost_nothing(tmp_path, arguments, says):
+    found = typed("score", TINY, "--runs", tmp_path / "runs", *arguments)
+    assert found.code == 2 and says in found.err
+    assert not (tmp_path / "runs").exists()

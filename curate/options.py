@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from curate import recipe
+from curate.code import versions
 from curate.console import Display
 from curate.errors import UsageError
 
@@ -66,6 +67,24 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     epilog="Start with `curate run digits`, then open the report that it names.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curate {versions().get('curate', 'is not installed')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show curate's version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before every command."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ LAYERS = [
     {"describe", "console", "options", "exits"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 ]
 HEAVY = {
     "timm": {"backbone", "training"},

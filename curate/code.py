@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
+"""Distributions of FAISS; each overwrites the files of the others."""
 PACKAGES = (
     "curate",
     "torch",
@@ -20,8 +22,7 @@ PACKAGES = (
     "webdataset",
     "datasets",
     "scikit-learn",
-    "faiss-cpu",
-    "faiss-gpu-cu12",
+    *FAISS,
     "opacus",
 )
 """Distributions whose versions a run records."""

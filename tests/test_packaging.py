@@ -1,8 +1,11 @@
-"""What setuptools makes of this checkout is what is in it."""
+"""What setuptools makes of this checkout is what is in it, and CITATION.cff agrees with it."""
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +26,11 @@ def test_every_file_travels_and_the_recipes_inside_the_package(tmp_path):
     assert {"curate/py.typed", "curate/reports/report.html"} <= there
     assert any(name.startswith("curate/recipes/parts/") for name in recipes)
     assert files(tmp_path) == there | recipes
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert [p["url"] for p in citation["references"]] == [project["urls"]["Paper"]]

@@ -2,8 +2,10 @@
 #   make demo   run the digits recipe end to end and name the report to open
 #   make test   run the tests
 #   make lint   ruff and mypy
+#   make docs   write docs/cli.md
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The two FAISS builds overwrite each other: the GPU one only where an NVIDIA GPU is.
 FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
@@ -12,25 +14,28 @@ FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 demo: .venv/.installed
 	$(BIN)/curate run digits
 
-test: .venv/.tested
+test: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-lint: .venv/.tested
+lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/.installed
+docs: .venv/.docs
 	$(BIN)/python -m tests.generate_cli_docs
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml setup.py
 	@echo "Installing curate into .venv: PyTorch is large, so that this takes minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS)]'
+# Groups of dependencies need pip 25.1; a new .venv of Python 3.11 has 23.
+	$(PIP) 'pip>=25.1'
+	$(PIP) --editable '.[$(FAISS)]'
 	touch $@
 
-.venv/.tested: .venv/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),test]'
+# What a group of pyproject.toml names, beside curate itself.
+.venv/.test .venv/.lint .venv/.docs: .venv/.%: .venv/.installed
+	$(PIP) --group $*
 	touch $@
 
 clean:

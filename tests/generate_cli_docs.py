@@ -27,6 +27,8 @@ next. Every command also takes
 | `--debug` | The traceback of an error. |
 | `--help` | What the command does, with an example. |
 
+`curate --version` says which curate this is, and `python -m curate` is `curate` as well.
+
 NAME is a run, a recipe (`./recipes/NAME.yaml`, then the packaged ones) or a path to a recipe. RUN
 is a run; left out, it is the newest, which is named on stderr. Runs lie in `--runs DIR`, else in
 `CURATE_RUNS`, else in `./runs`. A run is made once with one set of settings: the same command goes

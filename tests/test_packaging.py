@@ -1,31 +1,36 @@
-"""What pyproject.toml says is what is there."""
+"""What setuptools makes of this checkout is what is in it, and CITATION.cff agrees with it."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-TOOL = PROJECT["tool"]["setuptools"]
 
 
-def test_every_package_travels_and_the_recipes_with_them():
-    there = {".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("curate/**/__init__.py")}
-    assert set(TOOL["packages"]) == there | {"curate.recipes", "curate.recipes.parts"}
-    assert {p.parent for p in (ROOT / "recipes").rglob("*.yaml")} == {
-        ROOT / "recipes",
-        ROOT / "recipes" / "parts",
+def files(folder):
+    return {
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
     }
-    assert TOOL["package-dir"] == {"curate.recipes": "recipes"}
 
 
-def test_every_file_that_is_not_python_travels():
-    places = {name: ROOT / name.replace(".", "/") for name in TOOL["packages"]}
-    places |= {n: ROOT / n[len("curate.") :].replace(".", "/") for n in places if ".recipes" in n}
-    for name, folder in places.items():
-        patterns = TOOL["package-data"].get(name, [])
-        carried = {path.name for pattern in patterns for path in folder.glob(pattern)}
-        there = {
-            p.name for p in folder.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")
-        }
-        assert carried == there, name
-        assert all(list(folder.glob(pattern)) for pattern in patterns), name
+def test_every_file_travels_and_the_recipes_inside_the_package(tmp_path):
+    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    there = {f"curate/{name}" for name in files(ROOT / "curate")}
+    recipes = {f"curate/recipes/{name}" for name in files(ROOT / "recipes")}
+    assert {"curate/py.typed", "curate/reports/report.html"} <= there
+    assert any(name.startswith("curate/recipes/parts/") for name in recipes)
+    assert files(tmp_path) == there | recipes
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert [p["url"] for p in citation["references"]] == [project["urls"]["Paper"]]

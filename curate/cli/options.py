@@ -15,6 +15,7 @@ from curate.cli import results
 from curate.cli.console import Display
 from curate.errors import UsageError
 from curate.runs import recipe
+from curate.runtime.versions import versions
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
@@ -71,6 +72,24 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     epilog="Start with `curate run digits`, then open the report that it names.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curate {versions().get('curate', 'is not installed')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show curate's version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before every command."""
 
 
 @dataclass(frozen=True)

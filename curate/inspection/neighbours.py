@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import DivergedError, ResourceError
+from curate.runtime.versions import FAISS
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -149,7 +150,7 @@ class Index:
             results: Most results that a search will ask for.
 
         Raises:
-            ResourceError: If FAISS is not installed.
+            ResourceError: If FAISS is not installed, or cannot be imported.
         """
         faiss = _faiss()
         if len(points) > EXACT:
@@ -164,8 +165,7 @@ class Index:
             return cls(points, "ivf", index)
         index = faiss.IndexFlatIP(points.shape[1])
         index.add(points)
-        there = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()
-        if there and results <= MAX_GPU_K:
+        if gpus() and results <= MAX_GPU_K:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
@@ -197,19 +197,32 @@ def faiss_version() -> str:
     """Return the version of FAISS.
 
     Raises:
-        ResourceError: If it is not installed.
+        ResourceError: If it is not installed, or cannot be imported.
     """
     return str(_faiss().__version__)
+
+
+def gpus() -> int:
+    """Return how many GPUs FAISS can search on: 0 where it was built without support for them.
+
+    Raises:
+        ResourceError: If it is not installed, or cannot be imported.
+    """
+    faiss = _faiss()
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ResourceError(
-            "FAISS is not installed, which finds neighbours: pip install 'curate[cpu]', or "
-            "'curate[gpu]' where there is an NVIDIA GPU."
-        ) from error
+        install = "pip install 'curate[cpu]', or 'curate[gpu]' where there is an NVIDIA GPU."
+        if error.name == "faiss":
+            text = f"FAISS is not installed, which finds neighbours: {install}"
+        else:
+            first = f"pip uninstall -y {' '.join(FAISS)}"
+            text = f"FAISS is installed but cannot be imported ({error}): {first}; {install}"
+        raise ResourceError(text) from error
     return faiss
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from curate.errors import MismatchError
 
+FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
+"""Distributions of FAISS; each overwrites the files of the others."""
 PACKAGES = (
     "curate",
     "torch",
@@ -24,8 +26,7 @@ PACKAGES = (
     "webdataset",
     "datasets",
     "scikit-learn",
-    "faiss-cpu",
-    "faiss-gpu-cu12",
+    *FAISS,
     "opacus",
 )
 """Distributions whose versions a run records."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.runtime import threads
-from curate.runtime.versions import versions
+from curate.runtime.versions import FAISS, versions
 
 
 def doctor() -> dict[str, Any]:
@@ -17,18 +17,40 @@ def doctor() -> dict[str, Any]:
 
     from curate.inspection import neighbours
 
-    missing = []
+    found = versions()
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    newest = max((torch.cuda.get_device_capability(i) for i in range(there)), default=None)
     try:
         faiss = neighbours.faiss_version()
+        missing = _faiss_faults([n for n in FAISS if n in found], neighbours.gpus(), newest)
     except CurateError as error:
         faiss = None
-        missing.append(str(error))
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        missing = [str(error)]
     return {
-        "versions": versions(),
+        "versions": found,
         "cores": threads.cores(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(there)],
         "faiss": faiss,
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "missing": missing,
     }
+
+
+def _faiss_faults(installed: list[str], gpus: int, newest: tuple[int, int] | None) -> list[str]:
+    """Return what is wrong with FAISS on this machine, and how to mend it.
+
+    Args:
+        installed: Those of ``FAISS`` that are installed.
+        gpus: How many GPUs FAISS can search on.
+        newest: Compute capability of the newest GPU that torch sees, if there is one.
+    """
+    extra = "cpu" if newest is None else "gpu"
+    mend = f"pip uninstall -y {' '.join(installed)}; pip install 'curate[{extra}]'."
+    if len(installed) > 1:
+        return [f"FAISS is installed more than once, and each overwrote another: {mend}"]
+    if newest is not None and not gpus:
+        return [f"FAISS sees no GPU, so that neighbours are searched on the CPU: {mend}"]
+    # Its builds end with code for Ampere, and have none that a driver could translate.
+    if newest is not None and newest >= (9, 0) and installed == ["faiss-gpu-cu12"]:
+        return [f"faiss-gpu-cu12 has no code for this GPU, so that searches fail: {mend}"]
+    return []

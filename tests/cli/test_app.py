@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -668,6 +669,33 @@ def test_debug_shows_the_traceback(tmp_path):
     result = curate("verify", tmp_path / "nothing", "--debug")
     assert result.code == 2
     assert result.err.startswith("Traceback")
+
+
+def test_the_version_is_that_of_the_distribution():
+    result = curate("--version")
+    assert (result.code, result.out, result.err) == (0, f"curate {version('curate')}\n", "")
+
+
+def test_python_m_curate_is_the_command_and_calls_itself_so(tmp_path):
+    def module(*arguments):
+        command = [sys.executable, "-m", "curate", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert module("--version").stdout == curate("--version").out
+    assert "Type 'curate score --help'" in module("score", "--nonsense").stderr
+    asked = [
+        "run",
+        TINY,
+        "--runs",
+        tmp_path,
+        "--set",
+        "data.source=folder",
+        "--data",
+        tmp_path / "x",
+    ]
+    assert module(*asked).returncode == 2
+    stored = json.loads((tmp_path / "tiny" / "run.json").read_text())["command"]
+    assert stored.startswith("curate run ")
 
 
 def test_no_command_shows_the_help():

@@ -120,14 +120,24 @@ def test_representations_that_are_not_finite_are_refused():
         neighbours.nearest(np.array([[1, 0], [np.nan, 0]], np.float32), 1)
 
 
-def test_without_faiss_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ModuleNotFoundError("No module named 'faiss'", name="faiss"), "FAISS is not installed"),
+        (
+            ImportError("libcudart.so.12: cannot open shared object file"),
+            r"cannot be imported \(libcudart.* pip uninstall -y faiss-cpu faiss-gpu",
+        ),
+    ],
+)
+def test_without_faiss_the_extra_is_named(monkeypatch, error, text):
     real = builtins.__import__
 
     def refuse(name, *args, **kwargs):
         if name == "faiss":
-            raise ImportError(name)
+            raise error
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ResourceError, match=r"pip install 'curate\[cpu\]'"):
+    with pytest.raises(ResourceError, match=rf"{text}.*pip install 'curate\[cpu\]'"):
         neighbours.faiss_version()

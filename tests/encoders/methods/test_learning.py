@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
@@ -78,6 +79,12 @@ GOLDEN = {
     """,
 }
 
+FIRST_WEIGHTS = {"dino": "2.14"}
+"""The oldest torch known to draw the first weights that the losses were stored with.
+
+2.10 draws others from the same truncated normal distribution.
+"""
+
 
 def losses(method, out):
     """Train and return the loss of every step, and the weights of the encoder that is kept."""
@@ -109,6 +116,8 @@ def test_losses_are_the_stored_ones_and_bit_for_bit_their_own(method, tmp_path):
     assert losses(method, tmp_path / "b") == (found, weights)
     shown = " ".join(f"{loss:.8g}" for loss in found)
     assert method in GOLDEN, f"store the losses of {method!r} in GOLDEN:\n{shown}"
+    if torch.__version__ < FIRST_WEIGHTS.get(method, "0"):
+        pytest.skip(f"torch {torch.__version__} starts {method} otherwise than the stored losses")
     stored = [float(loss) for loss in GOLDEN[method].split()]
     assert found == pytest.approx(stored, **TOLERANCE), (
         f"{method} trains differently; if that is wanted, store\n{shown}"

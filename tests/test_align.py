@@ -13,6 +13,8 @@ from curate.recipe import Score
 from curate.records.sample import content_uid
 from curate.views.apply import augment
 
+pytestmark = pytest.mark.numeric
+
 N = 40
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
 WORDS = keyed.uid_words([content_uid(image.tobytes()) for image in IMAGES])

@@ -13,6 +13,8 @@ from curate.atomic import file_sha256
 from curate.errors import MismatchError, UsageError
 from curate.rundir import Run
 
+pytestmark = pytest.mark.numeric
+
 
 def digests(folder, pattern):
     return {p.relative_to(folder): file_sha256(p) for p in sorted(folder.glob(pattern))}

@@ -8,6 +8,8 @@ from command import TINY, curate
 import curate as library
 from curate import benchmark
 
+pytestmark = pytest.mark.numeric
+
 STAGES = ["shard", "decode", "views", "train", "score", "one at a time"]
 
 

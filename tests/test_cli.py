@@ -22,6 +22,8 @@ from curate.atomic import file_sha256
 from curate.exits import explain
 from curate.rundir import locked
 
+pytestmark = pytest.mark.numeric
+
 SCORES = [
     *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
     *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),

@@ -16,6 +16,8 @@ from curate.refining import Goal
 from curate.shards import writer
 from curate.stages import Context
 
+pytestmark = pytest.mark.numeric
+
 MORE = {"plan.repeats": 2}
 # Alignments are distances of unit vectors in float32, whose last bit is 1e-7. What is made of them
 # may be near 0, and is off by as much: tolerances go with the alignments, not with that.

@@ -9,6 +9,8 @@ from rendered import picture
 
 from curate import duplicates, neighbours
 
+pytestmark = pytest.mark.numeric
+
 SIDE = 48
 
 

@@ -15,6 +15,8 @@ from curate.partition import build_plan
 from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.rundir import Run
 
+pytestmark = pytest.mark.numeric
+
 
 def _made(run: Run) -> dict[str, bytes]:
     """Return everything that is made of images and encoders, without what records times."""

@@ -12,6 +12,8 @@ from curate.backbone import load_encoder
 from curate.forecasting import _longest
 from curate.recipe import load
 
+pytestmark = pytest.mark.numeric
+
 
 def test_it_tells_what_the_run_then_is(tmp_path, tiny_made):
     runs = tmp_path / "runs"

@@ -17,6 +17,8 @@ from curate.atomic import file_sha256
 from curate.errors import UsageError
 from curate.rundir import Run
 
+pytestmark = pytest.mark.numeric
+
 
 def inspect(runs, *more):
     result = curate("inspect", "tiny", "--runs", runs, "--device", "cpu", *more)

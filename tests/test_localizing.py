@@ -20,6 +20,8 @@ from curate.records.plan import Plan
 from curate.views import VIEWS
 from curate.views.apply import augment
 
+pytestmark = pytest.mark.numeric
+
 
 def encoder(name="convnet", seed=0, **shape):
     torch.manual_seed(seed)

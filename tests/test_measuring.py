@@ -15,6 +15,8 @@ from curate.atomic import file_sha256
 from curate.measures import MEASURES, column
 from curate.records.plan import Plan
 
+pytestmark = pytest.mark.numeric
+
 
 def measure(runs, *more, code=0):
     result = curate("measure", "tiny", "--runs", runs, "--device", "cpu", *more)

@@ -14,6 +14,8 @@ from curate import separation
 from curate.partition import build_plan
 from curate.recipe import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
+pytestmark = pytest.mark.numeric
+
 
 def fit(align, inclusion, chosen=None):
     fitted = mem.OffsetFit(align.shape[1])

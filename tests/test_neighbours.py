@@ -10,6 +10,8 @@ from sklearn.neighbors import LocalOutlierFactor
 from curate import neighbours
 from curate.errors import DivergedError, ResourceError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def digits():

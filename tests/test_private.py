@@ -16,6 +16,8 @@ from curate.methods.base import Batch, Method
 from curate.private import Gradients, Guarantee
 from curate.records.sample import content_uid
 
+pytestmark = pytest.mark.numeric
+
 opacus = pytest.importorskip("opacus", reason="opacus is not installed")
 
 N = 90

@@ -19,6 +19,8 @@ from curate.recipe_files import parts, read
 from curate.records.sample import content_uid
 from curate.training import train_encoder
 
+pytestmark = pytest.mark.numeric
+
 FOLDER = Path(__file__).parent.parent / "recipes"
 PATHS = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 SCHEDULE = {"epochs", "warmup_epochs", "batch_size", "snapshots", "save_every", "threads", "seed"}

@@ -19,6 +19,8 @@ from curate.rundir import Run
 from curate.shards import writer
 from curate.stages import Context
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def in_parts(tmp_path, monkeypatch):

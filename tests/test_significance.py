@@ -9,6 +9,8 @@ import curate
 from curate import significance
 from curate.errors import DataError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("freedom", [None, 6.0])
 def test_the_share_of_false_discoveries_is_held(freedom):

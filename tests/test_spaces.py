@@ -16,6 +16,8 @@ from curate.progress import silent
 from curate.recipe import load
 from curate.rundir import Run
 
+pytestmark = pytest.mark.numeric
+
 UIDS = pa.chunked_array([[f"{i:032x}" for i in (5, 3, 9, 1)]])
 ROWS = np.array([3, 1, 0])  # of the index: 1, 3 and 5
 

@@ -16,6 +16,8 @@ from curate.images import Canvas
 from curate.methods.base import Method
 from curate.records.sample import content_uid
 
+pytestmark = pytest.mark.numeric
+
 N = 120
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
 UIDS = np.array([content_uid(image.tobytes()) for image in IMAGES], dtype=object)

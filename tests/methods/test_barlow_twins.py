@@ -13,6 +13,8 @@ from curate.methods.barlow_twins import (
 )
 from curate.methods.base import Batch
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("redundancy", [0.005, 0.1])
 def test_loss_is_lightlys(redundancy):

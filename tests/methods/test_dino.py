@@ -11,6 +11,8 @@ from curate.errors import UsageError
 from curate.methods import dino
 from curate.methods.base import Batch
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {"hidden_dim": 32, "bottleneck_dim": 16, "out_dim": 24, "local_views": 3}
 BACKBONES = ["vit_micro", "convnet"]
 

@@ -9,6 +9,8 @@ from curate.methods import mae
 from curate.methods.base import Batch
 from curate.views.draws import Draws
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 4}
 WORDS = torch.from_numpy(np.random.default_rng(0).integers(0, 2**63, 6, dtype=np.int64))
 

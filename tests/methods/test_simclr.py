@@ -8,6 +8,8 @@ from curate.errors import UsageError
 from curate.methods.base import Batch
 from curate.methods.simclr import nt_xent
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_loss_is_lightlys(temperature):

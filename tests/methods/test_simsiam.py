@@ -8,6 +8,8 @@ from curate.errors import UsageError
 from curate.methods.base import Batch
 from curate.methods.simsiam import negative_cosine, symmetrised
 
+pytestmark = pytest.mark.numeric
+
 
 def made(**settings):
     torch.manual_seed(0)

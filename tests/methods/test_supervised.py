@@ -9,6 +9,8 @@ from curate.errors import DataError, UsageError
 from curate.methods.base import Batch
 from curate.methods.supervised import cross_entropy
 
+pytestmark = pytest.mark.numeric
+
 
 def made(classes=3, **settings):
     torch.manual_seed(0)

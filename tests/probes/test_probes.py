@@ -10,6 +10,8 @@ from curate import probes
 from curate.errors import DataError, DivergedError, UsageError
 from curate.probes.base import standardiser, validation_split
 
+pytestmark = pytest.mark.numeric
+
 KINDS = sorted(probes.PROBES)
 
 

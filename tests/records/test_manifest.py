@@ -13,6 +13,8 @@ from curate.records.manifest import MANIFEST_SCHEMA, Manifest
 from curate.records.sample import content_uid
 from curate.selectors import select
 
+pytestmark = pytest.mark.numeric
+
 PROVENANCE = {
     "dataset_fingerprint": "d" * 64,
     "recipe": "digits",

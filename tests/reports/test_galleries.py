@@ -22,6 +22,8 @@ from curate.reports.material import gather
 from curate.reports.thumbnails import Thumbnail
 from curate.views.apply import augment
 
+pytestmark = pytest.mark.numeric
+
 
 def facts(sample):
     return dict(sample["facts"])

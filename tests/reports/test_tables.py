@@ -7,6 +7,8 @@ from curate.atomic import write_json
 from curate.reports import tables
 from curate.reports.material import gather
 
+pytestmark = pytest.mark.numeric
+
 
 def rows(table):
     return {row[0]: row[1:] for row in table[2]}

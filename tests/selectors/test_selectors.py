@@ -12,6 +12,8 @@ from curate.records.sample import content_uid
 from curate.selectors import SELECTORS, select
 from curate.selectors.random import hash_strings
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def scored():

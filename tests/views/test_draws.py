@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
 from curate import keyed
 from curate.views.draws import Draws, hash64, mix
+
+pytestmark = pytest.mark.numeric
 
 WORDS = np.random.default_rng(0).integers(0, 2**64, 5000, dtype=np.uint64)
 

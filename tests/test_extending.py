@@ -15,6 +15,8 @@ from curate.scores.plan import build_plan
 from tests.command import TINY
 from tests.command import curate as typed
 
+pytestmark = pytest.mark.numeric
+
 
 def _made(run: Run) -> dict[str, bytes]:
     """Return everything that is made of images and encoders, without what records times."""

@@ -19,6 +19,8 @@ from curate.runs import recipe as recipes
 from curate.runs.recipe import without_neutral_keys
 from curate.runs.recipe_files import parts, read
 
+pytestmark = pytest.mark.numeric
+
 FOLDER = Path(__file__).parent.parent / "recipes"
 PATHS = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 SCHEDULE = {"epochs", "warmup_epochs", "batch_size", "snapshots", "save_every", "threads", "seed"}

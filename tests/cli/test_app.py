@@ -24,6 +24,8 @@ from curate.runs.run import locked
 from curate.runtime.files import file_sha256
 from tests.command import TINY, curate
 
+pytestmark = pytest.mark.numeric
+
 SCORES = [
     *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
     *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),

@@ -7,6 +7,8 @@ from safetensors.torch import save_file
 from curate.encoders.backbone import BACKBONES, Encoder, load_encoder, pool
 from curate.errors import DataError, UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize(
     ("name", "size", "patch", "wanted"),

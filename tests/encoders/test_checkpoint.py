@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from curate.encoders import checkpoint
 from curate.errors import ResourceError
 
+pytestmark = pytest.mark.numeric
+
 
 def network():
     torch.manual_seed(0)

@@ -19,6 +19,8 @@ from curate.errors import DivergedError, ResourceError, UsageError
 from curate.runs import recipe
 from curate.runtime import randomness, signals
 
+pytestmark = pytest.mark.numeric
+
 opacus = pytest.importorskip("opacus", reason="opacus is not installed")
 
 N = 90

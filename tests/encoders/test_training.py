@@ -18,6 +18,8 @@ from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
 from curate.runtime import randomness, signals, versions
 
+pytestmark = pytest.mark.numeric
+
 N = 120
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
 UIDS = np.array([content_uid(image.tobytes()) for image in IMAGES], dtype=object)

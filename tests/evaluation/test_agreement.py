@@ -12,6 +12,8 @@ from curate.errors import DataError, UsageError
 from curate.evaluation.agreement import Ranking, agree, matrix
 from tests.command import curate
 
+pytestmark = pytest.mark.numeric
+
 
 def ranking(name, scores, reliability=None, uids=None):
     uids = [f"{i:05d}" for i in range(len(scores))] if uids is None else uids

@@ -10,6 +10,8 @@ from scipy import stats
 
 from curate.evaluation import comparison
 
+pytestmark = pytest.mark.numeric
+
 ACCURACY = {
     ("top", 200): [0.90, 0.93, 0.91],
     ("drop-top", 200): [0.80, 0.85, 0.83],

@@ -9,6 +9,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from curate.inspection import duplicates, neighbours
 from tests.rendered import picture
 
+pytestmark = pytest.mark.numeric
+
 SIDE = 48
 
 

@@ -6,6 +6,8 @@ from scipy import stats
 
 from curate.inspection import relations
 
+pytestmark = pytest.mark.numeric
+
 
 def test_a_correlation_is_spearmans_and_its_interval_covers():
     random, held, rho = np.random.default_rng(0), 0, 6 / np.pi * np.arcsin(0.5 / 2)

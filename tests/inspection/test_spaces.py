@@ -17,6 +17,8 @@ from curate.runs.run import Run
 from curate.runtime.progress import silent
 from tests.command import TINY, curate
 
+pytestmark = pytest.mark.numeric
+
 UIDS = pa.chunked_array([[f"{i:032x}" for i in (5, 3, 9, 1)]])
 ROWS = np.array([3, 1, 0])  # of the index: 1, 3 and 5
 

@@ -8,6 +8,8 @@ from sklearn.datasets import load_digits
 
 from curate.inspection import triage
 
+pytestmark = pytest.mark.numeric
+
 
 def pictures(n=60, side=28):
     """Digits, enlarged: real images with an edge or two."""

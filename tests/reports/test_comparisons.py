@@ -3,6 +3,8 @@ import pytest
 from curate.evaluation import comparison
 from curate.reports import comparisons
 
+pytestmark = pytest.mark.numeric
+
 
 def compared(seeds, strategies=("top", "random")):
     rows = [

@@ -14,6 +14,8 @@ from curate.reports import files, words
 from curate.reports.material import gather
 from tests.command import curate
 
+pytestmark = pytest.mark.numeric
+
 
 def read(path):
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -23,6 +23,8 @@ from curate.runtime import randomness
 from curate.runtime.files import write_table
 from tests.reports.made_run import make_run
 
+pytestmark = pytest.mark.numeric
+
 
 def facts(sample):
     return dict(sample["facts"])

@@ -7,6 +7,8 @@ from curate.reports.material import gather
 from curate.runtime.files import write_json
 from tests.reports.made_run import add_selection, make_run
 
+pytestmark = pytest.mark.numeric
+
 
 def rows(table):
     return {row[0]: row[1:] for row in table[2]}

@@ -9,6 +9,8 @@ import curate
 from curate.errors import DataError
 from tests.command import curate as typed
 
+pytestmark = pytest.mark.numeric
+
 
 def test_the_ledger_of_a_run(tiny_runs):
     run = curate.open_run("tiny", runs=tiny_runs, create=False)

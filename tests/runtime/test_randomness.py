@@ -7,6 +7,8 @@ import pytest
 
 from curate.runtime import randomness
 
+pytestmark = pytest.mark.numeric
+
 PLAIN = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(300)]
 REPEATED = [*PLAIN, *(f"{uid}-{i}" for i, uid in enumerate(PLAIN[:120], 1))]
 

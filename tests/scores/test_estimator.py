@@ -14,6 +14,8 @@ from curate.scores import separation
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.scores.plan import build_plan
 
+pytestmark = pytest.mark.numeric
+
 
 def fit(align, inclusion, chosen=None):
     fitted = mem.OffsetFit(align.shape[1])

@@ -5,6 +5,8 @@ import pytest
 
 from curate.scores import separation
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_moments_do_not_depend_on_blocks(monkeypatch, block):

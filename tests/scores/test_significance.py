@@ -9,6 +9,8 @@ from curate.errors import DataError
 from curate.scores import significance
 from tests.command import curate as typed
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("freedom", [None, 6.0])
 def test_the_share_of_false_discoveries_is_held(freedom):

@@ -7,6 +7,8 @@ from scipy import special, stats
 from curate.scores import estimator
 from curate.scores.standard_errors import Prior, Spread, _inverse_trigamma, spread
 
+pytestmark = pytest.mark.numeric
+
 
 def drawn(rng, n, freedom, *, prior_freedom, scale):
     """Return true variances of n samples, and those that were found with so many degrees."""

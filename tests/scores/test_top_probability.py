@@ -8,6 +8,8 @@ import pytest
 from curate.scores import top_probability
 from curate.scores.top_probability import expected_overlap, luck, p_selected, p_top, shrunk
 
+pytestmark = pytest.mark.numeric
+
 
 def frequency(m, se, n, draws=4000):
     rng = np.random.default_rng(0)

@@ -13,6 +13,8 @@ from curate.scores.top_probability import p_selected
 from curate.selection import strategies
 from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
 
+pytestmark = pytest.mark.numeric
+
 PROVENANCE = {
     "dataset_fingerprint": "d" * 64,
     "recipe": "digits",

@@ -11,6 +11,8 @@ from curate.data.sample import content_uid
 from curate.errors import DataError, UsageError
 from curate.selection.strategies import STRATEGIES, choose, hash_strings
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def scored():

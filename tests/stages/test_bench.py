@@ -8,6 +8,8 @@ import curate as library
 from curate.stages import bench
 from tests.command import TINY, curate
 
+pytestmark = pytest.mark.numeric
+
 STAGES = ["shard", "decode", "views", "train", "score", "one at a time"]
 
 

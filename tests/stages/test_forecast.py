@@ -11,6 +11,8 @@ from curate.runs.recipe import load_recipe
 from curate.stages.forecast import _longest
 from tests.command import TINY, curate
 
+pytestmark = pytest.mark.numeric
+
 
 def test_it_tells_what_the_run_then_is(tmp_path, tiny_made):
     runs = tmp_path / "runs"

@@ -18,6 +18,8 @@ from curate.runtime.files import file_sha256
 from curate.stages import inspect as inspection
 from tests.command import TINY, curate
 
+pytestmark = pytest.mark.numeric
+
 
 def inspect(runs, *more):
     result = curate("inspect", "tiny", "--runs", runs, "--device", "cpu", *more)

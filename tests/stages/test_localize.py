@@ -21,6 +21,8 @@ from curate.scores.plan import Plan
 from curate.stages import localize as localizing
 from tests.command import curate
 
+pytestmark = pytest.mark.numeric
+
 
 def encoder(name="convnet", seed=0, **shape):
     torch.manual_seed(seed)
@@ -128,17 +130,19 @@ def test_the_last_layer_aligns_as_the_encoder_does(images, pairing, distance):
         device="cpu",
     )
     for e, name in enumerate("fg"):
-        assert layers.align[e, -1] == pytest.approx(whole[name].align, rel=1e-5)
+        assert layers.align[e, -1] == pytest.approx(whole[name].align, rel=0, abs=2e-6)
     assert layers.dims[-1] == pair[0].dim * pair[0].tokens
 
 
 def test_the_batch_size_changes_nothing(images):
     pair = [encoder("vit_micro", seed=0, patch=2), encoder("vit_micro", seed=1, patch=2)]
     one, many = found(pair, images), found(pair, images, batch_size=7)
-    assert many.align == pytest.approx(one.align, rel=1e-4, abs=1e-6)
+    # Distances of unit vectors in float32, and shares of means: off by what 1 is off by.
+    assert many.align == pytest.approx(one.align, rel=0, abs=2e-6)
     for a, b in zip(one.units[0], many.units[0], strict=True):
-        assert b.values() == pytest.approx(a.values(), rel=1e-4, nan_ok=True)
-        assert (a.of == b.of).all()
+        assert b.values() == pytest.approx(a.values(), rel=0, abs=1e-5, nan_ok=True)
+        # Of two samples that excite a unit alike, to the last bit, either may come first.
+        assert (a.of != b.of).sum() <= 0.05 * len(a.of)
 
 
 def test_units_are_measured_on_every_view(images):
@@ -193,8 +197,9 @@ def test_a_run(tiny_runs):
     apart = np.array([aligned[1][uid] - aligned[0][uid] for uid in sorted(mine)])
     last = facts["layers"][-1]
     assert facts["candidates"] == len(mine)
-    assert last["sslmem"] == pytest.approx(apart.mean(), rel=1e-4, abs=1e-6)
-    assert last["layer_mem"] == pytest.approx(apart.mean() / np.ptp(apart), rel=1e-3, abs=1e-5)
+    assert last["sslmem"] == pytest.approx(apart.mean(), rel=0, abs=2e-6)
+    off = 2e-6 / np.ptp(apart)
+    assert last["layer_mem"] == pytest.approx(apart.mean() / np.ptp(apart), rel=0, abs=4 * off)
     assert last["delta_layer_mem"] == pytest.approx(
         last["layer_mem"] - facts["layers"][-2]["layer_mem"]
     )

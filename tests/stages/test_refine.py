@@ -11,6 +11,8 @@ from curate.stages.refine import Goal
 from tests.command import TINY
 from tests.command import curate as typed
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("text", ["reliability", "reliability=1", "overlap=x", "rank=0.5", "=0.5"])
 def test_goals_that_cannot_be_are_refused(text):

@@ -13,6 +13,8 @@ from curate.runtime.files import file_sha256
 from curate.stages.run import run_all
 from tests.command import TINY
 
+pytestmark = pytest.mark.numeric
+
 
 def digests(folder, pattern):
     return {p.relative_to(folder): file_sha256(p) for p in sorted(folder.glob(pattern))}

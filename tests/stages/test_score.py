@@ -19,6 +19,8 @@ from curate.stages.context import Context
 from tests.command import TINY
 from tests.command import curate as typed
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def in_parts(tmp_path, monkeypatch):
@@ -38,7 +40,8 @@ def test_many_shards_give_the_scores_of_one(in_parts, tiny_made):
     for name in ("uid", "key", "label", "group", "n_in", "n_out", "n_views"):
         assert many[name].equals(one[name]), name
     for name in ("memorization", "se", "se_views", "raw", "align_in", "align_out"):
-        assert np.allclose(many[name].to_numpy(), one[name].to_numpy(), rtol=1e-4, atol=1e-6), name
+        # All are differences or means of alignments, float32 of up to 2: they are off alike.
+        assert np.allclose(many[name].to_numpy(), one[name].to_numpy(), rtol=0, atol=5e-6), name
     by_score = np.argsort(-many["memorization"].to_numpy(), kind="stable")
     assert many["rank"].to_numpy()[by_score].tolist() == list(range(1, 81))
 

@@ -13,6 +13,8 @@ from curate.encoders.methods.barlow_twins import (
 from curate.encoders.methods.base import Batch
 from curate.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("redundancy", [0.005, 0.1])
 def test_loss_is_lightlys(redundancy):

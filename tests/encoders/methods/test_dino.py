@@ -11,6 +11,8 @@ from curate.encoders.methods import dino
 from curate.encoders.methods.base import Batch
 from curate.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {"hidden_dim": 32, "bottleneck_dim": 16, "out_dim": 24, "local_views": 3}
 BACKBONES = ["vit_micro", "convnet"]
 
@@ -232,7 +234,7 @@ def test_head_is_lightlys(batch_norm):
             layer.bias.data.copy_(mine.bias)
     theirs.last_layer.weight_v.data.copy_(ours.last.weight)
     x = torch.randn(7, 10)
-    assert torch.allclose(ours(x), theirs(x), atol=1e-6)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
 
 
 def test_the_center_is_part_of_a_state():

@@ -8,6 +8,8 @@ from curate.encoders.methods.base import Batch
 from curate.encoders.methods.simclr import nt_xent
 from curate.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_loss_is_lightlys(temperature):

@@ -8,6 +8,8 @@ from curate.encoders.methods.base import Batch
 from curate.encoders.methods.simsiam import negative_cosine, symmetrised
 from curate.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 def made(**settings):
     torch.manual_seed(0)

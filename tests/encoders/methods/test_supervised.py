@@ -9,6 +9,8 @@ from curate.encoders.methods.base import Batch
 from curate.encoders.methods.supervised import cross_entropy
 from curate.errors import DataError, UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 def made(classes=3, **settings):
     torch.manual_seed(0)

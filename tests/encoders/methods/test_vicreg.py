@@ -14,6 +14,8 @@ from curate.encoders.methods.vicreg import (
 )
 from curate.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize("coefficients", [(25.0, 25.0, 1.0), (10.0, 3.0, 0.5)])

@@ -10,6 +10,8 @@ from curate.encoders.views.draws import Draws
 from curate.errors import UsageError
 from curate.runtime import randomness
 
+pytestmark = pytest.mark.numeric
+
 WORDS = torch.from_numpy(np.random.default_rng(1).integers(0, 2**63, 64, dtype=np.int64))
 FULL = ViewSpec(
     crop=(0.1, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,

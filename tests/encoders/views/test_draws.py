@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
 from curate.encoders.views.draws import Draws, hash64, mix
 from curate.runtime import randomness
+
+pytestmark = pytest.mark.numeric
 
 WORDS = np.random.default_rng(0).integers(0, 2**64, 5000, dtype=np.uint64)
 

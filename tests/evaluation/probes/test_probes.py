@@ -11,6 +11,8 @@ from curate.errors import DataError, DivergedError, UsageError
 from curate.evaluation import probes
 from curate.evaluation.probes.base import validation_split
 
+pytestmark = pytest.mark.numeric
+
 KINDS = sorted(probes.PROBES)
 
 

@@ -14,6 +14,8 @@ from curate.errors import UsageError
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Samples, deja_vu, heads
 
+pytestmark = pytest.mark.numeric
+
 
 def samples(n=2, *, labels=None, align=None, public=()):
     return Samples(

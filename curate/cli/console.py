@@ -64,7 +64,7 @@ class Display:
             self._bars.stop()
         logging.getLogger("curate").removeHandler(self._handler)
 
-    def report(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` steps of ``what`` are made (a ``progress.Report``)."""
         if self.quiet:
             return

@@ -32,7 +32,7 @@ def retrain(
     import curate
 
     facts = curate.retrain(
-        manifest, run=run, runs=runs, seed=seed, device=device, report=display.report
+        manifest, run=run, runs=runs, seed=seed, device=device, progress=display.progress
     )
     display.result(facts, [f"encoder     {facts['encoder']}"])
     display.hint(f"next: 'curate probe {shlex.quote(facts['encoder'])} --on self'")
@@ -59,7 +59,7 @@ def probe(
     import curate
 
     facts = curate.probe(
-        encoder, on=on or ["self"], kinds=kind, data=data, device=device, report=display.report
+        encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
     )
     display.result(facts, results.probe_lines(facts))
     display.hint(
@@ -105,7 +105,7 @@ def compare(
         budget=budget,
         device=device,
         workers=workers,
-        report=display.report,
+        progress=display.progress,
     )
     display.result(facts, results.comparison_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")

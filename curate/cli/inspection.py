@@ -28,7 +28,7 @@ def inspect(
     import curate
 
     made = named(display, run, runs)
-    facts = curate.inspect(made, sample=sample, device=device, report=display.report)
+    facts = curate.inspect(made, sample=sample, device=device, progress=display.progress)
     if sample is not None:
         display.result(facts, results.sample_lines(facts))
         return
@@ -57,7 +57,7 @@ def measure(
 
     made = named(display, run, runs)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    facts = curate.measure(made, chosen, device=device, report=display.report)
+    facts = curate.measure(made, chosen, device=device, progress=display.progress)
     display.result(facts, results.measure_lines(facts))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
@@ -83,7 +83,7 @@ def localize(
 
     made = named(display, run, runs)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    facts = curate.localize(made, encoders=pair, device=device, report=display.report)
+    facts = curate.localize(made, encoders=pair, device=device, progress=display.progress)
     display.result(facts, results.localize_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 

@@ -63,7 +63,7 @@ def shard(
     import curate
 
     facts = curate.shard(
-        source, out, split=split, data=data, limit=limit, max_bad=max_bad, report=display.report
+        source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
     )
     display.result(facts, results.shard_lines(facts))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
@@ -147,7 +147,7 @@ def score(
             data=asked.data,
             device=asked.device,
             workers=asked.workers,
-            report=display.report,
+            progress=display.progress,
         )
         facts = {**curate.score(made), "until": reached}
         lines = [*results.score_lines(facts), *results.refine_lines(reached)]
@@ -180,6 +180,6 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
         data=asked.data,
         device=asked.device,
         workers=asked.workers,
-        report=display.report,
+        progress=display.progress,
     )
     return run, facts

@@ -35,7 +35,7 @@ def verify(
     """Check that everything is there and, with --full, unchanged."""
     import curate
 
-    facts = curate.verify(path, full=full, report=display.report)
+    facts = curate.verify(path, full=full, progress=display.progress)
     display.result(facts, results.verify_lines(facts))
     if not facts["ok"]:
         raise DataError(results.faults_in_short(facts))
@@ -100,7 +100,7 @@ def bench(
         overrides=Request(name, set_=set_).overrides(),
         data=data,
         device=device,
-        report=display.report,
+        progress=display.progress,
     )
     display.result(facts, table(facts))
     display.hint(f"next: 'curate train {shlex.quote(name)} --dry-run' tells what a run takes")

@@ -143,6 +143,6 @@ def export(
     """Write a manifest, or the subset itself, for another tool."""
     import curate
 
-    facts = curate.export(manifest, to=to, out=out, report=display.report)
+    facts = curate.export(manifest, to=to, out=out, progress=display.progress)
     display.result(facts, [f"{facts['written']:,} samples written to {out}"])
     display.hint(f"next: train on it, or here: 'curate retrain {shlex.quote(str(manifest))}'")

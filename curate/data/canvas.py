@@ -17,7 +17,7 @@ from curate.data.sample import packed_uids
 from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runtime.files import need_space, replacing
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import in_order
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -86,7 +86,7 @@ def build_canvas(
     size: int,
     channels: int,
     fit: Fit = "crop",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> None:
     """Decode every image of ``shards`` once into the memory map ``path``, an (N, C, H, W) .npy.
 
@@ -96,7 +96,7 @@ def build_canvas(
         size: Side of the canvas in pixels; an image that has it already is not resampled.
         channels: 1 or 3.
         fit: How an image that is not square fills the canvas.
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         DataError: If a shard is damaged.
@@ -116,7 +116,7 @@ def build_canvas(
         np.lib.format.write_array_header_1_0(stream, header)
         for row, image in enumerate(in_order(canvas, reader.read(range(n)), size=len)):
             stream.write(image.data)
-            report("decode", row + 1, n)
+            progress("decode", row + 1, n)
 
 
 def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:

@@ -173,18 +173,18 @@ def check(name: str, method: Method) -> None:
         )
 
 
-def poisson(seed: int, step: int, words: np.ndarray, rate: float) -> np.ndarray:
+def poisson(seed: int, step: int, keys: np.ndarray, rate: float) -> np.ndarray:
     """Return the positions (m,) of the samples that a step draws, ascending; there may be none.
 
     Args:
         seed: The training's.
         step: From 0.
-        words: (n,) uint64, one of each sample's own.
+        keys: (n,) uint64, one of each sample's own.
         rate: Probability of each sample, independently of all others and of all other steps.
     """
     # 53 bits are exact in float64.
     draws = (
-        randomness.hash64(randomness.stream(seed, "poisson", step), words) >> np.uint64(11)
+        randomness.hash64(randomness.stream(seed, "poisson", step), keys) >> np.uint64(11)
     ) * 2.0**-53
     return np.flatnonzero(draws < rate)
 
@@ -204,9 +204,9 @@ class Gradients:
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 
-    def sample(self, step: int, words: np.ndarray) -> np.ndarray:
-        """Return the positions of the samples that step ``step`` draws from those of ``words``."""
-        return poisson(self.seed, step, words, self.guarantee.sample_rate)
+    def sample(self, step: int, keys: np.ndarray) -> np.ndarray:
+        """Return the positions of the samples that step ``step`` draws from those of ``keys``."""
+        return poisson(self.seed, step, keys, self.guarantee.sample_rate)
 
     def backward(self, batch: Batch, step: int, expected: int) -> float | None:
         """Set the gradient of every parameter: (clipped sum + noise) / ``expected``.

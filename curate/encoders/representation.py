@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from curate.data.canvas import Canvas
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
@@ -35,7 +35,7 @@ def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def features(
-    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, report: Report = silent
+    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, progress: Progress = silent
 ) -> np.ndarray:
     """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
     device = next(encoder.parameters()).device
@@ -45,7 +45,7 @@ def features(
             batch = np.ascontiguousarray(canvas.array[rows[start : start + 256]])
             tokens = encoder(torch.from_numpy(batch).to(device))
             out[start : start + 256] = tokens.mean(dim=1).float().cpu().numpy()
-            report("features", min(start + 256, len(rows)), len(rows))
+            progress("features", min(start + 256, len(rows)), len(rows))
     return out
 
 

@@ -30,7 +30,7 @@ from curate.encoders.views.draws import Draws
 from curate.errors import DataError, DivergedError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.versions import refuse_other_code
 
 log = logging.getLogger("curate")
@@ -49,7 +49,7 @@ def train_encoder(
     device: str,
     states: Path | None = None,
     labels: np.ndarray | None = None,
-    report: Report = silent,
+    progress: Progress = silent,
     steps: int | None = None,
 ) -> dict[str, Any]:
     """Train an encoder on some samples and write it.
@@ -70,7 +70,7 @@ def train_encoder(
         states: Folder of this training's states; None keeps none.
         labels: (N,) int64 label of each row of the canvas, -1 for none; needed by supervised
             methods alone.
-        report: Gets (``train``, steps done, steps in all).
+        progress: Gets (``train``, steps done, steps in all).
         steps: Train for so many steps instead of the schedule's epochs.
 
     Returns:
@@ -119,7 +119,7 @@ def train_encoder(
     def snapshot(epoch: int) -> None:
         write_encoder(out / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
 
-    facts = loop.run(states, snapshot, report)
+    facts = loop.run(states, snapshot, progress)
     write_encoder(out, loop.method.kept, about)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
     return {**facts, **promised}
@@ -178,8 +178,8 @@ class Loop:
         self.method, self.config, self.device = method, spec.train, device
         self.images, self.rows = canvas.array, canvas.rows(uids)
         self.labels = self._labels(labels) if method.supervised else None
-        self.words = randomness.uid_words(uids)
-        self.order_words = randomness.uid_words(uids, repeats=True)
+        self.keys = randomness.uid_keys(uids)
+        self.order_keys = randomness.uid_keys(uids, repeats=True)
         self.seed, self.key = seed, randomness.stream(seed, "views")
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         self.weight = self.config.alignment_lambda
@@ -256,14 +256,14 @@ class Loop:
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)
 
     def run(
-        self, states: Path | None, snapshot: Callable[[int], None], report: Report
+        self, states: Path | None, snapshot: Callable[[int], None], progress: Progress
     ) -> dict[str, Any]:
         """Make every step that is left; returns what the completion record says.
 
         Args:
             states: Where states are stored; None stores none.
             snapshot: Called with the epoch after which an encoder is to be kept.
-            report: Progress callback.
+            progress: Progress callback.
         """
         now, stored = self.progress, time.monotonic()
         with signals.held() as work:
@@ -272,7 +272,7 @@ class Loop:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
                 if self.private is not None:
-                    chosen = self.private.sample(now.step, self.order_words)
+                    chosen = self.private.sample(now.step, self.order_keys)
                 else:
                     if k == 0 or not len(order):
                         order = self.order(epoch)
@@ -281,7 +281,7 @@ class Loop:
                 loss = self._step(epoch, chosen, rate)
                 now.spend(time.monotonic() - started)
                 self._count(loss)
-                report("train", now.step, self.total)
+                progress("train", now.step, self.total)
                 if (k + 1) % self.per_epoch == 0 or now.step == self.total:
                     self._end_epoch(epoch, k + 1, rate)
                     if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
@@ -309,7 +309,7 @@ class Loop:
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the samples in an epoch; what fills no batch is left for another."""
         key = randomness.stream(self.seed, "order", epoch)
-        return np.argsort(randomness.hash64(key, self.order_words), kind="stable")
+        return np.argsort(randomness.hash64(key, self.order_keys), kind="stable")
 
     def _count(self, loss: float | None) -> None:
         """Count a step and its loss, None where nothing was shown.
@@ -396,13 +396,13 @@ class Loop:
     def _batch(self, epoch: int, chosen: np.ndarray) -> Batch:
         """Return the views of some samples, by their place among those trained on."""
         pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
-        words = torch.from_numpy(self.words[chosen].view(np.int64)).to(self.device)
+        words = torch.from_numpy(self.keys[chosen].view(np.int64)).to(self.device)
         first = epoch * len(self.specs)
         taught = None
         if self.labels is not None:
             taught = torch.from_numpy(self.labels[chosen]).to(self.device)
         shown = [
-            augment(pixels, spec, key=self.key, words=words, view=first + v)
+            augment(pixels, spec, key=self.key, keys=words, view=first + v)
             for v, spec in enumerate(self.specs)
         ]
         n = self.method.n_views

@@ -15,7 +15,7 @@ from curate.encoders.representation import features
 from curate.errors import DataError
 from curate.evaluation import probes
 from curate.runtime import randomness
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
@@ -76,7 +76,7 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
     else:
         # Keyed by content, so that copies of one image never stand on both sides.
         hashes = randomness.hash64(
-            randomness.stream(0, "probe test"), randomness.uid_words(train[0])
+            randomness.stream(0, "probe test"), randomness.uid_keys(train[0])
         )
         mine = hashes < np.uint64(int(HELD_OUT * 2**64))
         train, test = (train[0][~mine], train[1][~mine]), (train[0][mine], train[1][mine])
@@ -99,11 +99,11 @@ def measure_probes(
     kinds: tuple[str, ...],
     *,
     seed: int = 0,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Fit and test probes on frozen features; one result a kind, accuracies in [0, 1]."""
-    train_x = features(encoder, data.canvas, data.canvas.rows(data.train), report)
-    test_x = features(encoder, data.canvas, data.canvas.rows(data.test), report)
+    train_x = features(encoder, data.canvas, data.canvas.rows(data.train), progress)
+    test_x = features(encoder, data.canvas, data.canvas.rows(data.test), progress)
     results = []
     for kind in kinds:
         found = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from curate.inspection.neighbours import Index
 from curate.inspection.triage import luma
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 THUMB = 32
 """Side of the grey image that is kept of each and correlated; smaller images keep theirs."""
@@ -50,12 +50,12 @@ RULE = (
 )
 
 
-def thumbnails(pixels: np.ndarray, report: Report = silent) -> Tensor:
+def thumbnails(pixels: np.ndarray, progress: Progress = silent) -> Tensor:
     """Return small grey versions of images, (N, 1, S, S) uint8 with S at most ``THUMB``.
 
     Args:
         pixels: (N, C, H, W) uint8, may be memory-mapped.
-        report: Progress callback.
+        progress: Progress callback.
     """
     n, side = len(pixels), min(THUMB, pixels.shape[2])
     out = torch.empty((n, 1, side, side), dtype=torch.uint8)
@@ -63,7 +63,7 @@ def thumbnails(pixels: np.ndarray, report: Report = silent) -> Tensor:
         part = slice(start, start + 256)
         grey = luma(torch.from_numpy(np.array(pixels[part])))
         out[part] = (F.adaptive_avg_pool2d(grey, side) * 255).round().to(torch.uint8)
-        report("thumbnails", min(start + 256, n), n)
+        progress("thumbnails", min(start + 256, n), n)
     return out
 
 
@@ -106,7 +106,7 @@ class Pairs:
         return np.asarray(number[which])
 
 
-def find(thumbs: Tensor, threshold: float, report: Report = silent) -> Pairs:
+def find(thumbs: Tensor, threshold: float, progress: Progress = silent) -> Pairs:
     """Find the pairs of near-duplicates among images.
 
     A pair counts where it correlates by ``threshold`` and more, and both images are more alike than
@@ -118,7 +118,7 @@ def find(thumbs: Tensor, threshold: float, report: Report = silent) -> Pairs:
     Args:
         thumbs: (N, 1, S, S) uint8, from ``thumbnails``.
         threshold: Correlation from which two images may be one picture, in (-1, 1].
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         ResourceError: If FAISS is not installed.
@@ -138,7 +138,7 @@ def find(thumbs: Tensor, threshold: float, report: Report = silent) -> Pairs:
         crowd[a[last]] = np.maximum(similar[last], HOPEFUL)
         alike = similar >= threshold
         held.append((a[alike], b[alike], similar[alike]))
-        report("near-duplicates", int(rows[-1]) + 1, n)
+        progress("near-duplicates", int(rows[-1]) + 1, n)
     a, b, similar = (np.concatenate([part[k] for part in held]) for k in range(3))
     enough = 1 - RATIO * (1 - np.maximum(crowd[a], crowd[b]))
     alike = similar >= np.minimum(enough, SAME)

@@ -16,7 +16,7 @@ from curate.data.canvas import Canvas
 from curate.encoders import backbone, pretrained, representation
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import file_sha256
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def embeddings(
     uids: pa.ChunkedArray,
     rows: np.ndarray,
     device: str,
-    report: Report,
+    progress: Progress,
 ) -> np.ndarray:
     """Return the embeddings of rows of the index, (n, D) float32.
 
@@ -85,7 +85,7 @@ def embeddings(
         uids: (N,) uids of the index.
         rows: (n,) positions in the index.
         device: ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         DataError: If embeddings that are given, or an encoder, do not fit the dataset.
@@ -95,7 +95,7 @@ def embeddings(
         return _given(Path(space.name), uids, images.uids[rows])
     if space.kind == "timm":
         network = pretrained.pretrained(space.name.removeprefix("timm:"), device=device)
-        return representation.features(network, images, rows, report)
+        return representation.features(network, images, rows, progress)
     folder = encoders / space.name if space.kind == "plan" else Path(space.name)
     encoder = backbone.load_encoder(folder, device=device)
     if encoder.channels != images.array.shape[1]:
@@ -103,7 +103,7 @@ def embeddings(
             f"the encoder in {folder} takes images of {encoder.channels} channels, the run's have "
             f"{images.array.shape[1]}."
         )
-    return representation.features(encoder, images, rows, report)
+    return representation.features(encoder, images, rows, progress)
 
 
 def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:

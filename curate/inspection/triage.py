@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 CLASSES = ("tail", "broken", "redundant", "typical")
 REASONS = ("blank", "noise", "blurred", "label")
@@ -64,12 +64,12 @@ def luma(images: Tensor) -> Tensor:
     return (pixels * weights).sum(dim=1, keepdim=True)
 
 
-def quality(pixels: np.ndarray, report: Report = silent) -> dict[str, np.ndarray]:
+def quality(pixels: np.ndarray, progress: Progress = silent) -> dict[str, np.ndarray]:
     """Measure images as they stand on the canvas.
 
     Args:
         pixels: (N, C, H, W) uint8, may be memory-mapped.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         (N,) float64 each: ``brightness`` (mean luma, in [0, 1]), ``contrast`` (its standard
@@ -84,7 +84,7 @@ def quality(pixels: np.ndarray, report: Report = silent) -> dict[str, np.ndarray
         part = slice(start, start + 256)
         images = torch.from_numpy(np.array(pixels[part]))
         found[:, part] = _quality(luma(images).double()).numpy()
-        report("image statistics", min(start + 256, n), n)
+        progress("image statistics", min(start + 256, n), n)
     names = ("brightness", "contrast", "sharpness", "smoothness")
     return dict(zip(names, found, strict=True))
 

@@ -88,11 +88,11 @@ def views(material: Material, uid: str, count: int) -> list[Thumbnail]:
     row = pc.index(index, uid).as_py()
     pixels = torch.from_numpy(images.open_pixels(canvas, len(index))[row : row + 1].copy())
     recipe = recipes.parse(material.run["recipe"], where=str(material.path / "run.json"))
-    ids = torch.from_numpy(randomness.uid_words([uid]).astype(np.int64))
+    ids = torch.from_numpy(randomness.uid_keys([uid]).astype(np.int64))
     key, spec = randomness.stream(recipe.score.seed, "measure"), recipe.measuring_views()
     made = []
     for k in range(1, count + 1):
-        view = augment(pixels, spec, key=key, words=ids, view=k)[0]
+        view = augment(pixels, spec, key=key, keys=ids, view=k)[0]
         made.append(thumbnail((255 * view).round().clamp(0, 255).byte().numpy(), ""))
     return made
 

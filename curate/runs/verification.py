@@ -12,18 +12,18 @@ from curate.data.shards import Fault
 from curate.errors import CurateError, DataError, UsageError
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.selection.manifest import stored
 
 
-def verify(path: str | Path, *, full: bool = False, report: Report = silent) -> dict[str, Any]:
+def verify(path: str | Path, *, full: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Check a run, shards or a manifest, and go on behind what is wrong.
 
     Args:
         path: A run directory, a folder of shards, or a manifest's parquet file.
         full: Check every hash; else only that files are there with the size they had. A manifest
             is always checked in full.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         ``path``, ``kind`` (``run``, ``shards`` or ``manifest``), ``checked`` (how many files and
@@ -35,9 +35,9 @@ def verify(path: str | Path, *, full: bool = False, report: Report = silent) -> 
     """
     path = Path(path)
     if (path / "run.json").is_file():
-        kind, (checked, faults) = "run", _run(path, full, report)
+        kind, (checked, faults) = "run", _run(path, full, progress)
     elif any((path / name).is_file() for name in ("index.parquet", "dataset.json")):
-        kind, (checked, faults) = "shards", shards.faults(path, full=full, report=report)
+        kind, (checked, faults) = "shards", shards.faults(path, full=full, progress=progress)
     elif path.suffix == ".parquet" and path.is_file():
         kind, (checked, faults) = "manifest", _manifest(path, path.name)
     else:
@@ -53,7 +53,7 @@ def verify(path: str | Path, *, full: bool = False, report: Report = silent) -> 
     }
 
 
-def _run(path: Path, full: bool, report: Report) -> tuple[int, list[Fault]]:
+def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
     """Check the shards' samples, what the completion records name, and the manifests."""
     checked, faults = 1, []
     try:
@@ -63,7 +63,7 @@ def _run(path: Path, full: bool, report: Report) -> tuple[int, list[Fault]]:
     known: dict[str, str] = {}
     folder = path / "shards"
     if any((folder / name).is_file() for name in ("index.parquet", "dataset.json")):
-        n, damaged = shards.faults(folder, full=full, report=report)
+        n, damaged = shards.faults(folder, full=full, progress=progress)
         checked += n
         faults += [replace(fault, file=f"shards/{fault.file}") for fault in damaged]
         if full and n:
@@ -77,7 +77,7 @@ def _run(path: Path, full: bool, report: Report) -> tuple[int, list[Fault]]:
             if fault is not None and name not in named:
                 named.add(name)
                 faults.append(fault)
-        report("verify records", done, len(records))
+        progress("verify records", done, len(records))
     for manifest in sorted((path / "manifests").glob("*.parquet")):
         checked += 1
         faults += _manifest(manifest, f"manifests/{manifest.name}")[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Report = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Progress callback: (what, done, total); called often, shown rarely."""
 
 

@@ -28,9 +28,9 @@ def seed_for(seed: int, *purpose: str | int) -> int:
     return stream(seed, *purpose) >> 1
 
 
-def mix(words: np.ndarray) -> np.ndarray:
+def mix(keys: np.ndarray) -> np.ndarray:
     """Apply SplitMix64's finalizer to a uint64 array, elementwise."""
-    z = words.astype(np.uint64, copy=True)
+    z = keys.astype(np.uint64, copy=True)
     z ^= z >> np.uint64(30)
     z *= np.uint64(MIX_1)
     z ^= z >> np.uint64(27)
@@ -39,12 +39,12 @@ def mix(words: np.ndarray) -> np.ndarray:
     return z
 
 
-def hash64(key: int, words: np.ndarray) -> np.ndarray:
-    """Hash uint64 ``words`` (any shape) under the 64-bit ``key``."""
-    return mix(mix(words.astype(np.uint64) + np.uint64(GAMMA)) ^ np.uint64(key))
+def hash64(key: int, keys: np.ndarray) -> np.ndarray:
+    """Hash uint64 ``keys`` (any shape) under the 64-bit ``key``."""
+    return mix(mix(keys.astype(np.uint64) + np.uint64(GAMMA)) ^ np.uint64(key))
 
 
-def uid_words(uids: Sequence[str] | np.ndarray, *, repeats: bool = False) -> np.ndarray:
+def uid_keys(uids: Sequence[str] | np.ndarray, *, repeats: bool = False) -> np.ndarray:
     """Return one uint64 per uid, shape (N,), to key draws by.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.errors import CurateError, ResourceError
 from curate.runtime import signals
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 GRACE = 60.0
 """Seconds that a worker has to store what it is at when it is stopped."""
@@ -34,13 +34,13 @@ class Unit:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def run_units(units: Sequence[Unit], workers: int, report: Report = silent) -> None:
+def run_units(units: Sequence[Unit], workers: int, progress: Progress = silent) -> None:
     """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
 
     Args:
         units: What to do. With one worker they run here, in order.
         workers: Processes to use.
-        report: Progress callback; gets what the units report.
+        progress: Progress callback; gets what the units report.
 
     Raises:
         CurateError: The first error of a unit; the other processes are stopped.
@@ -49,7 +49,7 @@ def run_units(units: Sequence[Unit], workers: int, report: Report = silent) -> N
     workers = min(workers, len(units))
     if workers <= 1:
         for unit in units:
-            unit.function(**unit.arguments, report=report)
+            unit.function(**unit.arguments, progress=progress)
         return
     context = mp.get_context("spawn")
     # Queues that buffer here: a pipe is full after 64 KiB of units, before any worker reads.
@@ -66,7 +66,7 @@ def run_units(units: Sequence[Unit], workers: int, report: Report = silent) -> N
     try:
         for process in processes:
             process.start()
-        _follow(processes, events, len(units), report)
+        _follow(processes, events, len(units), progress)
     finally:
         tasks.cancel_join_thread()
         _end([process for process in processes if process.pid is not None])
@@ -84,7 +84,7 @@ def _end(processes: list[Any]) -> None:
             process.join()
 
 
-def _follow(processes: list[Any], events: Any, left: int, report: Report) -> None:
+def _follow(processes: list[Any], events: Any, left: int, progress: Progress) -> None:
     """Pass progress on until every unit has finished or one has failed."""
     while left:
         try:
@@ -100,7 +100,7 @@ def _follow(processes: list[Any], events: Any, left: int, report: Report) -> Non
                 raise RuntimeError(f"a worker process ended with code {dead[0]}") from None
             continue
         if kind == "progress":
-            report(*content)
+            progress(*content)
         elif kind == "error":
             raise content
         else:
@@ -120,7 +120,7 @@ def _work(tasks: Any, events: Any, parent: int) -> None:
     try:
         while (unit := tasks.get()) is not None:
             try:
-                unit.function(**unit.arguments, report=progress)
+                unit.function(**unit.arguments, progress=progress)
             except Exception as error:
                 events.put(("error", _portable(unit.name, error)))
                 return

@@ -76,7 +76,7 @@ class Alignment:
 def align_images(
     encoders: Mapping[str, Encoder],
     images: np.ndarray,
-    words: np.ndarray,
+    keys: np.ndarray,
     spec: ViewSpec,
     config: ScoreConfig,
     *,
@@ -91,7 +91,7 @@ def align_images(
     Args:
         encoders: Modules by name, in evaluation mode on ``device``.
         images: (n, C, H, W) uint8.
-        words: (n,) uint64 from ``randomness.uid_words``.
+        keys: (n,) uint64 from ``randomness.uid_keys``.
         spec: The measuring views.
         config: The recipe's ``score`` section.
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
@@ -101,11 +101,10 @@ def align_images(
     key = randomness.stream(config.seed, "measure")
     for batch in _batches(len(images), encoders, config, representation):
         pixels = torch.from_numpy(np.ascontiguousarray(images[batch])).to(device)
-        ids = torch.from_numpy(words[batch].astype(np.int64)).to(device)
+        ids = torch.from_numpy(keys[batch].astype(np.int64)).to(device)
         with torch.inference_mode():
             views = (
-                augment(pixels, spec, key=key, words=ids, view=k)
-                for k in range(1, config.views + 1)
+                augment(pixels, spec, key=key, keys=ids, view=k) for k in range(1, config.views + 1)
             )
             for name, found in _measure(encoders, pixels, views, config, representation).items():
                 parts[name].append(found)

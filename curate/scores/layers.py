@@ -173,11 +173,11 @@ def measure(
     pair: Sequence[Encoder],
     images: np.ndarray,
     rows: np.ndarray,
-    words: np.ndarray,
+    keys: np.ndarray,
     spec: ViewSpec,
     config: ScoreConfig,
     *,
-    report: Any,
+    progress: Any,
 ) -> Found:
     """Return alignments and unit activations of both encoders on the same views.
 
@@ -185,10 +185,10 @@ def measure(
         pair: f and g, in evaluation mode.
         images: (M, C, H, W) uint8, of which ``rows`` (n,) are measured.
         rows: (n,) int64.
-        words: (n,) uint64 from ``randomness.uid_words``.
+        keys: (n,) uint64 from ``randomness.uid_keys``.
         spec: The measuring views.
         config: The recipe's ``score`` section: views, pairing, distance, seed.
-        report: Progress callback.
+        progress: Progress callback.
     """
     device = next(pair[0].parameters()).device
     places = [layers_of(encoder) for encoder in pair]
@@ -204,18 +204,18 @@ def measure(
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows[part]])).to(device)
-        ids = torch.from_numpy(words[part].astype(np.int64)).to(device)
+        ids = torch.from_numpy(keys[part].astype(np.int64)).to(device)
         for e, (encoder, layers) in enumerate(zip(pair, places, strict=True)):
             with torch.inference_mode():
                 views = (
-                    augment(pixels, spec, key=key, words=ids, view=k)
+                    augment(pixels, spec, key=key, keys=ids, view=k)
                     for k in range(1, config.views + 1)
                 )
                 clean = pixels.float() / 255 if config.pairing == "anchored" else None
                 align[e, :, part], mu = _batch(encoder, layers, views, clean, config)
             for found, values in zip(units[e], mu, strict=True):
                 found.add(values)
-        report("localize", min(start + size, len(rows)), len(rows))
+        progress("localize", min(start + size, len(rows)), len(rows))
     return Found([layer.name for layer in places[0]], dims, align, units)
 
 

@@ -230,7 +230,7 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
         For each sample the position at which its group starts, and the same for sorting: both
         (N,), the second being the sample's group rank.
     """
-    words = randomness.uid_words(own)
+    words = randomness.uid_keys(own)
     unique, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
     order = np.argsort(randomness.hash64(randomness.stream(seed, *purpose), unique), kind="stable")
     starts = np.empty(len(unique), dtype=np.int64)
@@ -271,13 +271,13 @@ def _held_out(
     if not len(extra):
         return np.array([], dtype=np.bytes_)
     held_out = np.sort(np.asarray(extra, dtype=np.bytes_))
-    fresh = held_out[~np.isin(randomness.uid_words(held_out), randomness.uid_words(own))]
+    fresh = held_out[~np.isin(randomness.uid_keys(held_out), randomness.uid_keys(own))]
     if isinstance(config, PairPlan) and config.extra:
         asked = config.extra
         count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
         need(len(fresh), count, "pair: extra")
         hashes = randomness.hash64(
-            randomness.stream(config.seed, "extra"), randomness.uid_words(fresh)
+            randomness.stream(config.seed, "extra"), randomness.uid_keys(fresh)
         )
         fresh = fresh[np.sort(np.argsort(hashes, kind="stable")[:count])]
     return fresh

@@ -24,7 +24,7 @@ from curate.errors import DataError
 from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runtime import randomness
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import cores
 from curate.scores.alignment import align_images
 from curate.stages.context import Context
@@ -99,7 +99,7 @@ class _Bench:
 
     def __init__(self, recipe: Recipe, context: Context, folder: Path, threads: int) -> None:
         self.recipe, self.context, self.folder, self.threads = recipe, context, folder, threads
-        self.device, self.report = context.resolved_device(), context.report
+        self.device, self.progress = context.resolved_device(), context.progress
 
     def measured(self) -> dict[str, Any]:
         """Return what ``bench`` does."""
@@ -140,7 +140,7 @@ class _Bench:
             facts = shards.write([(source, "train")], out, limit=limit, max_bad=data.max_bad)
             count = int(facts["written"])
 
-        seconds = _rounds("shard", write, self.report)
+        seconds = _rounds("shard", write, self.progress)
         return self._rate("shard", count, seconds)
 
     def decode(self) -> Rate:
@@ -156,7 +156,7 @@ class _Bench:
                 fit=data.fit,
             )
 
-        seconds = _rounds("decode", decode, self.report)
+        seconds = _rounds("decode", decode, self.progress)
         return self._rate("decode", len(shards.Reader(self.folder / "shards")), seconds)
 
     def views(self, canvas: Canvas) -> Rate:
@@ -164,17 +164,17 @@ class _Bench:
         chosen = spec(self.recipe.views.train, self.recipe.views.settings)
         batch = min(self.recipe.train.batch_size, len(canvas.uids))
         pixels = torch.from_numpy(np.array(canvas.array[:batch])).to(self.device)
-        words = torch.from_numpy(randomness.uid_words(canvas.uids[:batch]).view(np.int64))
+        words = torch.from_numpy(randomness.uid_keys(canvas.uids[:batch]).view(np.int64))
         words, key = words.to(self.device), randomness.stream(0, "views")
-        shape = augment(pixels[:1], chosen, key=key, words=words[:1], view=0).shape
+        shape = augment(pixels[:1], chosen, key=key, keys=words[:1], view=0).shape
 
         def show(turns: int) -> None:
             with torch.inference_mode():
                 for view in range(turns):
-                    augment(pixels, chosen, key=key, words=words, view=view)
+                    augment(pixels, chosen, key=key, keys=words, view=view)
 
         turns = _as_many(lambda n: self._synchronised(show, n), most=200)
-        seconds = _rounds("views", lambda _: self._synchronised(show, turns), self.report)
+        seconds = _rounds("views", lambda _: self._synchronised(show, turns), self.progress)
         # Bytes read and numbers of four bytes written, each once.
         least = pixels[0].numel() + 4 * shape[1:].numel()
         return self._rate("views", batch, seconds, times=turns, per="views", work=least,
@@ -207,7 +207,7 @@ class _Bench:
             if done % block == 0:
                 _synchronise(device)
                 times.append(time.perf_counter())
-                self.report("bench train", len(times), rounds + 1)
+                self.progress("bench train", len(times), rounds + 1)
 
         # As many samples as a batch where that is smaller than the recipe's.
         whole = batch == self.recipe.train.batch_size
@@ -219,7 +219,7 @@ class _Bench:
             out=self.folder / "encoder",
             device=device,
             labels=np.arange(len(canvas.uids)) % CLASSES,
-            report=report,
+            progress=report,
             steps=block * (1 + rounds),
         )
         torch.set_num_threads(self.threads)
@@ -240,7 +240,7 @@ class _Bench:
         shown = score.views + (score.pairing == "anchored")
         work = counter.get_total_flops() * shown * len(encoders)
         encoders = {name: encoder.to(self.device) for name, encoder in encoders.items()}
-        images, words = np.array(canvas.array), randomness.uid_words(canvas.uids)
+        images, words = np.array(canvas.array), randomness.uid_keys(canvas.uids)
 
         def measure(names: Sequence[str], start: int, n: int) -> None:
             align_images(
@@ -271,7 +271,7 @@ class _Bench:
                 work_on(counts[which])
                 _synchronise(self.device)
                 seconds[which][turn] = time.perf_counter() - started
-            self.report("bench score", turn + 1, ROUNDS + 1)
+            self.progress("bench score", turn + 1, ROUNDS + 1)
         rates = [
             self._rate(name, n, spent[1:], work=work, ceiling="matmul")
             for name, n, spent in zip(("score", "one at a time"), counts, seconds, strict=True)
@@ -318,14 +318,14 @@ def _with_share(rate: Rate, ceiling: dict[str, Any]) -> Rate:
     return Rate(**{**asdict(rate), "share": rate.rate * rate.work / ceiling[rate.ceiling]})
 
 
-def _rounds(stage: str, work: Callable[[int], None], report: Report) -> list[float]:
+def _rounds(stage: str, work: Callable[[int], None], progress: Progress) -> list[float]:
     """Return the seconds of ``ROUNDS`` rounds behind one that is not counted."""
     seconds = []
     for turn in range(ROUNDS + 1):
         started = time.perf_counter()
         work(turn)
         seconds.append(time.perf_counter() - started)
-        report(f"bench {stage}", turn + 1, ROUNDS + 1)
+        progress(f"bench {stage}", turn + 1, ROUNDS + 1)
     return seconds[1:]
 
 
@@ -381,8 +381,8 @@ def bench(
     overrides: Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     device: str = "auto",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Return how fast each stage of a recipe is on this machine, as ``bench_run`` does."""
     recipe, there = recipe_of(name, runs=runs, overrides=overrides)
-    return bench_run(recipe, Context.of(there, data, device, 1, report))
+    return bench_run(recipe, Context.of(there, data, device, 1, progress))

@@ -17,7 +17,7 @@ from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import read_json
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
 from curate.selection.strategies import choose
@@ -76,7 +76,7 @@ def compare_run(
                 encoder = load_encoder(run.path / place, device=context.resolved_device())
                 for data in probed:
                     rows += [{**about, **f} for f in measure_probes(encoder, data, asked.kinds)]
-                context.report("probe", done, len(arms))
+                context.progress("probe", done, len(arms))
             summary = comparison.summarise(rows, len(uids)) | {"settings": settings}
             run.complete(unit, comparison.write(folder, rows, summary))
     return {**read_json(folder / "comparison.json"), "path": str(folder)}
@@ -136,7 +136,7 @@ def _train_arms(
                     units.append(Unit(f"compare {arm}", train_arm, arguments))
     if units:
         run.check_code(f"compare/{name}")
-    run_units(units, context.training_workers(run.recipe), context.report)
+    run_units(units, context.training_workers(run.recipe), context.progress)
     return arms
 
 
@@ -148,10 +148,10 @@ def train_arm(
     seed: int,
     device: str,
     steps: int | None,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> None:
     """Train one arm of a comparison: a unit of work."""
-    train.train_unit(Run.open(path), unit, kept, seed, folder, device, report, steps=steps)
+    train.train_unit(Run.open(path), unit, kept, seed, folder, device, progress, steps=steps)
 
 
 def compare(
@@ -163,7 +163,7 @@ def compare(
     budget: str | None = None,
     device: str = "auto",
     workers: int | None = 1,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Retrain on selections of equal size and compare them with random; None: as in the recipe.
 
@@ -175,7 +175,7 @@ def compare(
         budget: Equal ``epochs`` or equal ``steps``.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: Trainings side by side; None chooses.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         ``arms``, ``differences`` (from random, with 95 % intervals), ``verdict`` and ``path``.
@@ -197,4 +197,4 @@ def compare(
     if not config.remove:
         raise UsageError("say how many samples to remove: remove=(500, 1000).")
     with run.lock():
-        return compare_run(run, Context.of(run, None, device, workers, report), config)
+        return compare_run(run, Context.of(run, None, device, workers, progress), config)

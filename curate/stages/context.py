@@ -10,7 +10,7 @@ import torch
 from curate.errors import UsageError, unknown
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import cores
 
 
@@ -23,13 +23,13 @@ class Context:
         workers: Trainings side by side; None takes the cores over the recipe's threads on CPU and
             one on CUDA.
         data: Where the recipe's source lies on this machine.
-        report: Progress callback.
+        progress: Progress callback.
     """
 
     device: str = "auto"
     workers: int | None = None
     data: Path | None = None
-    report: Report = field(default=silent, compare=False)
+    progress: Progress = field(default=silent, compare=False)
 
     @classmethod
     def of(
@@ -38,11 +38,11 @@ class Context:
         data: str | Path | None,
         device: str,
         workers: int | None,
-        report: Report,
+        progress: Progress,
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        return cls(device, workers, Path(place) if place else None, report)
+        return cls(device, workers, Path(place) if place else None, progress)
 
     def resolved_device(self) -> str:
         """Return ``cpu`` or ``cuda``.

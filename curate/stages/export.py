@@ -8,13 +8,13 @@ from typing import Any
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.run import Run
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.selection import exports
 from curate.selection.manifest import Manifest
 
 
 def export(
-    manifest: str | Path, *, to: str, out: str | Path, report: Report = silent
+    manifest: str | Path, *, to: str, out: str | Path, progress: Progress = silent
 ) -> dict[str, Any]:
     """Write a manifest (``csv``) or what it keeps (any other format) for another tool.
 
@@ -26,4 +26,4 @@ def export(
     path, home = Path(manifest), run_directory.enclosing(Path(manifest))
     made = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
     shards = home / "shards" if home else None
-    return exports.export(made, to=to, out=Path(out), shards=shards, report=report)
+    return exports.export(made, to=to, out=Path(out), shards=shards, progress=progress)

@@ -194,7 +194,7 @@ def _measured(recipe: Recipe, batch: int, device: str) -> float:
             out=Path(folder),
             device=device,
             labels=np.arange(batch) % CLASSES,
-            report=report,
+            progress=report,
             steps=20,
         )
     return float(np.median(np.diff(times)))
@@ -213,7 +213,7 @@ def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
     """Return the seconds to measure one sample on one encoder."""
     n = SMALL
     canvas, uids = _random_canvas(recipe, n)
-    moved, words = {"e": encoder.to(device)}, randomness.uid_words(uids)
+    moved, words = {"e": encoder.to(device)}, randomness.uid_keys(uids)
     for _ in range(2):  # the first time is not like the others
         started = time.monotonic()
         align_images(

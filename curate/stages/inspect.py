@@ -17,7 +17,7 @@ from curate.inspection.spaces import Space, embeddings
 from curate.runs import sample_lookup
 from curate.runs.run import Run
 from curate.runtime.files import read_json, write_json, write_table
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores.plan import Plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas
@@ -72,7 +72,7 @@ def _made_from(run: Run, space: Space) -> dict[str, str | None]:
 
 
 def write_inspection(
-    run: Run, space: Space, images: Canvas, *, device: str, report: Report = silent
+    run: Run, space: Space, images: Canvas, *, device: str, progress: Progress = silent
 ) -> None:
     """Write ``inspect.parquet``, ``inspect_neighbours.parquet`` and ``inspect.json`` of a run.
 
@@ -81,7 +81,7 @@ def write_inspection(
         space: From ``space_of``.
         images: The run's canvas.
         device: ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         DataError: If embeddings that are given do not fit the dataset.
@@ -97,14 +97,16 @@ def write_inspection(
     own, held_out = order[split[order] == "train"], order[split[order] != "train"]
     n = len(own)
 
-    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, report)
+    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     found = neighbours.nearest(points, config.neighbours)
-    thumbs = duplicates.thumbnails(images.array, report)
+    thumbs = duplicates.thumbnails(images.array, progress)
     thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, report)
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
-    measured = {name: values[own] for name, values in triage.quality(images.array, report).items()}
+    measured = {
+        name: values[own] for name, values in triage.quality(images.array, progress).items()
+    }
 
     labels = index["label"].fill_null(-1).to_numpy()[own]
     size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))
@@ -272,7 +274,7 @@ def inspect_run(run: Run, context: Context) -> dict[str, Any]:
         images = canvas(run, context)
         with run.timed("inspect"):
             write_inspection(
-                run, space, images, device=context.resolved_device(), report=context.report
+                run, space, images, device=context.resolved_device(), progress=context.progress
             )
     return facts(run)
 
@@ -287,7 +289,7 @@ def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
 
 
 def inspect(
-    run: Run, *, sample: str | None = None, device: str = "auto", report: Report = silent
+    run: Run, *, sample: str | None = None, device: str = "auto", progress: Progress = silent
 ) -> dict[str, Any]:
     """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
 
@@ -296,7 +298,7 @@ def inspect(
             apart, and what memorization goes with is said.
         sample: A uid or the beginning of one: return what is known of that sample alone.
         device: ``auto``, ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         What ``inspect.json`` says, with the ``path`` of the table; or, for a ``sample``, its place
@@ -308,5 +310,5 @@ def inspect(
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
     with run.lock():
-        facts = inspect_run(run, Context.of(run, None, device, 1, report))
+        facts = inspect_run(run, Context.of(run, None, device, 1, progress))
         return facts if sample is None else sample_lookup.sample(run, sample)

@@ -15,7 +15,7 @@ from curate.errors import DataError, DivergedError, UsageError, unknown
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores.layers import Found, layer_rows, measure, unit_table
 from curate.scores.plan import Plan
 from curate.stages import shard, train
@@ -75,10 +75,10 @@ def localize_run(
                 pair,
                 canvas.array,
                 canvas.rows(uids),
-                randomness.uid_words(uids),
+                randomness.uid_keys(uids),
                 config.measuring_views(),
                 config.score,
-                report=context.report,
+                progress=context.progress,
             )
             _check_finite(found, run)
             facts = {
@@ -118,7 +118,7 @@ def localize(
     *,
     encoders: Sequence[str] | None = None,
     device: str = "auto",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure LayerMem and UnitMem of a pair of a run's encoders (arXiv 2409.19069).
 
@@ -126,7 +126,7 @@ def localize(
         run: A run; what is missing for encoders is done first.
         encoders: f and g by name; None takes the first two of the plan.
         device: ``auto``, ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         As ``localize_run`` does: ``layers`` with their SSLMem and UnitMem, paths.
@@ -137,4 +137,4 @@ def localize(
         DivergedError: If a layer gives values that are not finite.
     """
     with run.lock():
-        return localize_run(run, Context.of(run, None, device, 1, report), encoders=encoders)
+        return localize_run(run, Context.of(run, None, device, 1, progress), encoders=encoders)

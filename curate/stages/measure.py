@@ -22,7 +22,7 @@ from curate.runs import dataset
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
 from curate.scores.plan import Plan
@@ -95,13 +95,11 @@ def _samples(
     ]
     align = sum(n * np.where(n > 0, mean, 0.0) for n, mean in parts) / sum(n for n, _ in parts)
     samples = Samples(
-        words=randomness.uid_words(plan.uids),
+        keys=randomness.uid_keys(plan.uids),
         labels=labels[rows],
         classes=len(classes),
         align=align,
-        public_words=randomness.uid_words(canvas.uids[public])
-        if len(public)
-        else np.zeros(0, "u8"),
+        public_words=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
     return samples, rows, public
@@ -166,7 +164,7 @@ def _compute(
         for m in made.values():
             if m.wants(look.repeat):
                 m.add(look)
-        context.report("measure", done, len(asked))
+        context.progress("measure", done, len(asked))
     return {kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in made.items()}
 
 
@@ -242,7 +240,7 @@ def measure(
     kinds: Sequence[str] | None = None,
     *,
     device: str = "auto",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Compute other people's measures of a run's samples into ``measures.parquet``.
 
@@ -250,7 +248,7 @@ def measure(
         run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
         device: ``auto``, ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         As ``measure_run`` does: ``measures`` with their agreement with memorization,
@@ -260,4 +258,4 @@ def measure(
         UsageError: For an unknown measure, or one that needs labels where there are none.
     """
     with run.lock():
-        return measure_run(run, Context.of(run, None, device, 1, report), kinds)
+        return measure_run(run, Context.of(run, None, device, 1, progress), kinds)

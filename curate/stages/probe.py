@@ -21,7 +21,7 @@ from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.run import Run
 from curate.runtime.files import read_json, write_json
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.stages import shard
 from curate.stages.context import Context
 
@@ -80,14 +80,14 @@ def probe_data(
         test = shard.split_for_tests("auto", source.splits, "train")
         if test:
             parts.append((sources.open_source(name, split=test, data=context.data), "test"))
-        shards.write(parts, folder / "shards", report=context.report)
+        shards.write(parts, folder / "shards", progress=context.progress)
         build_canvas(
             folder / "shards",
             images_path,
             size=size,
             channels=channels,
             fit=fit,
-            report=context.report,
+            progress=context.progress,
         )
         write_json(ready, {**wanted, "test_role": "test" if test else None})
     rows = shards.Reader(folder / "shards").index(INDEXED)
@@ -139,7 +139,7 @@ def _probe(
     return [
         r
         for data in sets
-        for r in measure_probes(encoder, data, tuple(kinds), report=context.report)
+        for r in measure_probes(encoder, data, tuple(kinds), progress=context.progress)
     ]
 
 
@@ -151,7 +151,7 @@ def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
     """
     data, home = run.recipe.data, run.path / "probes" / "data"
     # --data says where the run's own source lies, and nothing of another's.
-    elsewhere = Context(context.device, context.workers, None, context.report)
+    elsewhere = Context(context.device, context.workers, None, context.progress)
     return [
         probe_data(
             run,
@@ -172,7 +172,7 @@ def probe(
     kinds: Sequence[str] | None = None,
     data: str | Path | None = None,
     device: str = "auto",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fit linear and k-NN probes on an encoder's frozen features and test them once.
 
@@ -182,7 +182,7 @@ def probe(
         kinds: ``linear`` or ``knn``; None takes both.
         data: Where a SOURCE's data lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         ``encoder``, ``results`` (one a source and kind, accuracies in [0, 1]), and the ``path``
@@ -197,5 +197,5 @@ def probe(
             raise unknown("probe", kind, probes.PROBES)
     home = run_directory.enclosing(Path(encoder))
     with Run.open(home).lock() if home else contextlib.nullcontext():
-        context = Context.of(None, data, device, 1, report)
+        context = Context.of(None, data, device, 1, progress)
         return probe_encoder(Path(encoder), context, on=on, kinds=chosen)

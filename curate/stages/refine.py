@@ -15,7 +15,7 @@ import pyarrow as pa
 from curate.errors import UsageError
 from curate.runs import more_views
 from curate.runs.run import Run
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores import top_probability
 from curate.scores.top_probability import expected_overlap
 from curate.stages import score
@@ -236,7 +236,7 @@ def refine(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score a run, and add encoders or views to it until its ranking is as sure as asked.
 
@@ -246,9 +246,9 @@ def refine(
             recipe's selection that is expected to be among the truly most memorized.
         budget: Time such as ``90s``, ``30m`` or ``2h`` that no round is expected to exceed.
         data: Where the recipe's source lies on this machine.
-        device: As in ``run``, and so are ``workers`` and ``report``.
+        device: As in ``run``, and so are ``workers`` and ``progress``.
         workers: Trainings side by side.
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         What ``refine_run`` does: ``value``, ``reached``, ``why``, and ``rounds``.
@@ -258,7 +258,7 @@ def refine(
     """
     return refine_run(
         run,
-        Context.of(run, data, device, workers, report),
+        Context.of(run, data, device, workers, progress),
         Goal.parse(until),
         None if budget is None else seconds(budget),
     )

@@ -12,7 +12,7 @@ from curate.runs.opening import open_run
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import file_sha256
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.stages import shard, train
 from curate.stages.context import Context
 from curate.stages.probe import slug
@@ -47,7 +47,7 @@ def retrain_run(run: Run, manifest: Path, context: Context, *, seed: int | None 
         own_seed = randomness.seed_for(seed, "retrain")
         with run.timed("retrain"):
             train.train_unit(
-                run, unit, kept, own_seed, folder, device, context.report, manifest_sha256=digest
+                run, unit, kept, own_seed, folder, device, context.progress, manifest_sha256=digest
             )
     return run.path / folder
 
@@ -59,7 +59,7 @@ def retrain(
     runs: str | Path = "runs",
     seed: int | None = None,
     device: str = "auto",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train an encoder afresh on what a manifest keeps; returns its folder as ``encoder``.
 
@@ -69,7 +69,7 @@ def retrain(
         runs: Folder that holds the runs.
         seed: Training seed; None takes the recipe's.
         device: ``auto``, ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         UsageError: If the manifest lies in no run and none is named.
@@ -84,5 +84,5 @@ def retrain(
     elif not isinstance(run, Run):
         run = open_run(run, runs=runs, create=False)
     with run.lock():
-        how = Context.of(run, None, device, 1, report)
+        how = Context.of(run, None, device, 1, progress)
         return {"encoder": str(retrain_run(run, path, how, seed=seed))}

@@ -13,7 +13,7 @@ from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores.plan import Plan
 from curate.selection import selection
 from curate.stages import compare, inspect, probe, score, select, shard, train
@@ -89,7 +89,7 @@ def run(
     device: str = "auto",
     workers: int | None = 1,
     fresh: bool = False,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Run:
     """Do the whole line for a recipe and return the run.
 
@@ -101,13 +101,13 @@ def run(
         workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
             their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
         fresh: Set an existing run aside and start over.
-        report: Progress callback (what, done, total).
+        progress: Progress callback (what, done, total).
 
     Raises:
         CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
     """
     made = open_run(recipe, runs=runs, fresh=fresh, data=data)
-    run_all(made, data=data, device=device, workers=workers, report=report)
+    run_all(made, data=data, device=device, workers=workers, progress=progress)
     return made
 
 
@@ -117,13 +117,13 @@ def run_all(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Do every stage of a run that is not done.
 
     Returns:
         ``summary`` (what ``scores.json`` says), ``comparison`` (or None), and the paths ``run``,
-        ``scores``, ``manifest`` and ``report``.
+        ``scores``, ``manifest`` and ``progress``.
     """
     with run.lock():
-        return stages_run(run, Context.of(run, data, device, workers, report))
+        return stages_run(run, Context.of(run, data, device, workers, progress))

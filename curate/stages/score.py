@@ -23,7 +23,7 @@ from curate.runs import more_views
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.scores import estimator, separation
 from curate.scores.alignment import Alignment, align_images
 from curate.scores.plan import Plan
@@ -119,7 +119,7 @@ def _align(
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in used}
     with run.timed("align"):
         done, total = 0, sum(sizes[s] for s in missing)
-        context.report("align", done, total)
+        context.progress("align", done, total)
         for part in by_shard(run, made):
             names = missing.get(part.name, [])
             if not names:
@@ -129,7 +129,7 @@ def _align(
                 found = align_images(
                     {e: encoders[e] for e in names},
                     pixels[some.places],
-                    randomness.uid_words(some.uids),
+                    randomness.uid_keys(some.uids),
                     config.measuring_views(),
                     config.score.model_copy(update={"views": views}),
                     representation=config.encoder.representation,
@@ -144,7 +144,7 @@ def _align(
                         )
                     tables[name].append(alignment.to_table(some.uids, views))
                 done += len(some.uids)
-                context.report("align", done, total)
+                context.progress("align", done, total)
             for name, found_here in tables.items():
                 table = pa.concat_tables(found_here)
                 path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
@@ -310,7 +310,7 @@ def score(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score every candidate of a run; what is missing before that is done first.
 
@@ -322,7 +322,7 @@ def score(
         units = ("score", "snapshots") if run.recipe.train.snapshots else ("score",)
         already = all(run.done(unit) for unit in units)
         if not already:
-            score_run(run, Context.of(run, data, device, workers, report))
+            score_run(run, Context.of(run, data, device, workers, progress))
     facts = read_json(run.path / "scores.json")
     return {**facts, "path": str(run.path / "scores.parquet"), "already": already}
 

@@ -15,7 +15,7 @@ from curate.data.sample import packed_uids
 from curate.errors import MismatchError
 from curate.runs.dataset import index
 from curate.runs.run import Run
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.stages.context import Context
 
 
@@ -67,7 +67,7 @@ def _written(run: Run, context: Context, folder: Path) -> tuple[dict[str, Any], 
         facts = None
     if facts is None:
         facts = shards.write(
-            parts, folder, limit=data.limit, max_bad=data.max_bad, report=context.report
+            parts, folder, limit=data.limit, max_bad=data.max_bad, progress=context.progress
         )
     return facts, next((role for role in ("extra", "test") if test and roles[role] == test), None)
 
@@ -96,7 +96,7 @@ def pixels(run: Run, context: Context) -> np.ndarray:
                 size=data.size,
                 channels=data.channels,
                 fit=data.fit,
-                report=context.report,
+                progress=context.progress,
             )
             run.complete("canvas", [path])
     return open_pixels(path, len(shards.Reader(run.path / "shards")))
@@ -110,7 +110,7 @@ def shard(
     data: str | Path | None = None,
     limit: int | None = None,
     max_bad: float = 0.01,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write a source's images to WebDataset tars with an index in a new folder.
 
@@ -120,5 +120,5 @@ def shard(
     """
     opened = sources.open_source(source, split=split, data=Path(data) if data else None)
     parts = [(opened, "train")]
-    facts = shards.write(parts, Path(out), limit=limit, max_bad=max_bad, report=report)
+    facts = shards.write(parts, Path(out), limit=limit, max_bad=max_bad, progress=progress)
     return {**facts, "path": str(out)}

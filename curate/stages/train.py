@@ -15,7 +15,7 @@ from curate.runs.dataset import index, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import write_table
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
@@ -49,7 +49,7 @@ def train_run(run: Run, context: Context) -> Plan:
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
                 for name in missing
             ]
-            run_units(units, context.training_workers(run.recipe), context.report)
+            run_units(units, context.training_workers(run.recipe), context.progress)
     return made
 
 
@@ -58,7 +58,7 @@ def device_name(device: str) -> str:
     return device if device == "cpu" else f"{device} ({torch.cuda.get_device_name()})"
 
 
-def train_one(path: Path, name: str, device: str, report: Report = silent) -> None:
+def train_one(path: Path, name: str, device: str, progress: Progress = silent) -> None:
     """Train one encoder of the plan: a unit of work."""
     run = Run.open(path)
     made = Plan.read(run.path / "plan.parquet")
@@ -67,7 +67,7 @@ def train_one(path: Path, name: str, device: str, report: Report = silent) -> No
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
     seed = randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
-    train_unit(run, f"train/{name}", made.members(name), seed, f"encoders/{name}", device, report)
+    train_unit(run, f"train/{name}", made.members(name), seed, f"encoders/{name}", device, progress)
 
 
 def train_unit(
@@ -77,7 +77,7 @@ def train_unit(
     seed: int,
     folder: str,
     device: str,
-    report: Report,
+    progress: Progress,
     *,
     steps: int | None = None,
     **facts: Any,
@@ -91,14 +91,14 @@ def train_unit(
         seed: Seed of initialisation, order and views.
         folder: Where the encoder goes, relative to the run.
         device: ``cpu`` or ``cuda``.
-        report: Progress callback.
+        progress: Progress callback.
         steps: Train for so many steps instead of the recipe's epochs.
         facts: What else the completion record says.
     """
     label = f"{unit.partition('/')[0]} {unit.rpartition('/')[2]}"
 
     def named(what: str, done: int, total: int) -> None:
-        report(label, done, total)
+        progress(label, done, total)
 
     out = run.path / folder
     rows = index(run, ["uid", "label"])
@@ -112,7 +112,7 @@ def train_unit(
         device=device,
         states=run.states(unit),
         labels=rows["label"].fill_null(-1).to_numpy(),
-        report=named,
+        progress=named,
         steps=steps,
     )
     made = [path for path in out.rglob("*") if path.is_file()]
@@ -125,7 +125,7 @@ def train(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the encoders of a run's plan that are not trained.
 
@@ -134,7 +134,7 @@ def train(
     """
     with run.lock():
         before = len(list((run.path / "records" / "train").glob("*.json")))
-        made = train_run(run, Context.of(run, data, device, workers, report))
+        made = train_run(run, Context.of(run, data, device, workers, progress))
     return {
         "folder": str(run.path / "encoders"),
         "encoders": list(made.encoders),

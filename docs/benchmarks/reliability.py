@@ -146,7 +146,7 @@ def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float
     found = align_images(
         encoders,
         pixels[part.places],
-        randomness.uid_words(part.uids),
+        randomness.uid_keys(part.uids),
         run.recipe.measuring_views(),
         config,
         representation=settings.get("representation", run.recipe.encoder.representation),

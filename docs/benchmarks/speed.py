@@ -95,7 +95,7 @@ def scoring(name: str, overrides: Mapping[str, object], few: int, many: int, rou
     random = np.random.default_rng(0)
     shape = (many, data.channels, data.size, data.size)
     images = random.integers(0, 256, shape, dtype=np.uint8)
-    words = randomness.uid_words([f"{randomness.stream(0, i):016x}{i:016x}" for i in range(many)])
+    words = randomness.uid_keys([f"{randomness.stream(0, i):016x}{i:016x}" for i in range(many)])
     spec = recipe.measuring_views()
     transform, plain = theirs(spec, data.size), transforms.ToTensor()
     pictures = [Image.fromarray(x.transpose(1, 2, 0).squeeze()) for x in images[:few]]

@@ -58,7 +58,7 @@ def loop_of(canvas, config, seed=0):
     )
 
 
-def trained(canvas, out, uids=UIDS, seed=1, states=None, report=lambda *_: None, **overrides):
+def trained(canvas, out, uids=UIDS, seed=1, states=None, progress=lambda *_: None, **overrides):
     facts = training.train_encoder(
         canvas,
         uids,
@@ -68,7 +68,7 @@ def trained(canvas, out, uids=UIDS, seed=1, states=None, report=lambda *_: None,
         device="cpu",
         states=states,
         labels=LABELS,
-        report=report,
+        progress=progress,
     )
     return facts, (out / "weights.safetensors").read_bytes()
 
@@ -159,7 +159,7 @@ def test_noise_has_the_stated_deviation_and_is_one_of_seed_and_step(canvas):
 
 def test_samples_are_drawn_independently_with_one_probability():
     n, steps, rate = 500, 400, 0.13
-    words = randomness.uid_words([f"{randomness.stream(5, k):016x}{k:016x}" for k in range(n)])
+    words = randomness.uid_keys([f"{randomness.stream(5, k):016x}{k:016x}" for k in range(n)])
     drawn = np.zeros((steps, n), dtype=bool)
     for step in range(steps):
         drawn[step, dp_sgd.poisson(0, step, words, rate)] = True
@@ -239,7 +239,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, batch_s
 
     for step in (2, 3):
         with pytest.raises(signals.Stopped):
-            trained(canvas, out, uids, states=states, report=stop_after(step), **overrides)
+            trained(canvas, out, uids, states=states, progress=stop_after(step), **overrides)
         assert not out.exists()
     again, found = trained(canvas, out, uids, states=states, **overrides)
     assert found == wanted

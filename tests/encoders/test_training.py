@@ -104,7 +104,7 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
         seed=0,
         out=tmp_path,
         device="cpu",
-        report=lambda *progress: seen.append(progress),
+        progress=lambda *progress: seen.append(progress),
     )
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 26))
@@ -181,14 +181,14 @@ def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp
     shown = {}
     real = training.augment
 
-    def spy(pixels, spec, *, key, words, view):
-        out = real(pixels, spec, key=key, words=words, view=view)
-        for word, image in zip(words.tolist(), out, strict=True):
+    def spy(pixels, spec, *, key, keys, view):
+        out = real(pixels, spec, key=key, keys=keys, view=view)
+        for word, image in zip(keys.tolist(), out, strict=True):
             shown.setdefault((word, view), []).append(image.numpy().tobytes())
         return out
 
     monkeypatch.setattr(training, "augment", spy)
-    shared = int(randomness.uid_words(UIDS[:1]).view(np.int64)[0])
+    shared = int(randomness.uid_keys(UIDS[:1]).view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
         trained(canvas, tmp_path / str(k), uids=uids)
     for view in range(6):
@@ -225,7 +225,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
     facts, wanted = trained(canvas, tmp_path / "undisturbed", **overrides)
     out, states = tmp_path / "stopped", tmp_path / "states"
 
-    def go_on(report):
+    def go_on(progress):
         torch.rand(3)  # what else this process drew does not matter
         return training.train_encoder(
             canvas,
@@ -235,7 +235,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
             out=out,
             device="cpu",
             states=states,
-            report=report,
+            progress=progress,
         )
 
     for step in steps:
@@ -273,7 +273,7 @@ def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeyp
 def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
     states = tmp_path / "states"
 
-    def train(report, uids=UIDS, seed=1):
+    def train(progress, uids=UIDS, seed=1):
         training.train_encoder(
             canvas,
             uids,
@@ -282,7 +282,7 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
             out=tmp_path / "out",
             device="cpu",
             states=states,
-            report=report,
+            progress=progress,
         )
 
     with pytest.raises(signals.Stopped):
@@ -299,7 +299,7 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
 
 
 def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch):
-    def train(report):
+    def train(progress):
         training.train_encoder(
             canvas,
             UIDS,
@@ -308,7 +308,7 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
             out=tmp_path / "out",
             device="cpu",
             states=tmp_path / "states",
-            report=report,
+            progress=progress,
         )
 
     with pytest.raises(signals.Stopped):
@@ -394,7 +394,7 @@ def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
         out=tmp_path / "out",
         device="cpu",
         states=states,
-        report=report,
+        progress=report,
     )
     folders = sorted((tmp_path / "out" / "snapshots").iterdir())
     assert [folder.name for folder in folders] == ["00002", "00004"]
@@ -419,7 +419,7 @@ def test_no_snapshot_is_lost_where_a_training_was_killed(canvas, tmp_path):
     for kill in (3, 4, 6):
         out, states = tmp_path / f"out-{kill}", tmp_path / f"states-{kill}"
 
-        def train(report=lambda *_: None, out=out, states=states):
+        def train(progress=lambda *_: None, out=out, states=states):
             training.train_encoder(
                 canvas,
                 UIDS,
@@ -428,7 +428,7 @@ def test_no_snapshot_is_lost_where_a_training_was_killed(canvas, tmp_path):
                 out=out,
                 device="cpu",
                 states=states,
-                report=report,
+                progress=progress,
             )
 
         def die(what, done, total, kill=kill):
@@ -453,12 +453,12 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     loop = training.Loop(method, canvas, UIDS, None, recipe_.training_spec(), 0, "cpu", None)
     batch = loop._batch(0, np.arange(5))
     assert len(batch.views) == 2 and len(batch.extra) == 2
-    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.words[:5].view(np.int64))
+    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.keys[:5].view(np.int64))
     pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
     total = 0.0
     z = []
     for view in (2, 3):
-        shown = training.augment(pixels, views.VIEWS["digits"], key=key, words=words, view=view)
+        shown = training.augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
         z.append(encoder.forward_float(shown).detach().flatten(1).double())
     for a, b in zip(*z, strict=True):
         total += float((a / a.norm() - b / b.norm()).norm()) / 5

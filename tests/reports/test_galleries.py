@@ -187,9 +187,9 @@ def test_views_are_those_that_scores_were_measured_on(runs):
     index = open_index(found.path / "shards").table(["uid"])["uid"].to_pylist()
     pixels = np.load(found.path / "cache" / "canvas.npy")[index.index(uid)][None]
     made = recipe.parse(found.run["recipe"], where="test")
-    ids = torch.from_numpy(randomness.uid_words([uid]).astype(np.int64))
+    ids = torch.from_numpy(randomness.uid_keys([uid]).astype(np.int64))
     key = randomness.stream(made.score.seed, "measure")
-    want = augment(torch.from_numpy(pixels), made.measuring_views(), key=key, words=ids, view=1)
+    want = augment(torch.from_numpy(pixels), made.measuring_views(), key=key, keys=ids, view=1)
     image = Image.open(io.BytesIO(base64.b64decode(view.uri.partition(",")[2])))
     assert (np.asarray(image) == (255 * want[0, 0]).round().byte().numpy()).all()
 

@@ -28,10 +28,10 @@ REPEATED = [*PLAIN, *(f"{uid}-{i}" for i, uid in enumerate(PLAIN[:120], 1))]
 def test_words_are_the_first_sixteen_digits(uids):
     texts = [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in uids]
     wanted = [int(text[:16], 16) for text in texts]
-    found = randomness.uid_words(uids)
+    found = randomness.uid_keys(uids)
     assert found.dtype == np.uint64 and found.tolist() == wanted
     again = [int(text[33:] or 0) for text in texts]
-    found = randomness.uid_words(uids, repeats=True)
+    found = randomness.uid_keys(uids, repeats=True)
     assert found.tolist() == [
         (word + n * randomness.GAMMA) % 2**64 for word, n in zip(wanted, again, strict=True)
     ]
@@ -39,4 +39,4 @@ def test_words_are_the_first_sixteen_digits(uids):
 
 def test_no_uids_have_no_words():
     for nothing in ([], np.array([], dtype=object), np.array([], dtype="S32")):
-        assert randomness.uid_words(nothing).tolist() == []
+        assert randomness.uid_keys(nothing).tolist() == []

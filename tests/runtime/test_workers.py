@@ -12,21 +12,21 @@ from curate.runtime import signals
 from curate.runtime.workers import Unit, run_units
 
 
-def write(path: Path, text: str, report) -> None:
-    report(text, 0, 1)
+def write(path: Path, text: str, progress) -> None:
+    progress(text, 0, 1)
     path.write_text(f"{text} {os.getpid()}")
-    report(text, 1, 1)
+    progress(text, 1, 1)
 
 
-def fail(error: Exception, report) -> None:
+def fail(error: Exception, progress) -> None:
     raise error
 
 
-def die(report) -> None:
+def die(progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait(report) -> None:
+def wait(progress) -> None:
     time.sleep(60)
 
 
@@ -45,7 +45,7 @@ def test_units_are_done_whatever_the_number_of_workers(tmp_path, workers):
     assert here is (workers == 1)
 
 
-def measure(path: Path, content: bytes, report) -> None:
+def measure(path: Path, content: bytes, progress) -> None:
     path.write_text(str(len(content)))
 
 
@@ -86,9 +86,9 @@ def test_a_killed_worker_is_noticed():
         run_units([Unit("long", wait), Unit("killed", die)], 2)
 
 
-def hold(path: Path, report) -> None:
+def hold(path: Path, progress) -> None:
     with signals.held() as work:
-        report("held", 0, 1)
+        progress("held", 0, 1)
         while work.wanted is None:
             time.sleep(0.01)
         path.write_text(str(work.wanted))
@@ -124,13 +124,13 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path, monkeypatch):
         run_units(units, 2)
 
 
-def deaf(path: Path, report) -> None:
+def deaf(path: Path, progress) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     path.write_text("begun")
     time.sleep(600)
 
 
-def fail_later(path: Path, report) -> None:
+def fail_later(path: Path, progress) -> None:
     while not path.exists():
         time.sleep(0.01)
     raise DataError("broken")

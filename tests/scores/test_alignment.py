@@ -19,7 +19,7 @@ pytestmark = pytest.mark.numeric
 
 N = 40
 IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
-WORDS = randomness.uid_words([content_uid(image.tobytes()) for image in IMAGES])
+WORDS = randomness.uid_keys([content_uid(image.tobytes()) for image in IMAGES])
 # Alignments are distances of unit vectors in float32, whose last bit is 1e-7: they are off by so
 # much however small they are.
 OFF = 2e-6
@@ -41,9 +41,9 @@ def encoders():
     return out
 
 
-def aligned(encoders, config, images=IMAGES, words=WORDS, representation="full"):
+def aligned(encoders, config, images=IMAGES, keys=WORDS, representation="full"):
     return align_images(
-        encoders, images, words, SPEC, config, representation=representation, device="cpu"
+        encoders, images, keys, SPEC, config, representation=representation, device="cpu"
     )
 
 
@@ -69,7 +69,7 @@ def reference(encoder, image, word, config, representation):
         }[config.distance]
 
     shown = [
-        z(augment(pixels, SPEC, key=key, words=words, view=k)) for k in range(1, config.views + 1)
+        z(augment(pixels, SPEC, key=key, keys=words, view=k)) for k in range(1, config.views + 1)
     ]
     clean = z(pixels.double() / 255)
 
@@ -165,7 +165,7 @@ def test_alignment_of_a_known_encoder_in_closed_form():
     pixels = torch.from_numpy(IMAGES)
     clean = IMAGES.mean(axis=(1, 2, 3)) / 255
     apart = [
-        augment(pixels, SPEC, key=key, words=words, view=k).mean(dim=(1, 2, 3)).numpy() - clean
+        augment(pixels, SPEC, key=key, keys=words, view=k).mean(dim=(1, 2, 3)).numpy() - clean
         for k in (1, 2, 3)
     ]
     assert found.align == pytest.approx(np.abs(apart).mean(axis=0), rel=0, abs=OFF)

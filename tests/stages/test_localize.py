@@ -111,7 +111,7 @@ WORDS = randomness.mix(np.arange(30, dtype=np.uint64))
 def found(pair, images, **score):
     config = ScoreConfig(views=3, **score)
     rows = np.arange(30)
-    return measure(pair, images, rows, WORDS, VIEWS["digits"], config, report=silent)
+    return measure(pair, images, rows, WORDS, VIEWS["digits"], config, progress=silent)
 
 
 @pytest.mark.parametrize("pairing", ["anchored", "all"])
@@ -156,7 +156,7 @@ def test_units_are_measured_on_every_view(images):
         mu = []
         for i in range(30):
             one = torch.from_numpy(images[i : i + 1])
-            views = [augment(one, spec, key=key, words=ids[i : i + 1], view=k) for k in (1, 2, 3)]
+            views = [augment(one, spec, key=key, keys=ids[i : i + 1], view=k) for k in (1, 2, 3)]
             with torch.inference_mode():
                 mu.append(np.mean([look(made, layers_of(made), v).units[0] for v in views], axis=0))
         mu = np.concatenate(mu).astype(np.float64)

@@ -76,7 +76,7 @@ def test_run_does_the_whole_line_and_gives_access_to_it(tmp_path):
     events = []
     recipe = curate.load_recipe(str(TINY), {"data.limit": 40, "train.epochs": 1, "compare": {}})
     run = curate.run(
-        recipe, runs=tmp_path, device="cpu", report=lambda *event: events.append(event)
+        recipe, runs=tmp_path, device="cpu", progress=lambda *event: events.append(event)
     )
     assert {what for what, _, _ in events} >= {"shard", "decode", "train fold0", "align"}
     assert ("align", 40, 40) in events

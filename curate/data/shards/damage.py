@@ -15,7 +15,7 @@ from curate.data.shards.tar import BLOCK
 from curate.data.shards.writer import UNFINISHED
 from curate.errors import DataError
 from curate.runtime.files import file_sha256, read_json
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 
 READ = 2**20
 """Bytes read at a time where no sample says how many."""
@@ -38,14 +38,14 @@ class Fault:
     key: str | None = None
 
 
-def faults(folder: Path, *, full: bool, report: Report = silent) -> tuple[int, list[Fault]]:
+def faults(folder: Path, *, full: bool, progress: Progress = silent) -> tuple[int, list[Fault]]:
     """Look for faults in a folder of shards; returns the number of samples and the faults.
 
     Args:
         folder: What ``shards.write`` wrote.
         full: Read every byte; else only sizes are compared. Shards are read one after the other
             from begin to end, and those that differ once more, sample by sample.
-        report: Progress callback, told of samples.
+        progress: Progress callback, told of samples.
     """
     if (folder / UNFINISHED).exists():
         return 0, [Fault(UNFINISHED, "the shards were never finished; make them again")]
@@ -69,7 +69,7 @@ def faults(folder: Path, *, full: bool, report: Report = silent) -> tuple[int, l
     for number, (name, shard) in enumerate(sorted(made.items(), key=lambda item: _order(item[0]))):
         found += _shard(folder / name, shard, index, number, full=full)
         done += int(index.starts[number + 1] - index.starts[number])
-        report("verify", done, len(index))
+        progress("verify", done, len(index))
     return len(index), found
 
 

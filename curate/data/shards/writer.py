@@ -24,7 +24,7 @@ from curate.data.shards.tar import Tar
 from curate.data.sources.base import Source
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
 
@@ -73,7 +73,7 @@ def write(
     *,
     limit: int | None = None,
     max_bad: float = 0.01,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write sources to ``folder`` as shards.
 
@@ -89,7 +89,7 @@ def write(
         folder: New or empty.
         limit: Take this many samples of each part, chosen by a hash of their paths.
         max_bad: Largest share of samples that may be rejected, in [0, 1].
-        report: Progress callback.
+        progress: Progress callback.
 
     Returns:
         What ``dataset.json`` holds (``fingerprint``, ``classes``, ``splits``, ``shards``,
@@ -116,7 +116,7 @@ def write(
                 use_dictionary=["shard", "split"],
                 write_statistics=False,
             ) as rows,
-            contextlib.closing(_samples(parts, limit, len(classes), report)) as found,
+            contextlib.closing(_samples(parts, limit, len(classes), progress)) as found,
             quiet(),
         ):
             good = _accepted(found, rejected, tally)
@@ -206,7 +206,7 @@ def _classes(parts: Sequence[tuple[Source, str]]) -> tuple[str, ...]:
 
 
 def _samples(
-    parts: Sequence[tuple[Source, str]], limit: int | None, classes: int, report: Report
+    parts: Sequence[tuple[Source, str]], limit: int | None, classes: int, progress: Progress
 ) -> Generator[Found]:
     """Yield every sample of every part in order, decoded or with the reason why not."""
     selected, total = [], 0
@@ -239,7 +239,7 @@ def _samples(
 
     for done, found in enumerate(in_order(decoded, listed(), size=size), 1):
         yield found
-        report("shard", done, max(done, total))
+        progress("shard", done, max(done, total))
 
 
 def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] | None, int]:

@@ -33,7 +33,7 @@ METHOD = 1 << 31
 """Slots of a view's draws; those from ``METHOD`` on are for methods, such as MAE's masks."""
 
 
-def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: int) -> Tensor:
+def augment(pixels: Tensor, spec: ViewSpec, *, key: int, keys: Tensor, view: int) -> Tensor:
     """Return one random view of each image.
 
     A view is a pure function of (key, word of the sample, view): the same whatever the batch.
@@ -42,14 +42,14 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, words: Tensor, view: in
         pixels: (B, C, H, W) uint8.
         spec: Which operations.
         key: 64-bit key from ``randomness.stream``.
-        words: (B,) int64, one for each sample (the bits of ``randomness.uid_words``).
+        keys: (B,) int64, one for each sample (the bits of ``randomness.uid_keys``).
         view: Number of the view, 0 to 2^32 - 1.
 
     Returns:
         (B, C, H, W) float32 in [0, 1]; H = W = ``spec.side`` where it is given.
     """
     x = pixels.float() / 255
-    draws = Draws.of(key, words, view)
+    draws = Draws.of(key, keys, view)
     flipped = draws.uniform(FLIP, 1)[:, 0] < spec.flip if spec.flip else None
     if spec.crop is not None:
         x = resized_crop(x, *crop_boxes(draws, spec, *x.shape[2:]), flipped, spec.side)

@@ -39,9 +39,9 @@ def mix(z: Tensor) -> Tensor:
     return z ^ _shift(z, 31)
 
 
-def hash64(key: int, words: Tensor) -> Tensor:
-    """Hash int64 ``words`` (any shape) under the 64-bit ``key``, as ``randomness.hash64``."""
-    return mix(mix(words + signed(GAMMA)) ^ signed(key))
+def hash64(key: int, keys: Tensor) -> Tensor:
+    """Hash int64 ``keys`` (any shape) under the 64-bit ``key``, as ``randomness.hash64``."""
+    return mix(mix(keys + signed(GAMMA)) ^ signed(key))
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Draws:
     view: int
 
     @classmethod
-    def of(cls, key: int, words: Tensor, view: int) -> Draws:
-        """Return the draws of view ``view`` of samples ``words`` (B,) int64 under ``key``."""
-        return cls(hash64(key, words), view)
+    def of(cls, key: int, keys: Tensor, view: int) -> Draws:
+        """Return the draws of view ``view`` of samples ``keys`` (B,) int64 under ``key``."""
+        return cls(hash64(key, keys), view)
 
     @cached_property
     def _held(self) -> Tensor:

@@ -26,7 +26,7 @@ class Samples:
         public_labels: (M,) int64 in [0, C).
     """
 
-    words: np.ndarray
+    keys: np.ndarray
     labels: np.ndarray
     classes: int
     align: np.ndarray
@@ -34,7 +34,7 @@ class Samples:
     public_labels: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self.keys)
 
     @property
     def labelled(self) -> bool:

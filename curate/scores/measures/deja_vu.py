@@ -46,12 +46,12 @@ class DejaVu(Measure):
         pool, words, labels = look.public, samples.public_words, samples.public_labels
         if not len(pool):
             free = np.flatnonzero(~look.inside & (samples.labels >= 0))
-            pool, words, labels = look.features[free], samples.words[free], samples.labels[free]
+            pool, words, labels = look.features[free], samples.keys[free], samples.labels[free]
         if not len(pool):
             return
         right = np.mean(
             [
-                votes(look.corner(c), samples.words, pool, words, labels, samples.classes)
+                votes(look.corner(c), samples.keys, pool, words, labels, samples.classes)
                 == samples.labels
                 for c in range(4)
             ],

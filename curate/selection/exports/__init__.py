@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError, unknown
-from curate.runtime.progress import Report, silent
+from curate.runtime.progress import Progress, silent
 from curate.selection.exports import fiftyone, folder, hf_metadata, paths, table
 from curate.selection.manifest import Manifest
 
-Export = Callable[[Manifest, Path, Path, Report], int]
+Export = Callable[[Manifest, Path, Path, Progress], int]
 """(manifest, shards of its dataset, out, report) -> samples written."""
 
 EXPORTS: dict[str, Export] = {
@@ -32,7 +32,7 @@ def export(
     to: str,
     out: Path,
     shards: Path | None,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write ``manifest`` in the format ``to`` at the new place ``out``.
 
@@ -41,7 +41,7 @@ def export(
         to: A name in ``EXPORTS``.
         out: New file or folder.
         shards: Shards of the manifest's dataset; None where they are not at hand.
-        report: Progress callback.
+        progress: Progress callback.
 
     Raises:
         UsageError: For an unknown format, an ``out`` that is already there, or a format that needs
@@ -55,5 +55,5 @@ def export(
         raise UsageError(
             "the manifest lies in no run, so its images are not at hand; use --to csv."
         )
-    written = EXPORTS[to](manifest, shards or Path(), out, report)
+    written = EXPORTS[to](manifest, shards or Path(), out, progress)
     return {"format": to, "out": str(out), "written": written}

@@ -11,7 +11,7 @@ from typing import Any
 
 from curate.data.shards import Reader
 from curate.runtime.files import write_json
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 from curate.selection.exports.subset import built, described, kept_rows, write_images
 from curate.selection.manifest import Manifest
 
@@ -19,7 +19,7 @@ UNLABELLED = "unlabelled"
 """Label of a sample without one: FiftyOne keeps attributes of labels alone."""
 
 
-def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
+def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
     """Write ``out/data/CLASS/KEY.EXT`` and ``out/labels.json``; returns how many.
 
     The names in ``labels.json`` are the files' below ``data``, without their endings.
@@ -27,7 +27,7 @@ def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        places = write_images(reader, rows, folder / "data", report)
+        places = write_images(reader, rows, folder / "data", progress)
         (folder / "data").mkdir(exist_ok=True)
         table = described(manifest, reader, rows)
         labels = {}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.data.shards import Reader
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 from curate.selection.exports.subset import built, kept_rows, write_images
 from curate.selection.manifest import Manifest
 
 
-def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
+def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
     """Write ``out/CLASS/KEY.EXT`` for every kept sample; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        write_images(reader, rows, folder, report)
+        write_images(reader, rows, folder, progress)
     return len(rows)

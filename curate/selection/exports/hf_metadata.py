@@ -12,17 +12,17 @@ import pyarrow as pa
 
 from curate.data.shards import Reader
 from curate.runtime.files import write_table
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 from curate.selection.exports.subset import built, described, kept_rows, write_images
 from curate.selection.manifest import Manifest
 
 
-def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
+def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
     """Write ``out/images/CLASS/KEY.EXT`` and ``out/metadata.parquet``; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        places = write_images(reader, rows, folder / "images", report)
+        places = write_images(reader, rows, folder / "images", progress)
         names = pa.array([f"images/{place}" for place in places], pa.string())
         table = described(manifest, reader, rows)
         write_table(folder / "metadata.parquet", table.add_column(0, "file_name", names))

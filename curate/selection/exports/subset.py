@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from curate.data.ordering import one_chunk, places
 from curate.data.shards import Reader
 from curate.runtime.files import read_json
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 from curate.selection.manifest import Manifest
 
 EXTENSIONS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}
@@ -45,7 +45,7 @@ def built(out: Path) -> Iterator[Path]:
     building.rename(out)
 
 
-def write_images(reader: Reader, rows: np.ndarray, folder: Path, report: Report) -> list[str]:
+def write_images(reader: Reader, rows: np.ndarray, folder: Path, progress: Progress) -> list[str]:
     """Write ``folder/CLASS/KEY.EXT`` for samples, original bytes; returns the paths below folder.
 
     Class folders carry the class index, since a class name may be no safe file name; samples
@@ -55,7 +55,7 @@ def write_images(reader: Reader, rows: np.ndarray, folder: Path, report: Report)
         reader: Shards of the dataset.
         rows: (n,) positions in the index, ascending.
         folder: Where to.
-        report: Progress callback.
+        progress: Progress callback.
     """
     index = reader.index(["key", "label"])
     width = len(str(pc.max(index["label"]).as_py() or 0))
@@ -67,7 +67,7 @@ def write_images(reader: Reader, rows: np.ndarray, folder: Path, report: Report)
         (folder / place).mkdir(parents=True, exist_ok=True)
         places.append(f"{place}/{sample['key']}.{_extension(data)}")
         (folder / places[-1]).write_bytes(data)
-        report("export", done, len(rows))
+        progress("export", done, len(rows))
     return places
 
 

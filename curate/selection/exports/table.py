@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow.csv
 
 from curate.runtime.files import replacing
-from curate.runtime.progress import Report
+from curate.runtime.progress import Progress
 from curate.selection.manifest import Manifest
 
 
-def write(manifest: Manifest, shards: Path, out: Path, report: Report) -> int:
+def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
     """Write the manifest, dropped samples too, as csv; returns its number of rows."""
     with replacing(out) as temporary:
         pyarrow.csv.write_csv(manifest.table, temporary)
-    report("export", manifest.table.num_rows, manifest.table.num_rows)
+    progress("export", manifest.table.num_rows, manifest.table.num_rows)
     return manifest.table.num_rows

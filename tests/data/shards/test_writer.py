@@ -443,7 +443,7 @@ def test_progress_counts_to_the_total(tmp_path):
     items = [*mixed(9), ("bad.jpg", b"no")]
     shards.write(
         [(Given(items), "train")], tmp_path / "s", max_bad=0.5,
-        report=lambda what, done, total: told.append((what, done, total)),
+        progress=lambda what, done, total: told.append((what, done, total)),
     )  # fmt: skip
     assert told == [("shard", i, 10) for i in range(1, 11)]
 

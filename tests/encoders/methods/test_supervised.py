@@ -53,9 +53,9 @@ def test_the_encoder_is_the_network_without_its_head():
     assert not [n for n in method.kept.state_dict() if "head" in n]
 
 
-@pytest.mark.parametrize(("classes", "words"), [(0, "none"), (1, "has 1")])
-def test_a_dataset_without_labels_to_tell_apart_is_refused(classes, words):
-    with pytest.raises(DataError, match=f"needs a dataset with labels .* {words}"):
+@pytest.mark.parametrize(("classes", "says"), [(0, "none"), (1, "has 1")])
+def test_a_dataset_without_labels_to_tell_apart_is_refused(classes, says):
+    with pytest.raises(DataError, match=f"needs a dataset with labels .* {says}"):
         made(classes=classes)
 
 

@@ -26,30 +26,30 @@ def images():
 
 def test_a_view_depends_on_its_sample_alone(images):
     key = randomness.stream(0, "measure")
-    whole = apply.augment(images, FULL, key=key, words=WORDS, view=3)
+    whole = apply.augment(images, FULL, key=key, keys=WORDS, view=3)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     mixed = torch.cat(
         [
-            apply.augment(images[part], FULL, key=key, words=WORDS[part], view=3)
+            apply.augment(images[part], FULL, key=key, keys=WORDS[part], view=3)
             for part in order.split(7)
         ]
     )
     assert torch.allclose(whole[order], mixed, atol=1e-6)
-    again = apply.augment(images, FULL, key=key, words=WORDS, view=3)
+    again = apply.augment(images, FULL, key=key, keys=WORDS, view=3)
     assert torch.equal(whole, again)
-    other = apply.augment(images, FULL, key=key, words=WORDS, view=4)
+    other = apply.augment(images, FULL, key=key, keys=WORDS, view=4)
     assert (whole - other).abs().mean() > 0.05
     assert whole.min() >= 0 and whole.max() <= 1 and whole.dtype == torch.float32
 
 
 def test_samples_of_a_batch_get_their_own_parameters(images):
     same = images[:1].expand(64, -1, -1, -1)
-    shown = apply.augment(same, FULL, key=1, words=WORDS, view=0)
+    shown = apply.augment(same, FULL, key=1, keys=WORDS, view=0)
     assert len({image.numpy().tobytes() for image in shown}) == 64
 
 
 def test_the_default_view_changes_nothing(images):
-    shown = apply.augment(images, ViewSpec(), key=1, words=WORDS, view=0)
+    shown = apply.augment(images, ViewSpec(), key=1, keys=WORDS, view=0)
     assert torch.equal(shown, images.float() / 255)
 
 
@@ -84,17 +84,17 @@ def test_crops_of_another_side_are_torchvisions(images, side):
 
 def test_a_side_without_a_crop_resizes_the_whole_image(images):
     x = images.float() / 255
-    shown = apply.augment(images, ViewSpec(side=9, flip=1.0), key=1, words=WORDS, view=0)
+    shown = apply.augment(images, ViewSpec(side=9, flip=1.0), key=1, keys=WORDS, view=0)
     wanted = F.horizontal_flip(F.resize(x, [9, 9], antialias=True))
     assert torch.allclose(shown, wanted, atol=2e-6)
-    kept = apply.augment(images, ViewSpec(side=20), key=1, words=WORDS, view=0)
+    kept = apply.augment(images, ViewSpec(side=20), key=1, keys=WORDS, view=0)
     assert torch.equal(kept, x)
 
 
 def test_a_shift_is_a_crop_of_the_padded_image(images):
     x = images.float() / 255
     spec = ViewSpec(shift=0.15)
-    shown = apply.augment(images, spec, key=1, words=WORDS, view=0)
+    shown = apply.augment(images, spec, key=1, keys=WORDS, view=0)
     start = torch.floor(Draws.of(1, WORDS, 0).uniform(apply.SHIFT, 2) * 7).int().tolist()
     assert {v for pair in start for v in pair} == set(range(7))
     for i, (top, left) in enumerate(start):
@@ -104,7 +104,7 @@ def test_a_shift_is_a_crop_of_the_padded_image(images):
 @pytest.mark.parametrize(("size", "patch"), [(8, 1), (20, 2), (32, 4)])
 def test_a_mask_blackens_the_stated_share_of_patches_and_nothing_else(size, patch):
     white = torch.full((64, 3, size, size), 255, dtype=torch.uint8)
-    shown = apply.augment(white, ViewSpec(mask=0.75), key=1, words=WORDS, view=0)
+    shown = apply.augment(white, ViewSpec(mask=0.75), key=1, keys=WORDS, view=0)
     assert set(shown.unique().tolist()) == {0.0, 1.0}
     cells = shown.unfold(2, patch, patch).unfold(3, patch, patch).flatten(4)
     assert (cells.amin(4) == cells.amax(4)).all()
@@ -116,7 +116,7 @@ def test_a_mask_blackens_the_stated_share_of_patches_and_nothing_else(size, patc
 
 def test_masks_of_sides_that_patches_do_not_fill_end_at_the_edge():
     white = torch.full((64, 1, 17, 17), 255, dtype=torch.uint8)
-    shown = apply.augment(white, ViewSpec(mask=0.5), key=1, words=WORDS, view=0)
+    shown = apply.augment(white, ViewSpec(mask=0.5), key=1, keys=WORDS, view=0)
     assert shown.shape == (64, 1, 17, 17) and apply.mask_grid(white) == (2, 9, 9)
     assert 0.3 < shown[:, :, 16].mean() < 0.7
 
@@ -146,7 +146,7 @@ def test_views_stay_what_they_were(images):
     key = randomness.stream(0, "measure")
     assert list(GOLDEN) == list(views.VIEWS)
     for name, value in GOLDEN.items():
-        shown = apply.augment(images, views.VIEWS[name], key=key, words=WORDS, view=3)
+        shown = apply.augment(images, views.VIEWS[name], key=key, keys=WORDS, view=3)
         assert shown[:, :, 3, 5].mean().item() == pytest.approx(value, abs=2e-5), name
 
 
@@ -211,12 +211,12 @@ def test_grayscale_and_blur_are_torchvisions(images):
 def test_greyscale_images_stay_greyscale():
     grey = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8)
     for name in views.VIEWS:
-        shown = apply.augment(grey, views.VIEWS[name], key=1, words=WORDS[:8], view=0)
+        shown = apply.augment(grey, views.VIEWS[name], key=1, keys=WORDS[:8], view=0)
         assert shown.shape == (8, 1, 8, 8) and torch.isfinite(shown).all()
 
 
 def test_rotation_is_counter_clockwise(images):
-    shown = apply.augment(images, views.VIEWS["rotate-90"], key=1, words=WORDS, view=0)
+    shown = apply.augment(images, views.VIEWS["rotate-90"], key=1, keys=WORDS, view=0)
     assert torch.equal(shown, F.rotate(images.float() / 255, 90))
 
 

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.numeric
 WORDS = np.random.default_rng(0).integers(0, 2**64, 5000, dtype=np.uint64)
 
 
-def as_torch(words):
-    return torch.from_numpy(words.view(np.int64))
+def as_torch(keys):
+    return torch.from_numpy(keys.view(np.int64))
 
 
 def test_torch_and_numpy_give_the_same_bits():

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.numeric
 
 def samples(n=2, *, labels=None, align=None, public=()):
     return Samples(
-        words=np.arange(n, dtype=np.uint64),
+        keys=np.arange(n, dtype=np.uint64),
         labels=np.zeros(n, dtype=np.int64) if labels is None else np.array(labels),
         classes=2,
         align=np.zeros(n) if align is None else np.array(align),

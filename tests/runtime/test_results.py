@@ -1,0 +1,39 @@
+"""Results are frozen, and JSON has their fields in their order."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curate.runtime.results import Result
+
+
+@dataclass(frozen=True)
+class Inner(Result):
+    n: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Outer(Result):
+    name: str
+    parts: tuple[Inner, ...]
+    share: np.float64
+    rows: pa.Table
+    more: dict
+
+
+def test_a_result_is_json_all_the_way_down():
+    made = Outer(
+        "x", (Inner(1, Path("a/b")),), np.float64(0.5), pa.table({"u": [1]}), {"k": (1, 2)}
+    )
+    assert json.dumps(made.to_json()) == (
+        '{"name": "x", "parts": [{"n": 1, "path": "a/b"}], "share": 0.5, "rows": [{"u": 1}], '
+        '"more": {"k": [1, 2]}}'
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.name = "y"

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from curate import errors
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Workers, command, named, typed
+from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -61,7 +61,7 @@ def probe(
     facts = curate.probe(
         encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
     )
-    display.result(facts, results.probe_lines(facts))
+    display.result(facts, probe_lines(facts))
     display.hint(
         "next: 'curate compare --remove N' tells whether selections differ by more than luck"
     )
@@ -107,7 +107,7 @@ def compare(
         workers=workers,
         progress=display.progress,
     )
-    display.result(facts, results.comparison_lines(facts))
+    display.result(facts, comparison_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 
@@ -144,4 +144,4 @@ def agree(
     import curate
 
     facts = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
-    display.result(facts, results.agreement_lines(facts))
+    display.result(facts, agreement_lines(facts))

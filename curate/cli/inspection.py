@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import RUNS, Device, RunName, Runs, command, named, typed
+from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
 
 
 @command("curate inspect digits")
@@ -30,9 +30,9 @@ def inspect(
     made = named(display, run, runs)
     facts = curate.inspect(made, sample=sample, device=device, progress=display.progress)
     if sample is not None:
-        display.result(facts, results.sample_lines(facts))
+        display.result(facts, sample_lines(facts))
         return
-    display.result(facts, results.inspect_lines(facts))
+    display.result(facts, inspect_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 
@@ -58,7 +58,7 @@ def measure(
     made = named(display, run, runs)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
     facts = curate.measure(made, chosen, device=device, progress=display.progress)
-    display.result(facts, results.measure_lines(facts))
+    display.result(facts, measure_lines(facts))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
 
@@ -84,7 +84,7 @@ def localize(
     made = named(display, run, runs)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
     facts = curate.localize(made, encoders=pair, device=device, progress=display.progress)
-    display.result(facts, results.localize_lines(facts))
+    display.result(facts, localize_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

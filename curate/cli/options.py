@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
+from curate.cli.results.pipeline import NO_SEPARATION
 from curate.errors import UsageError
 from curate.runs import recipe
 from curate.runtime.versions import versions
@@ -193,4 +193,4 @@ def typed(run: Run) -> str:
 def warn_of_noise(display: Display, facts: dict[str, Any]) -> None:
     """Warn where scores do not tell members from non-members."""
     if facts.get("separation") == "none":
-        display.warn(results.NO_SEPARATION)
+        display.warn(NO_SEPARATION)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import (
     DataPath,
@@ -18,6 +17,15 @@ from curate.cli.options import (
     command,
     typed,
     warn_of_noise,
+)
+from curate.cli.results.pipeline import (
+    forecast_lines,
+    refine_lines,
+    run_lines,
+    score_lines,
+    shard_lines,
+    significant_lines,
+    train_lines,
 )
 from curate.errors import UsageError
 
@@ -31,7 +39,7 @@ def run(display: Display, asked: Request) -> None:
     from curate.stages.run import run_all
 
     made, facts = _stage(display, run_all, asked)
-    display.result(facts, results.run_lines(facts))
+    display.result(facts, run_lines(facts))
     warn_of_noise(display, facts)
     display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
 
@@ -65,7 +73,7 @@ def shard(
     facts = curate.shard(
         source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
     )
-    display.result(facts, results.shard_lines(facts))
+    display.result(facts, shard_lines(facts))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
 
 
@@ -89,11 +97,11 @@ def train(
             device=asked.device,
             workers=asked.workers,
         )
-        display.result(told, results.forecast_lines(told))
+        display.result(told, forecast_lines(told))
         display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
         return
     made, facts = _stage(display, curate.train, asked)
-    display.result(facts, results.train_lines(facts))
+    display.result(facts, train_lines(facts))
     if not facts["trained"]:
         display.hint(f"nothing to do: all encoders of {made.path} were trained before")
     display.hint(f"next: 'curate score {typed(made)}'")
@@ -138,7 +146,7 @@ def score(
     if fdr is not None:
         significance.check(fdr)
     made, facts = _stage(display, curate.score, asked)
-    lines = results.score_lines(facts)
+    lines = score_lines(facts)
     if until is not None:
         reached = curate.refine(
             made,
@@ -150,11 +158,11 @@ def score(
             progress=display.progress,
         )
         facts = {**curate.score(made), "until": reached}
-        lines = [*results.score_lines(facts), *results.refine_lines(reached)]
+        lines = [*score_lines(facts), *refine_lines(reached)]
     if fdr is not None:
         found = curate.significant(made, fdr)
         facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
-        lines += results.significant_lines(found)
+        lines += significant_lines(found)
     display.result(facts, lines)
     warn_of_noise(display, facts)
     if facts["already"] and until is None:

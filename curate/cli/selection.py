@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from curate import errors
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
@@ -19,6 +18,7 @@ from curate.cli.options import (
     named,
     warn_of_noise,
 )
+from curate.cli.results.selection import select_lines
 
 # Selections
 
@@ -95,7 +95,7 @@ def select(
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")
     else:
         facts = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
-    display.result(facts, results.select_lines(facts))
+    display.result(facts, select_lines(facts))
     warn_of_noise(display, facts)
     manifest = shlex.quote(facts["path"])
     display.hint(f"next: 'curate export {manifest} --to csv --out manifest.csv'")

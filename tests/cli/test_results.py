@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.cli import results
+from curate.cli.results.pipeline import score_lines
 
 
 def facts(encoders):
@@ -25,5 +25,5 @@ def facts(encoders):
     ],
 )
 def test_the_ranking_is_judged_in_plain_words(encoders, said):
-    lines = results.score_lines(facts(encoders))
+    lines = score_lines(facts(encoders))
     assert any(said in line for line in lines)

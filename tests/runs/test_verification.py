@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate.cli.results import faults_in_short, verify_lines
+from curate.cli.results.runs import faults_in_short, verify_lines
 from curate.data import shards as made_shards
 from curate.data.sample import Entry
 from curate.data.shards import writer

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import curate as library
-from curate.cli import results
+from curate.cli.results.inspection import sample_lines
 from curate.errors import UsageError
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256
@@ -215,7 +215,7 @@ def test_a_sample_is_shown_with_its_place_its_neighbours_and_its_file(tiny_runs,
 def test_near_duplicates_of_a_sample_and_its_leak_are_named(planted):
     run, _, names, (first, _, third) = planted
     assert library.inspect(run, sample=names[third])["duplicates"] == [names["larger.png"]]
-    lines = results.sample_lines(library.inspect(run, sample=names[first]))
+    lines = sample_lines(library.inspect(run, sample=names[first]))
     assert any(line.startswith("leak  ") and "test" in line for line in lines)
 
 
@@ -242,6 +242,6 @@ def test_hostile_paths_are_shown_as_text(tiny_runs):
     uid = pq.read_table(tiny_runs / "tiny" / "inspect.parquet")["uid"][0].as_py()
     facts = library.inspect(Run.open(tiny_runs / "tiny"), sample=uid)
     facts |= {"path": "a\x1b[2J\nb‮c", "class": "\x1b]0;x\x07"}
-    shown = "".join(results.sample_lines(facts))
+    shown = "".join(sample_lines(facts))
     assert shown.isprintable()
     assert "a\\x1b[2J\\nb\\u202ec" in shown

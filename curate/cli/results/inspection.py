@@ -1,0 +1,145 @@
+"""What is said beside memorization: inspect, measure, localize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SHOWN = 5
+"""Near-duplicates of one sample that are named."""
+
+
+def inspect_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what was found among neighbours and in pixels, and what kinds of samples there are."""
+    alike, leaks, kinds = facts["duplicates"], facts["leaks"], facts["triage"]
+    lines = [
+        f"{alike['samples']:,} of {facts['samples']:,} samples are near-duplicates; groups of "
+        f"them: {alike['groups']:,}",
+    ]
+    if leaks["splits"]:
+        lines.append(
+            f"leaks       {leaks['samples']:,} with a near-duplicate held out as "
+            f"{' or '.join(leaks['splits'])}"
+        )
+    if kinds["scored"]:
+        why = ", ".join(f"{n:,} {name}" for name, n in kinds["reasons"].items() if n)
+        lines += [
+            f"tail        {kinds['counts']['tail']:,} memorized, isolated and well-formed",
+            f"broken      {kinds['counts']['broken']:,} memorized and flawed"
+            + (f": {why}" if why else ""),
+        ]
+    else:
+        lines.append("tail        unknown: without scores nobody knows what is memorized")
+    lines += [
+        f"redundant   {kinds['counts']['redundant']:,} near-duplicates that others stand for",
+        f"typical     {kinds['counts']['typical']:,} others",
+    ]
+    if kinds["separation"] == "none":
+        lines.append("separation  NONE: who is memorized, and with it tail and broken, is noise")
+    strongest = sorted(facts["relations"].values(), key=lambda r: -abs(r["spearman"]))[:3]
+    lines += [
+        f"relation    {r['spearman']:+.2f} ({r['low']:+.2f} to {r['high']:+.2f}, Spearman) with "
+        f"{r['text']}"
+        for r in strongest
+    ]
+    recall = facts["index"]["recall"]
+    if recall is not None:
+        lines.append(f"FAISS       inverted lists found {recall:.1%} of the nearest neighbours")
+    return [*lines, f"neighbours  {facts['path']}"]
+
+
+def sample_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what is known of one sample: its place, its kind, its neighbours, and its file."""
+    rank, score = "not scored", ""
+    if facts["rank"] is not None:
+        rank = f"{facts['rank']:,} of {facts['n_scored']:,} (1 = most memorized)"
+        error = "" if facts["se"] is None else f" ± {facts['se']:.4f}"
+        score = f"{facts['memorization']:+.4f}{error}"
+    why = f" ({facts['triage_reason']})" if facts["triage_reason"] else ""
+    lines = [
+        f"sample      {facts['uid']}",
+        f"rank        {rank}",
+        *([f"memorized   {score}"] if score else []),
+        f"label       {_label(facts)}",
+        f"triage      {facts['triage']}{why}",
+    ]
+    if facts["outlier_score"] is not None:
+        lines.append(
+            f"outlier     {facts['outlier_score']:.3f} (mean distance to its neighbours, 0 to 2), "
+            f"local outlier factor {facts['local_outlier_factor']:.2f}"
+        )
+    if facts["duplicate_split"]:
+        lines.append(f"leak        {facts['duplicate_split']} has {facts['duplicate_split_uid']}")
+    if facts["duplicates"]:
+        more = len(facts["duplicates"]) - SHOWN
+        shown = ", ".join(facts["duplicates"][:SHOWN])
+        lines.append(f"duplicates  {shown}" + (f" and {more:,} more" if more > 0 else ""))
+    for near in facts["neighbours"]:
+        place = "not scored" if near["rank"] is None else f"rank {near['rank']:,}"
+        lines.append(
+            f"neighbour   {near['distance']:.3f}  {near['uid']}  label {_label(near)}, {place}"
+        )
+    return [
+        *lines,
+        f"file        {facts['size']:,} bytes at offset {facts['offset']:,} of "
+        f"{facts['shard']} (key {facts['key']}), {facts['width']} x {facts['height']} pixels",
+        f"from        {_printable(facts['path'])}",
+    ]
+
+
+def _label(facts: dict[str, Any]) -> str:
+    if facts["label"] is None:
+        return "none"
+    name = facts["class"]
+    plain = name in (None, "", str(facts["label"]))
+    return str(facts["label"]) + ("" if plain else f" ({_printable(name)})")
+
+
+def _printable(text: str) -> str:
+    """Return a text of a source as a terminal may show it: control characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def measure_lines(facts: dict[str, Any]) -> list[str]:
+    """Return each measure's spread and its agreement with memorization."""
+    lines = []
+    for kind, row in facts["measures"].items():
+        told = "agreement with memorization unknown"
+        if row["spearman"] is not None:
+            rho, tau = row["spearman"], row["kendall"]
+            told = (
+                f"Spearman {rho['value']:+.3f} ({rho['low']:+.3f} to {rho['high']:+.3f}) with "
+                f"memorization, Kendall {tau['value']:+.3f}"
+            )
+        lines.append(f"{kind:<16} {row['n']:>7,} samples, mean {_short(row['mean'])}: {told}")
+    if facts["left_out"]:
+        lacking = "labels of two or more classes, which these samples do not have"
+        lines.append(f"left out    {', '.join(facts['left_out'])}: they need {lacking}")
+    return [*lines, f"measures    {facts['path']}"]
+
+
+def localize_lines(facts: dict[str, Any]) -> list[str]:
+    """Return a table of the layers of an encoder."""
+    f, g = facts["encoders"]
+    head = f"{'layer':<14}{'SSLMem':>9}  {'95 % interval':<18}{'LayerMem':>9}{'added':>8}"
+    lines = [
+        f"{facts['candidates']:,} samples that {f} was trained on and {g} was not",
+        f"{head}  UnitMem in {f}, in {g}",
+    ]
+    for row in facts["layers"]:
+        interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
+        added = "" if row["delta_layer_mem"] is None else f"{row['delta_layer_mem']:+.3f}"
+        lines.append(
+            f"{row['name']:<14}{row['sslmem']:>+9.4f}  {interval:<18}{row['layer_mem']:>+9.3f}"
+            f"{added:>8}  "
+            + (
+                f"{_short(row['unit_mem'])}, {_short(row['unit_mem_control'])} of "
+                f"{row['units']:,} units"
+                if row["units"]
+                else "no units of its own"
+            )
+        )
+    return [*lines, f"layers      {facts['path']}", f"units       {facts['units']}"]
+
+
+def _short(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

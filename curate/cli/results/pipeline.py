@@ -1,0 +1,160 @@
+"""What the pipeline's commands say: run, shard, train, score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curate.cli.results.evaluation import comparison_lines
+
+SEPARATION = {
+    "clear": "clear: samples align worse on encoders that never saw them",
+    "none": "NONE: these scores do not tell members from non-members; do not select by them",
+}
+"""What the verdict of ``scores.json`` means."""
+
+
+NO_SEPARATION = (
+    "separation: none. The scores do not tell samples that were trained on from those that were "
+    "not, so that a selection by them may be no better than a random one."
+)
+
+
+def run_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate run`` says."""
+    lines = [*score_lines(facts["summary"]), f"scores      {facts['scores']}"]
+    lines.append(f"manifest    {facts['manifest']} ({facts['kept']:,} kept)")
+    if facts["comparison"]:
+        lines += comparison_lines(facts["comparison"])
+    return [*lines, f"report      {facts['report']}"]
+
+
+def shard_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what ``curate shard`` says."""
+    lines = [f"{facts['written']:,} images written to {facts['path']}"]
+    if facts["rejected"]:
+        lines.append(f"{facts['rejected']:,} rejected; why: {facts['path']}/rejected.jsonl")
+    return lines
+
+
+def train_lines(facts: dict[str, Any]) -> list[str]:
+    """Return which encoders a run has."""
+    return [f"encoders    {facts['folder']}: {', '.join(facts['encoders'])}"]
+
+
+def forecast_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what a training would take."""
+    parameters, disk = facts["parameters"], facts["disk_bytes"]
+    sizes = facts["encoders"].values()
+    samples = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    scaled = ", from a smaller batch" if facts["scaled"] else ""
+    peak = facts["peak_memory_bytes"]
+    lines = [
+        f"samples     {facts['samples']:,}; {len(facts['encoders'])} encoders on {samples} each, "
+        f"{facts['to_train']} left to train",
+        f"parameters  {parameters['encoder']:,} of the encoder, "
+        f"{parameters['method']:,} in training",
+        f"steps       {facts['steps']:,} of {facts['batch_size']:,} images, "
+        f"{_duration(facts['seconds_per_step'])} each{scaled}",
+        f"time        {_duration(facts['train_seconds'])} to train on {facts['device']} "
+        f"({facts['workers']} at a time), {_duration(facts['score_seconds'])} to score",
+        f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
+        f"disk        {_gib(sum(disk.values()))} besides the shards ("
+        + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
+        + f"); {_gib(facts['free_disk_bytes'])} free",
+    ]
+    if sum(disk.values()) > facts["free_disk_bytes"]:
+        lines.append("the disk is too small")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _gib(n: int) -> str:
+    return f"{n / 2**30:.2f} GiB" if n >= 2**28 else f"{n / 2**20:.1f} MiB"
+
+
+def score_lines(facts: dict[str, Any]) -> list[str]:
+    """Return the scores of a run in a few lines: what was scored, the tests, the verdict."""
+    lines = [f"{facts['n_scored']:,} samples scored by {len(facts['encoders'])} encoders"]
+    lines += [
+        f"{test['name']}: t = {test['statistic']:.2f}, p = {test['p']:.2g}, "
+        f"Cohen's d = {_known(test['cohens_d'])}"
+        for test in facts["tests"]
+        if test["name"] in ("C>S", "C>E", "C>0", "m>0") and test["p"] is not None
+    ]
+    lines.append(f"separation  {SEPARATION[facts['separation']]}")
+    reliability = facts["reliability"]
+    if reliability["encoders"] is not None:
+        lines.append(
+            f"reliability {reliability['encoders']:.2f} (views and encoders; views alone "
+            f"{_known(reliability['views'])}): "
+            + (
+                "for these groups; other groups would give another order"
+                if reliability.get("groups") == "fixed"
+                else _ranking(reliability["encoders"])
+            )
+        )
+    else:
+        lines.append(f"reliability {_known(reliability['views'])} ({reliability['note']})")
+    if "path" in facts:
+        lines.append(f"scores      {facts['path']}")
+    return lines
+
+
+def _ranking(reliability: float) -> str:
+    """Return in words what a reliability means for the order of single samples."""
+    if reliability >= 0.8:
+        return "another run would rank much alike"
+    if reliability >= 0.4:
+        return "trust groups such as the top tenth more than single ranks"
+    return "the order of single samples is close to noise"
+
+
+WHY = {
+    "reached": "reached",
+    "budget": "not reached: another round would exceed the budget",
+}
+
+
+def refine_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what it took to make a ranking surer, round by round."""
+    lines = [
+        f"{r['encoders']:>6,} encoders, {_views(r)}: reliability {_known(r['reliability'])}"
+        f", {r['seconds']:,.0f} s"
+        for r in facts["rounds"]
+    ]
+    why = WHY.get(facts["why"], f"not reached: {facts['why']}")
+    return [*lines, f"{facts['goal']}: {_known(facts['value'])}, {why}"]
+
+
+def _views(facts: dict[str, Any]) -> str:
+    """Return with how many views samples were measured, and what it spared to ask where."""
+    more = facts["more_views"]
+    if more is None:
+        return f"{facts['views']} views"
+    return (
+        f"{facts['views']} views and up to {more['most']} for {more['samples']:,} samples in doubt "
+        f"({facts['views_per_sample']:.0f} a sample)"
+    )
+
+
+def significant_lines(facts: dict[str, Any]) -> list[str]:
+    """Return how many samples are memorized beyond chance, and the surest of them."""
+    shown = facts["samples"].slice(0, 10).to_pylist()
+    lines = [
+        f"significant {facts['n']:,} of {facts['n_tested']:,} samples at a false discovery rate of "
+        f"{facts['fdr']:g}" + (" (all with --json); the surest:" if facts["n"] > len(shown) else "")
+    ]
+    return lines + [
+        f"  {row['uid']}  {row['memorization']:+.4f} ± {row['se']:.4f}  q = {row['q']:.2g}"
+        for row in shown
+    ]
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

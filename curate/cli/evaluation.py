@@ -143,5 +143,5 @@ def agree(
     """Compare the rankings of runs: correlations and shared tops, with intervals."""
     import curate
 
-    facts = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
-    display.result(facts, agreement_lines(facts))
+    agreement = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
+    display.result(agreement, agreement_lines(agreement))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from curate.encoders.backbone import Encoder
@@ -21,6 +20,7 @@ from curate.encoders.representation import distance
 from curate.encoders.views import ViewSpec
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
+from curate.runtime.intervals import t_quantile
 from curate.scores.alignment import HELD_BYTES
 from curate.scores.config import ScoreConfig
 
@@ -253,7 +253,7 @@ def layer_rows(found: Found) -> list[dict[str, Any]]:
         apart = found.align[1, i] - found.align[0, i]
         mean, spread = float(apart.mean()), float(np.ptp(apart))
         se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
-        reach = float(stats.t.ppf(0.975, len(apart) - 1)) * se
+        reach = t_quantile(len(apart) - 1) * se
         layer_mem = mean / spread if spread > 0 else 0.0
         mem, control = (_mean(found.units[e][i].values()) for e in (0, 1))
         out.append(

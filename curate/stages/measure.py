@@ -221,17 +221,17 @@ def _told(kind: str, values: pa.Array, scores: pa.Table) -> dict[str, Any]:
     try:
         pair = agreement.agree(
             [Ranking("memorization", scores.select(["uid", "memorization"])), Ranking(kind, other)]
-        )["pairs"][0]
+        ).pairs[0]
     except DataError:
         # Too few samples have both, or one of them is the same for all.
-        pair = {}
+        pair = None
     return {
         "n": len(known),
         "mean": float(known.mean()) if len(known) else None,
         "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
         "text": MEASURES[kind].text,
-        "spearman": pair.get("spearman"),
-        "kendall": pair.get("kendall"),
+        "spearman": pair and pair.spearman.to_json(),
+        "kendall": pair and pair.kendall.to_json(),
     }
 
 

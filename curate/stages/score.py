@@ -23,12 +23,13 @@ from curate.runs import more_views
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
+from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
 from curate.scores import estimator, separation
 from curate.scores.alignment import Alignment, align_images
 from curate.scores.plan import Plan
 from curate.scores.significance import check, tests
-from curate.scores.standard_errors import CONFIDENCE, Prior
+from curate.scores.standard_errors import Prior
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
 from curate.stages import shard, train
 from curate.stages.context import Context

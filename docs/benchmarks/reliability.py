@@ -97,15 +97,15 @@ def plans(home: Path, passes: int, data: str, path: Path | None, names: list[str
             runs.append(scored(home, folder(name, seed), overrides, path))
             spent.append(time.monotonic() - began)
         stated = [curate.score(run) for run in runs]
-        found = curate.agree(runs)["pairs"][0]
-        r = found["pearson"]
+        found = curate.agree(runs).pairs[0]
+        r = found.pearson
         said = ", ".join(f"{facts['reliability']['encoders']:.2f}" for facts in stated)
         t = ", ".join(f"{facts['tests'][0]['statistic']:.1f}" for facts in stated)
         print(
             f"| {name} | {repeats} | {len(stated[0]['encoders'])} | "
             f"{', '.join(f'{s:.0f}' for s in spent)} | {said} | "
-            f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}] | "
-            f"{found['spearman']['value']:.2f} | {t} |",
+            f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}] | "
+            f"{found.spearman.value:.2f} | {t} |",
             flush=True,
         )
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from curate.cli.console import Listing
+
+if TYPE_CHECKING:
+    from curate.evaluation.agreement import Agreement
 
 
 def probe_lines(facts: dict[str, Any]) -> list[str]:
@@ -30,40 +35,42 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
     return [*lines, f"verdict     {facts['verdict']}", f"comparison  {facts['path']}"]
 
 
-def agreement_lines(facts: dict[str, Any]) -> list[str]:
+def agreement_lines(agreement: Agreement) -> list[str | Listing]:
     """Return how alike rankings are, and a matrix where there are more than two."""
-    lines = []
-    for pair in facts["pairs"]:
-        lines.append(f"{pair['a']} and {pair['b']}: {pair['n']:,} samples scored by both")
+    lines: list[str | Listing] = []
+    for pair in agreement.pairs:
+        lines.append(f"{pair.a} and {pair.b}: {pair.n:,} samples scored by both")
+        named = {"Kendall tau-b": pair.kendall, "Spearman": pair.spearman, "Pearson": pair.pearson}
         lines += [
-            f"  {text:<13} {pair[name]['value']:+.3f} (95 % interval {pair[name]['low']:+.3f} to "
-            f"{pair[name]['high']:+.3f}, p = {pair[name]['p']:.2g})"
-            for name, text in (
-                ("kendall", "Kendall tau-b"),
-                ("spearman", "Spearman"),
-                ("pearson", "Pearson"),
-            )
+            f"  {name:<13} {r.value:+.3f} (95 % interval {r.low:+.3f} to {r.high:+.3f}, "
+            f"p = {r.p:.2g})"
+            for name, r in named.items()
         ]
-        if pair["disattenuated"] is not None:
-            lines.append(f"  without the noise of both: {pair['disattenuated']:+.2f} (Pearson)")
+        if pair.disattenuated is not None:
+            lines.append(f"  without the noise of both: {pair.disattenuated:+.2f} (Pearson)")
         lines += [
-            f"  top {top['n']:,}: {top['overlap']:.1%} shared ({top['low']:.1%} to "
-            f"{top['high']:.1%}; unrelated rankings: {top['chance']:.1%})"
-            for top in pair["tops"]
+            f"  top {top.n:,}: {top.overlap:.1%} shared ({top.low:.1%} to {top.high:.1%}; "
+            f"unrelated rankings: {top.chance:.1%})"
+            for top in pair.tops
         ]
-    if len(facts["names"]) > 2:
-        lines += ["Kendall tau-b of every two:", *_matrix(facts)]
+    if len(agreement.names) > 2:
+        lines += ["Kendall tau-b of every two:", _matrix(agreement)]
     return lines
 
 
-def _matrix(facts: dict[str, Any]) -> list[str]:
-    names = facts["names"]
-    values = {(p["a"], p["b"]): p["kendall"]["value"] for p in facts["pairs"]}
+def _matrix(agreement: Agreement) -> Listing:
+    """Return Kendall's tau-b of every two rankings."""
+    names = agreement.names
+    values = {(pair.a, pair.b): pair.kendall.value for pair in agreement.pairs}
+    cells = [
+        ["1" if a == b else f"{values.get((a, b), values.get((b, a), 0.0)):+.3f}" for b in names]
+        for a in names
+    ]
     width = max(6, *map(len, names))
     lines = [" " * width + "".join(f"  {name:>{width}}" for name in names)]
-    for a in names:
-        row = [
-            "1" if a == b else f"{values.get((a, b), values.get((b, a), 0.0)):+.3f}" for b in names
-        ]
-        lines.append(f"{a:<{width}}" + "".join(f"  {cell:>{width}}" for cell in row))
-    return lines
+    lines += [
+        f"{a:<{width}}" + "".join(f"  {cell:>{width}}" for cell in row)
+        for a, row in zip(names, cells, strict=True)
+    ]
+    rows = [(a, *row) for a, row in zip(names, cells, strict=True)]
+    return Listing(("", *names), rows, lines)

@@ -31,11 +31,11 @@ def retrain(
     """Train afresh on what a manifest keeps."""
     import curate
 
-    facts = curate.retrain(
+    encoder = curate.retrain(
         manifest, run=run, runs=runs, seed=seed, device=device, progress=display.progress
     )
-    display.result(facts, [f"encoder     {facts['encoder']}"])
-    display.hint(f"next: 'curate probe {shlex.quote(facts['encoder'])} --on self'")
+    display.result(encoder, [f"encoder     {encoder.encoder}"])
+    display.hint(f"next: 'curate probe {shlex.quote(str(encoder.encoder))} --on self'")
 
 
 @command("curate probe runs/digits/encoders/fold0 --on self")
@@ -58,10 +58,10 @@ def probe(
     """Measure linear and k-NN accuracy of an encoder's frozen representations."""
     import curate
 
-    facts = curate.probe(
+    probed = curate.probe(
         encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
     )
-    display.result(facts, probe_lines(facts))
+    display.result(probed, probe_lines(probed))
     display.hint(
         "next: 'curate compare --remove N' tells whether selections differ by more than luck"
     )
@@ -97,7 +97,7 @@ def compare(
     import curate
 
     made = named(display, run, runs)
-    facts = curate.compare(
+    comparison = curate.compare(
         made,
         remove=numbers(remove, "--remove"),
         strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
@@ -107,7 +107,7 @@ def compare(
         workers=workers,
         progress=display.progress,
     )
-    display.result(facts, comparison_lines(facts))
+    display.result(comparison, comparison_lines(comparison))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

@@ -40,7 +40,7 @@ def run(display: Display, asked: Request) -> None:
 
     made, facts = _stage(display, run_all, asked)
     display.result(facts, run_lines(facts))
-    warn_of_noise(display, facts)
+    warn_of_noise(display, facts["separation"])
     display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
 
 
@@ -164,7 +164,7 @@ def score(
         facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
         lines += significant_lines(found)
     display.result(facts, lines)
-    warn_of_noise(display, facts)
+    warn_of_noise(display, facts["separation"])
     if facts["already"] and until is None:
         display.hint(f"nothing to do: {made.path} was scored before")
     top = max(1, facts["n_scored"] * 3 // 4)

@@ -47,11 +47,11 @@ def stages_run(run: Run, context: Context) -> dict[str, Any]:
         "run": str(run.path),
         "summary": summary,
         "scores": str(run.path / "scores.parquet"),
-        "manifest": selected["path"],
-        "kept": selected["kept"],
-        "dropped": selected["dropped"],
+        "manifest": str(selected.path),
+        "kept": selected.kept,
+        "dropped": selected.dropped,
         "separation": summary["separation"],
-        "comparison": compared,
+        "comparison": compared and compared.to_json(),
         "report": str(page),
     }
 

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 
 if TYPE_CHECKING:
     from curate.evaluation.agreement import Agreement
+    from curate.evaluation.comparison import Comparison
+    from curate.stages.probe import Probed
 
 
-def probe_lines(facts: dict[str, Any]) -> list[str]:
+def probe_lines(probed: Probed) -> list[str | Listing]:
     """Return the accuracy of each probe."""
+    head = ("tested on", "probe", "test accuracy", "test samples")
     lines = [
-        f"{r['source']} {r['kind']}: test accuracy {r['accuracy']:.4f} on {r['n_test']:,} samples"
-        for r in facts["results"]
+        f"{r.source} {r.kind}: test accuracy {r.accuracy:.4f} on {r.n_test:,} samples"
+        for r in probed.results
     ]
-    return [*lines, f"probes      {facts['path']}"] if facts["path"] else lines
+    rows = [(r.source, r.kind, f"{r.accuracy:.4f}", f"{r.n_test:,}") for r in probed.results]
+    return [Listing(head, rows, lines), *([f"probes      {probed.path}"] if probed.path else [])]
 
 
-def comparison_lines(facts: dict[str, Any]) -> list[str]:
+def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     """Return the paired differences of a comparison, with their intervals, and the verdict."""
-    lines = []
-    for row in facts["differences"]:
-        interval = (
-            f"95 % interval {row['low'] * 100:+.2f} to {row['high'] * 100:+.2f}"
-            if row["low"] is not None
-            else "no interval: one seed"
-        )
+    head = ("selection against random", "tested on", "probe", "points", "95 % interval", "n")
+    lines, rows = [], []
+    for gap in comparison.differences:
+        mean, ends = f"{gap.mean * 100:+.2f}", "none: one seed"
+        interval = "no interval: one seed"
+        if gap.low is not None and gap.high is not None:
+            ends = f"{gap.low * 100:+.2f} to {gap.high * 100:+.2f}"
+            interval = f"95 % interval {ends}"
         lines.append(
-            f"{row['label']} against random, {row['source']} {row['kind']}: "
-            f"{row['mean'] * 100:+.2f} points ({interval}, n = {row['n']})"
+            f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({interval}, "
+            f"n = {gap.n})"
         )
-    return [*lines, f"verdict     {facts['verdict']}", f"comparison  {facts['path']}"]
+        rows.append((gap.label, gap.source, gap.kind, mean, ends, str(gap.n)))
+    listing = [Listing(head, rows, lines)] if rows else []
+    return [*listing, f"verdict     {comparison.verdict}", f"comparison  {comparison.path}"]
 
 
 def agreement_lines(agreement: Agreement) -> list[str | Listing]:

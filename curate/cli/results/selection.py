@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curate.selection.selection import Selected
 
 
-def select_lines(facts: dict[str, Any]) -> list[str]:
+def select_lines(selected: Selected) -> list[str]:
     """Return what was selected."""
     return [
-        f"kept {facts['kept']:,}, dropped {facts['dropped']:,}: {facts['description']}",
-        f"manifest    {facts['path']}",
+        f"kept {selected.kept:,}, dropped {selected.dropped:,}: {selected.description}",
+        f"manifest    {selected.path}",
     ]

@@ -57,8 +57,8 @@ def measure(
 
     made = named(display, run, runs)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    facts = curate.measure(made, chosen, device=device, progress=display.progress)
-    display.result(facts, measure_lines(facts))
+    measured = curate.measure(made, chosen, device=device, progress=display.progress)
+    display.result(measured, measure_lines(measured))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
 
@@ -83,8 +83,8 @@ def localize(
 
     made = named(display, run, runs)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    facts = curate.localize(made, encoders=pair, device=device, progress=display.progress)
-    display.result(facts, localize_lines(facts))
+    localized = curate.localize(made, encoders=pair, device=device, progress=display.progress)
+    display.result(localized, localize_lines(localized))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

@@ -70,10 +70,10 @@ def shard(
     """Write the images of a source to WebDataset tars with an index."""
     import curate
 
-    facts = curate.shard(
+    sharded = curate.shard(
         source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
     )
-    display.result(facts, shard_lines(facts))
+    display.result(sharded, shard_lines(sharded))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
 
 
@@ -89,7 +89,7 @@ def train(
     import curate
 
     if dry_run:
-        told = curate.forecast(
+        forecast = curate.forecast(
             asked.name,
             runs=asked.runs,
             overrides=asked.overrides(),
@@ -97,12 +97,12 @@ def train(
             device=asked.device,
             workers=asked.workers,
         )
-        display.result(told, forecast_lines(told))
+        display.result(forecast, forecast_lines(forecast))
         display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
         return
-    made, facts = _stage(display, curate.train, asked)
-    display.result(facts, train_lines(facts))
-    if not facts["trained"]:
+    made, trained = _stage(display, curate.train, asked)
+    display.result(trained, train_lines(trained))
+    if not trained.trained:
         display.hint(f"nothing to do: all encoders of {made.path} were trained before")
     display.hint(f"next: 'curate score {typed(made)}'")
 

@@ -85,8 +85,8 @@ def doctor(display: Display) -> None:
     """Show versions, devices, FAISS and disk; what is missing and how to install it."""
     import curate
 
-    facts = curate.doctor()
-    display.result(facts, doctor_lines(facts))
+    machine = curate.doctor()
+    display.result(machine, doctor_lines(machine))
     display.hint("next: 'curate run digits' tries everything out")
 
 
@@ -102,7 +102,7 @@ def bench(
     """Measure each stage here, beside one image at a time and the machine's own ceiling."""
     import curate
 
-    facts = curate.bench(
+    benchmark = curate.bench(
         name,
         runs=runs,
         overrides=Request(name, set_=set_).overrides(),
@@ -110,5 +110,5 @@ def bench(
         device=device,
         progress=display.progress,
     )
-    display.result(facts, bench_lines(facts))
+    display.result(benchmark, bench_lines(benchmark))
     display.hint(f"next: 'curate train {shlex.quote(name)} --dry-run' tells what a run takes")

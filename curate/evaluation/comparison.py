@@ -146,11 +146,7 @@ class Comparison(Summary):
     @classmethod
     def read(cls, folder: Path) -> Comparison:
         """Read what ``write`` wrote."""
-        stored = read_json(folder / "comparison.json")
-        arms = tuple(Arm(**arm) for arm in stored.pop("arms"))
-        differences = tuple(Difference(**gap) for gap in stored.pop("differences"))
-        results = tuple(stored.pop("results"))
-        return cls(arms=arms, differences=differences, results=results, path=folder, **stored)
+        return cls.from_json({**read_json(folder / "comparison.json"), "path": folder})
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> Summary:

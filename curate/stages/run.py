@@ -51,7 +51,7 @@ def stages_run(run: Run, context: Context) -> dict[str, Any]:
         "kept": selected.kept,
         "dropped": selected.dropped,
         "separation": summary["separation"],
-        "comparison": compared and compared.to_json(),
+        "comparison": compared,
         "report": str(page),
     }
 

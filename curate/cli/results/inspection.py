@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from curate.cli.console import Listing
+
+if TYPE_CHECKING:
+    from curate.stages.localize import Localized
+    from curate.stages.measure import Measured
 
 SHOWN = 5
 """Near-duplicates of one sample that are named."""
@@ -99,46 +105,48 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def measure_lines(facts: dict[str, Any]) -> list[str]:
+def measure_lines(measured: Measured) -> list[str | Listing]:
     """Return each measure's spread and its agreement with memorization."""
-    lines = []
-    for kind, row in facts["measures"].items():
-        told = "agreement with memorization unknown"
-        if row["spearman"] is not None:
-            rho, tau = row["spearman"], row["kendall"]
-            told = (
-                f"Spearman {rho['value']:+.3f} ({rho['low']:+.3f} to {rho['high']:+.3f}) with "
-                f"memorization, Kendall {tau['value']:+.3f}"
+    lines, rows = [], []
+    for kind, row in measured.measures.items():
+        agreement = "agreement with memorization unknown"
+        if row.spearman is not None and row.kendall is not None:
+            rho, tau = row.spearman, row.kendall
+            agreement = (
+                f"Spearman {rho.value:+.3f} ({rho.low:+.3f} to {rho.high:+.3f}) with "
+                f"memorization, Kendall {tau.value:+.3f}"
             )
-        lines.append(f"{kind:<16} {row['n']:>7,} samples, mean {_short(row['mean'])}: {told}")
-    if facts["left_out"]:
+        mean = _short(row.mean)
+        lines.append(f"{kind:<16} {row.n:>7,} samples, mean {mean}: {agreement}")
+        rows.append((kind, f"{row.n:,}", mean, agreement))
+    out: list[str | Listing] = [Listing(("measure", "samples", "mean", ""), rows, lines)]
+    if measured.left_out:
         lacking = "labels of two or more classes, which these samples do not have"
-        lines.append(f"left out    {', '.join(facts['left_out'])}: they need {lacking}")
-    return [*lines, f"measures    {facts['path']}"]
+        out.append(f"left out    {', '.join(measured.left_out)}: they need {lacking}")
+    return [*out, f"measures    {measured.path}"]
 
 
-def localize_lines(facts: dict[str, Any]) -> list[str]:
+def localize_lines(localized: Localized) -> list[str | Listing]:
     """Return a table of the layers of an encoder."""
-    f, g = facts["encoders"]
+    f, g = localized.encoders
     head = f"{'layer':<14}{'SSLMem':>9}  {'95 % interval':<18}{'LayerMem':>9}{'added':>8}"
-    lines = [
-        f"{facts['candidates']:,} samples that {f} was trained on and {g} was not",
-        f"{head}  UnitMem in {f}, in {g}",
+    lines, rows = [f"{head}  UnitMem in {f}, in {g}"], []
+    for row in localized.layers:
+        interval = f"{row.low:+.4f} to {row.high:+.4f}"
+        added = "" if row.delta_layer_mem is None else f"{row.delta_layer_mem:+.3f}"
+        units = "no units of its own"
+        if row.units:
+            units = f"{_short(row.unit_mem)}, {_short(row.unit_mem_control)} of {row.units:,} units"
+        sslmem, layer_mem = f"{row.sslmem:+.4f}", f"{row.layer_mem:+.3f}"
+        lines.append(f"{row.name:<14}{sslmem:>9}  {interval:<18}{layer_mem:>9}{added:>8}  {units}")
+        rows.append((row.name, sslmem, interval, layer_mem, added, units))
+    header = ("layer", "SSLMem", "95 % interval", "LayerMem", "added", f"UnitMem in {f}, in {g}")
+    return [
+        f"{localized.candidates:,} samples that {f} was trained on and {g} was not",
+        Listing(header, rows, lines),
+        f"layers      {localized.path}",
+        f"units       {localized.units}",
     ]
-    for row in facts["layers"]:
-        interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        added = "" if row["delta_layer_mem"] is None else f"{row['delta_layer_mem']:+.3f}"
-        lines.append(
-            f"{row['name']:<14}{row['sslmem']:>+9.4f}  {interval:<18}{row['layer_mem']:>+9.3f}"
-            f"{added:>8}  "
-            + (
-                f"{_short(row['unit_mem'])}, {_short(row['unit_mem_control'])} of "
-                f"{row['units']:,} units"
-                if row["units"]
-                else "no units of its own"
-            )
-        )
-    return [*lines, f"layers      {facts['path']}", f"units       {facts['units']}"]
 
 
 def _short(value: float | None) -> str:

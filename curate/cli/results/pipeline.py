@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
+
+if TYPE_CHECKING:
+    from curate.stages.forecast import Forecast
+    from curate.stages.shard import Sharded
+    from curate.stages.train import Trained
 
 SEPARATION = {
     "clear": "clear: samples align worse on encoders that never saw them",
@@ -19,50 +25,50 @@ NO_SEPARATION = (
 )
 
 
-def run_lines(facts: dict[str, Any]) -> list[str]:
+def run_lines(facts: dict[str, Any]) -> list[str | Listing]:
     """Return what ``curate run`` says."""
-    lines = [*score_lines(facts["summary"]), f"scores      {facts['scores']}"]
+    lines: list[str | Listing] = [*score_lines(facts["summary"])]
+    lines.append(f"scores      {facts['scores']}")
     lines.append(f"manifest    {facts['manifest']} ({facts['kept']:,} kept)")
     if facts["comparison"]:
         lines += comparison_lines(facts["comparison"])
     return [*lines, f"report      {facts['report']}"]
 
 
-def shard_lines(facts: dict[str, Any]) -> list[str]:
+def shard_lines(sharded: Sharded) -> list[str]:
     """Return what ``curate shard`` says."""
-    lines = [f"{facts['written']:,} images written to {facts['path']}"]
-    if facts["rejected"]:
-        lines.append(f"{facts['rejected']:,} rejected; why: {facts['path']}/rejected.jsonl")
+    lines = [f"{sharded.written:,} images written to {sharded.path}"]
+    if sharded.rejected:
+        lines.append(f"{sharded.rejected:,} rejected; why: {sharded.path}/rejected.jsonl")
     return lines
 
 
-def train_lines(facts: dict[str, Any]) -> list[str]:
+def train_lines(trained: Trained) -> list[str]:
     """Return which encoders a run has."""
-    return [f"encoders    {facts['folder']}: {', '.join(facts['encoders'])}"]
+    return [f"encoders    {trained.folder}: {', '.join(trained.encoders)}"]
 
 
-def forecast_lines(facts: dict[str, Any]) -> list[str]:
+def forecast_lines(forecast: Forecast) -> list[str]:
     """Return what a training would take."""
-    parameters, disk = facts["parameters"], facts["disk_bytes"]
-    sizes = facts["encoders"].values()
+    parameters, disk = forecast.parameters, forecast.disk_bytes
+    sizes = forecast.encoders.values()
     samples = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-    scaled = ", from a smaller batch" if facts["scaled"] else ""
-    peak = facts["peak_memory_bytes"]
+    scaled = ", from a smaller batch" if forecast.scaled else ""
+    peak = forecast.peak_memory_bytes
     lines = [
-        f"samples     {facts['samples']:,}; {len(facts['encoders'])} encoders on {samples} each, "
-        f"{facts['to_train']} left to train",
-        f"parameters  {parameters['encoder']:,} of the encoder, "
-        f"{parameters['method']:,} in training",
-        f"steps       {facts['steps']:,} of {facts['batch_size']:,} images, "
-        f"{_duration(facts['seconds_per_step'])} each{scaled}",
-        f"time        {_duration(facts['train_seconds'])} to train on {facts['device']} "
-        f"({facts['workers']} at a time), {_duration(facts['score_seconds'])} to score",
+        f"samples     {forecast.samples:,}; {len(sizes)} encoders on {samples} each, "
+        f"{forecast.to_train} left to train",
+        f"parameters  {parameters.encoder:,} of the encoder, {parameters.method:,} in training",
+        f"steps       {forecast.steps:,} of {forecast.batch_size:,} images, "
+        f"{_duration(forecast.seconds_per_step)} each{scaled}",
+        f"time        {_duration(forecast.train_seconds)} to train on {forecast.device} "
+        f"({forecast.workers} at a time), {_duration(forecast.score_seconds)} to score",
         f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
         f"disk        {_gib(sum(disk.values()))} besides the shards ("
         + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
-        + f"); {_gib(facts['free_disk_bytes'])} free",
+        + f"); {_gib(forecast.free_disk_bytes)} free",
     ]
-    if sum(disk.values()) > facts["free_disk_bytes"]:
+    if sum(disk.values()) > forecast.free_disk_bytes:
         lines.append("the disk is too small")
     return lines
 

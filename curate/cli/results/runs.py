@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from curate.cli.console import Listing
+
+if TYPE_CHECKING:
+    from curate.stages.bench import Benchmark
+    from curate.stages.doctor import Machine
 
 
 def verify_lines(facts: dict[str, Any]) -> list[str]:
@@ -74,31 +80,33 @@ def as_yaml(content: dict[str, Any]) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def doctor_lines(facts: dict[str, Any]) -> list[str]:
+def doctor_lines(machine: Machine) -> list[str]:
     """Return what ``curate doctor`` says."""
-    lines = [f"{name:<16} {number}" for name, number in facts["versions"].items()]
-    lines.append(f"{'cores':<16} {facts['cores']}")
-    lines.append(f"{'CUDA':<16} {', '.join(facts['cuda']) or 'none: training runs on the CPU'}")
-    lines.append(f"{'FAISS':<16} {facts['faiss'] or 'missing'}")
-    lines.append(f"{'free disk':<16} {facts['free_disk_gib']} GiB")
-    return lines + [f"missing: {what}" for what in facts["missing"]]
+    lines = [f"{name:<16} {number}" for name, number in machine.versions.items()]
+    lines.append(f"{'cores':<16} {machine.cores}")
+    lines.append(f"{'CUDA':<16} {', '.join(machine.cuda) or 'none: training runs on the CPU'}")
+    lines.append(f"{'FAISS':<16} {machine.faiss or 'missing'}")
+    lines.append(f"{'free disk':<16} {machine.free_disk_gib} GiB")
+    return lines + [f"missing: {what}" for what in machine.missing]
 
 
-def bench_lines(facts: Mapping[str, Any]) -> list[str]:
+def bench_lines(benchmark: Benchmark) -> list[str | Listing]:
     """Return the rates as a table, and what they are held against."""
-    ceiling = facts["ceiling"]
-    lines = [
-        f"{facts['recipe']} on {facts['device']}, {facts['cores']} cores; a matrix product does "
-        f"{ceiling['matmul'] / 1e9:,.0f} GFLOP/s ({ceiling['dtype']}), a copy moves "
-        f"{ceiling['copy'] / 1e9:,.1f} GB/s",
-        f"{'stage':<14}{'per second':>12}  {'slowest to fastest round':<26}{'of the ceiling':>14}",
+    ceiling = benchmark.ceiling
+    header = ("stage", "per second", "slowest to fastest round", "of the ceiling")
+    lines, rows = ["{:<14}{:>12}  {:<26}{:>14}".format(*header)], []
+    for rate in benchmark.stages:
+        spread = f"{_rate(rate.low)} to {_rate(rate.high)} {rate.per}"
+        share = "" if rate.share is None else f"{rate.share:.1%} {rate.ceiling}"
+        rows.append((rate.stage, _rate(rate.rate), spread, share))
+        lines.append(f"{rate.stage:<14}{_rate(rate.rate):>12}  {spread:<26}{share:>14}")
+    return [
+        f"{benchmark.recipe} on {benchmark.device}, {benchmark.cores} cores; a matrix product does "
+        f"{ceiling.matmul / 1e9:,.0f} GFLOP/s ({ceiling.dtype}), a copy moves "
+        f"{ceiling.copy / 1e9:,.1f} GB/s",
+        Listing(header, rows, lines),
+        f"scores come {benchmark.times_one_at_a_time:.1f} times as fast as one image at a time",
     ]
-    for row in facts["stages"]:
-        spread = f"{_rate(row['low'])} to {_rate(row['high'])} {row['per']}"
-        share = "" if row["share"] is None else f"{row['share']:.1%} {row['ceiling']}"
-        lines.append(f"{row['stage']:<14}{_rate(row['rate']):>12}  {spread:<26}{share:>14}")
-    times = facts["times_one_at_a_time"]
-    return [*lines, f"scores come {times:.1f} times as fast as one image at a time"]
 
 
 def _rate(rate: float) -> str:

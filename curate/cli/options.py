@@ -190,7 +190,7 @@ def typed(run: Run) -> str:
     return shlex.quote(run.name if run.path.parent == RUNS else str(run.path))
 
 
-def warn_of_noise(display: Display, facts: dict[str, Any]) -> None:
+def warn_of_noise(display: Display, separation: str | None) -> None:
     """Warn where scores do not tell members from non-members."""
-    if facts.get("separation") == "none":
+    if separation == "none":
         display.warn(NO_SEPARATION)

@@ -96,7 +96,7 @@ def select(
     else:
         facts = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
     display.result(facts, select_lines(facts))
-    warn_of_noise(display, facts)
+    warn_of_noise(display, facts.get("separation"))
     manifest = shlex.quote(facts["path"])
     display.hint(f"next: 'curate export {manifest} --to csv --out manifest.csv'")
 

@@ -62,6 +62,15 @@ Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
 ]
 
+Called = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Name of the run; default: the recipe's."),
+]
+Retrain = Annotated[
+    bool,
+    typer.Option("--retrain", help="Allow settings that train the run's encoders anew."),
+]
+
 RUNS = Path("runs")
 
 app = typer.Typer(
@@ -106,6 +115,8 @@ class Request:
     workers: Workers = None
     effort: Effort = None
     fresh: Fresh = False
+    called: Called = None
+    retrain: Retrain = False
 
     def overrides(self) -> dict[str, Any]:
         """Return ``{"section.key": value}`` of --effort, --seed, --limit and --set, in that order.

@@ -14,14 +14,14 @@ from curate.data.sample import packed_uids
 from curate.data.shards import Reader
 from curate.inspection import duplicates, neighbours, relations, spaces, triage
 from curate.inspection.spaces import Space, embeddings
-from curate.runs import sample_lookup
+from curate.runs import sample_lookup, units
 from curate.runs.run import Run
 from curate.runtime.files import read_json, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.scores.plan import Plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas
-from curate.stages.train import train_run
+from curate.stages.train import encoder_folder, train_run
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -57,27 +57,20 @@ LEAKS_LISTED = 100
 """Leaks that ``inspect.json`` lists, the most alike first; the column has them all."""
 
 
-def up_to_date(run: Run, space: Space) -> bool:
-    """Return whether a run was inspected, with the scores that it has now and in this space."""
-    record = run.done("inspect")
-    return record is not None and record.get("made_from") == _made_from(run, space)
-
-
-def _made_from(run: Run, space: Space) -> dict[str, str | None]:
-    scored = run.done("score")
-    return {
-        "scores": scored["outputs"]["scores.parquet"]["sha256"] if scored else None,
-        "space": space.digest(),
-    }
-
-
 def write_inspection(
-    run: Run, space: Space, images: Canvas, *, device: str, progress: Progress = silent
+    run: Run,
+    unit: units.Unit,
+    space: Space,
+    images: Canvas,
+    *,
+    device: str,
+    progress: Progress = silent,
 ) -> None:
     """Write ``inspect.parquet``, ``inspect_neighbours.parquet`` and ``inspect.json`` of a run.
 
     Args:
         run: With shards, and encoders where the space is of one of them; scores where there are.
+        unit: What is made.
         space: From ``space_of``.
         images: The run's canvas.
         device: ``cpu`` or ``cuda``.
@@ -88,8 +81,7 @@ def write_inspection(
         DivergedError: If an embedding is not finite.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
-    # First: what changes while this goes on is noticed by the next one.
-    made_from, config = _made_from(run, space), run.recipe.inspect
+    config = run.recipe.inspect
     index = Reader(run.path / "shards").index(["uid", "split", "label", "size", "width", "height"])
     split = index["split"].to_numpy(zero_copy_only=False)
     uids = packed_uids(index["uid"])
@@ -172,7 +164,7 @@ def write_inspection(
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
     write_table(paths[1], _neighbour_table(names, found))
     write_json(paths[2], summary)
-    run.complete("inspect", paths, encoder=space.name, made_from=made_from)
+    unit.complete(paths, encoder=space.name)
 
 
 def _leaks(
@@ -237,7 +229,7 @@ def _neighbour_table(names: pa.Array, found: neighbours.Nearest) -> pa.Table:
 
 def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return memorization (NaN without) and rank (0 without) of some samples, (n,) each."""
-    if run.done("score") is None:
+    if units.scores_digest(run) is None:
         return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
     table = run.scores()
     rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
@@ -247,7 +239,7 @@ def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _separation(run: Run) -> str | None:
     """Return what the scores say of themselves, None without scores."""
-    if run.done("score") is None:
+    if units.scores_digest(run) is None:
         return None
     separation: str | None = read_json(run.path / "scores.json").get("separation")
     return separation
@@ -270,11 +262,21 @@ def inspect_run(run: Run, context: Context) -> dict[str, Any]:
         What ``inspect.json`` says, and the ``path`` of the table.
     """
     space = encoder_to_inspect(run, train_run(run, context))
-    if not up_to_date(run, space):
+    digest = space.digest()
+    if space.kind == "plan":
+        encoder_folder(run, context, space.name)
+        digest = units.train(run, space.name).key
+    unit = units.inspect(run, digest)
+    if not unit.intact():
         images = canvas(run, context)
-        with run.timed("inspect"):
+        with unit.making("inspect"):
             write_inspection(
-                run, space, images, device=context.resolved_device(), progress=context.progress
+                run,
+                unit,
+                space,
+                images,
+                device=context.resolved_device(),
+                progress=context.progress,
             )
     return facts(run)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from curate.encoders.backbone import load_encoder
 from curate.errors import DataError, DivergedError, UsageError, unknown
+from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
@@ -53,14 +54,13 @@ def localize_run(
     plan = train.train_run(run, context)
     f, g = _pair(plan, encoders)
     path, table_path = run.path / "localize.json", run.path / "units.parquet"
-    made_from = {
-        "encoders": [f, g],
-        "trained": [run.done(f"train/{e}")["outputs"] for e in (f, g)],  # type: ignore[index]
-        "score": run.recipe.score.model_dump(),
-        "code": versions.of_training(),
+    parts = {
+        **units.measuring(run),
+        "encoders": [[e, units.train(run, e).key] for e in (f, g)],
+        "code": versions.of_stage("localize"),
     }
-    record = run.done("localize")
-    if record is None or {name: record.get(name) for name in made_from} != made_from:
+    unit = units.Unit(run, "localize", parts)
+    if unit.intact() is None:
         inside = plan.inclusion[:, plan.encoders.index(f)]
         uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
         if len(uids) < 2:
@@ -69,8 +69,9 @@ def localize_run(
             )
         canvas = shard.canvas(run, context)
         device, config = context.resolved_device(), run.recipe
-        pair = [load_encoder(run.path / "encoders" / name, device=device) for name in (f, g)]
-        with run.timed("localize"):
+        folders = [train.encoder_folder(run, context, name) for name in (f, g)]
+        pair = [load_encoder(folder, device=device) for folder in folders]
+        with unit.making("localize"):
             found = measure(
                 pair,
                 canvas.array,
@@ -90,7 +91,7 @@ def localize_run(
             }
             write_table(table_path, unit_table(found, (f, g), uids))
             write_json(path, facts)
-            run.complete("localize", [path, table_path], **made_from)
+            unit.complete([path, table_path])
     return {**read_json(path), "path": str(path), "units": str(table_path)}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError
-from curate.runs import dataset
+from curate.runs import dataset, units
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
 from curate.runs.run import Run
@@ -38,16 +38,22 @@ def retrain_run(run: Run, manifest: Path, context: Context, *, seed: int | None 
         f"retrain/{slug(manifest.stem)}-s{seed}",
         f"retrained/{slug(manifest.stem)}-s{seed}",
     )
-    digest = file_sha256(manifest)
-    record = run.done(unit)
+    own_seed = randomness.seed_for(seed, "retrain")
     # A manifest of the same name may hold another selection by now.
-    if record is None or record["manifest_sha256"] != digest:
+    made = units.trained_on(run, unit, kept, seed=own_seed)
+    if made.intact() is None:
         shard.canvas(run, context)
         device = context.resolved_device()
-        own_seed = randomness.seed_for(seed, "retrain")
         with run.timed("retrain"):
             train.train_unit(
-                run, unit, kept, own_seed, folder, device, context.progress, manifest_sha256=digest
+                run,
+                made,
+                kept,
+                own_seed,
+                folder,
+                device,
+                context.progress,
+                manifest_sha256=file_sha256(manifest),
             )
     return run.path / folder
 

@@ -65,7 +65,7 @@ def replaced(*names, forget=()):
 
 
 PLANTED = {
-    "weights as a torch checkpoint": (weights, SCORE, 3),
+    "weights as a torch checkpoint": (weights, SCORE, None),
     "weights, probed": (weights, ("probe", f"{RUN}/encoders/fold0"), 3),
     "canvas of objects": (canvas, SCORE, 3),
     "scores.parquet": (

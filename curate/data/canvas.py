@@ -137,7 +137,11 @@ def block_rows(shape: tuple[int, ...]) -> int:
 def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
     """Decode an image and bring it to the canvas."""
     if fit == "pad":
-        return ImageOps.pad(picture(data), (size, size), RESAMPLE, color="black")
+        whole = picture(data)
+        # Where a short side rounds to nothing, Pillow 12 fails and 13 shows black.
+        inside = [max(1, round(side / max(whole.size) * size)) for side in whole.size]
+        image = whole.resize((inside[0], inside[1]), RESAMPLE)
+        return ImageOps.pad(image, (size, size), RESAMPLE, color="black")
     image, (left, top, right, bottom) = reduced(data, side=size)
     if image.size == (size, size):
         return image

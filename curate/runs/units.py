@@ -22,6 +22,7 @@ import numpy as np
 
 from curate.encoders import views
 from curate.runs.recipe import training_settings
+from curate.runs.store import Entry
 from curate.runtime import randomness, versions
 from curate.runtime.files import file_sha256, write_json
 
@@ -145,8 +146,31 @@ class Unit:
         with self.run.timed(stage) if stage else contextlib.nullcontext():
             yield
 
-    def complete(self, outputs: Iterable[Path], **facts: Any) -> None:
-        """Write the record, with the size and digest of every file that was made."""
+    def entry(self, device: str) -> Entry:
+        """Return the unit's place in the store: by its key, its code, and the kind of device."""
+        kind = self.name.rpartition("snapshots/")[2].partition("/")[0]
+        whole = {"key": self.key, "device": device, "code": versions.of_stage(kind)}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        return Entry(self.run.path.parent, kind, hashlib.sha256(text.encode()).hexdigest()[:32])
+
+    def fetch(self, device: str) -> bool:
+        """Take the unit from the store, if another run has made it; returns whether it did."""
+        entry = self.entry(device)
+        record = entry.take(self.run.path, self.name)
+        if record is None:
+            return False
+        write_json(self.run.record_path(self.name), {**record, "parts": dict(self.parts)})
+        return True
+
+    def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
+        """Write the record, with the size and digest of every file that was made.
+
+        Args:
+            outputs: The files.
+            device: Kind of the device that made them, for a unit that goes into the store; None
+                for one that does not.
+            facts: What else the record says.
+        """
         written = {}
         for path in sorted(outputs):
             digest = file_sha256(path)
@@ -160,7 +184,13 @@ class Unit:
             "code": versions.of_stage(self.name.rpartition("snapshots/")[2].partition("/")[0]),
             "outputs": written,
         }
-        write_json(self.run.record_path(self.name), {**facts, **about})
+        record = {**facts, **about}
+        if device is not None:
+            entry = self.entry(device)
+            record["stored"] = f"{entry.kind}/{entry.key}"
+            # Before the record: without it the unit is taken from the store, and is the same.
+            entry.keep(self.run.path, record)
+        write_json(self.run.record_path(self.name), record)
         shutil.rmtree(self.run.states(self.name), ignore_errors=True)
 
 
@@ -199,7 +229,10 @@ def shard(run: Run) -> Unit:
 
 def canvas(run: Run) -> Unit:
     """Return the unit of the decoded images."""
-    return Unit(run, "canvas", {"data": _read(run, "canvas"), "images": _dataset(run)})
+    record = run.record("shard") if _dataset(run) else None
+    # The order of the images is that of the index.
+    index = record["outputs"]["shards/index.parquet"]["sha256"] if record else None
+    return Unit(run, "canvas", {"data": _read(run, "canvas"), "index": index})
 
 
 def plan(run: Run) -> Unit:

@@ -118,13 +118,14 @@ def _align(
         for e in made.encoders
     }
     missing: dict[str, list[str]] = {}
+    device = context.resolved_device()
     for (s, e), unit in wanted.items():
-        if not unit.intact():
+        if not unit.intact() and not unit.fetch(device):
             missing.setdefault(s, []).append(e)
     if not missing:
         return
     run.check_code("align", wanted.values())
-    pixels, device, config = shard.pixels(run, context), context.resolved_device(), run.recipe
+    pixels, config = shard.pixels(run, context), run.recipe
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
     encoders = {
         e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
@@ -164,7 +165,7 @@ def _align(
                 unit = wanted[part.name, name]
                 with unit.making():
                     write_table(path, table)
-                    unit.complete([path], n=table.num_rows)
+                    unit.complete([path], device, n=table.num_rows)
 
 
 def score_run(run: Run, context: Context) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def pixels(run: Run, context: Context) -> np.ndarray:
     shard_run(run, context)
     data, path = run.recipe.data, run.path / "cache" / "canvas.npy"
     unit = units.canvas(run)
-    if not unit.done():
+    if not unit.done() and not unit.fetch("cpu"):
         with unit.making("decode"):
             blocks = build_canvas(
                 run.path / "shards",
@@ -131,7 +131,7 @@ def pixels(run: Run, context: Context) -> np.ndarray:
                 fit=data.fit,
                 progress=context.progress,
             )
-            unit.complete([path], blocks=blocks)
+            unit.complete([path], "cpu", blocks=blocks)
     return open_pixels(path, len(shards.Reader(run.path / "shards")), canvas_blocks(run))
 
 

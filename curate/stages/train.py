@@ -44,8 +44,10 @@ def train_run(run: Run, context: Context) -> Plan:
     missing = [name for name, unit in wanted.items() if not unit.done()]
     if missing:
         run.check_code("train", wanted.values())
-        canvas(run, context)
         device = context.resolved_device()
+        missing = [name for name in missing if not wanted[name].fetch(device)]
+    if missing:
+        canvas(run, context)
         run.note(device=device_name(device))
         with run.timed("train"):
             jobs = [
@@ -129,7 +131,8 @@ def train_unit(
         steps=steps,
     )
     files = [path for path in out.rglob("*") if path.is_file()]
-    unit.complete(files, n=len(uids), **trained, **facts)
+    kept = device if unit.name.startswith("train/") else None
+    unit.complete(files, kept, n=len(uids), **trained, **facts)
 
 
 def train(

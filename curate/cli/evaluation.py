@@ -11,7 +11,18 @@ import typer
 from curate import errors
 from curate.cli import results
 from curate.cli.console import Display
-from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Workers, command, named, typed
+from curate.cli.options import (
+    RUNS,
+    DataPath,
+    Device,
+    RunName,
+    Runs,
+    Set,
+    Workers,
+    command,
+    named,
+    typed,
+)
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -92,11 +103,13 @@ def compare(
     runs: Runs = RUNS,
     device: Device = "auto",
     workers: Workers = None,
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Retrain on selections of equal size and compare them with random ones, with intervals."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     facts = curate.compare(
         made,
         remove=numbers(remove, "--remove"),
@@ -105,6 +118,7 @@ def compare(
         budget=budget,
         device=device,
         workers=workers,
+        data=data,
         progress=display.progress,
     )
     display.result(facts, results.comparison_lines(facts))

@@ -8,7 +8,7 @@ import typer
 
 from curate.cli import results
 from curate.cli.console import Display
-from curate.cli.options import RUNS, Device, RunName, Runs, command, named, typed
+from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
 
 
 @command("curate inspect digits")
@@ -23,12 +23,14 @@ def inspect(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Find outliers, near-duplicates and what is worth a look among the memorized."""
     import curate
 
-    made = named(display, run, runs)
-    facts = curate.inspect(made, sample=sample, device=device, progress=display.progress)
+    made = named(display, run, runs, set_)
+    facts = curate.inspect(made, sample=sample, device=device, data=data, progress=display.progress)
     if sample is not None:
         display.result(facts, results.sample_lines(facts))
         return
@@ -51,13 +53,15 @@ def measure(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Compute other people's measures of each sample, and how they agree with memorization."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    facts = curate.measure(made, chosen, device=device, progress=display.progress)
+    facts = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
     display.result(facts, results.measure_lines(facts))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
@@ -77,13 +81,17 @@ def localize(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Find the layers and units that hold what one encoder memorized and another never saw."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    facts = curate.localize(made, encoders=pair, device=device, progress=display.progress)
+    facts = curate.localize(
+        made, encoders=pair, device=device, data=data, progress=display.progress
+    )
     display.result(facts, results.localize_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
 

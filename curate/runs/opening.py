@@ -59,7 +59,9 @@ def open_run(
     """
     folder, given = Path(runs), dict(overrides or {})
     if name is None:
-        return Run.open(rundir.newest(folder))
+        if not given:
+            return Run.open(rundir.newest(folder))
+        name = str(rundir.newest(folder))
     origin: str | None = None
     if isinstance(name, Recipe):
         recipe = _replaced(name, given)
@@ -68,7 +70,9 @@ def open_run(
         found = _existing(called or name, folder)
         if found is None and not create:
             raise _no_run(name, folder)
-        if found is not None and (not create or (not fresh and _unchanged(found, given))):
+        # A command on what is there does not ask for the recipe, unless it changes something.
+        asks = create or bool(given)
+        if found is not None and not fresh and (not asks or _unchanged(found, given)):
             return Run.open(found)
         recipe, origin = _recipe_of(name, found, given)
         path = found or folder / _name_of(recipe, called)

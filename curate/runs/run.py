@@ -202,6 +202,15 @@ class Run:
             self._sweep_states()
             yield
 
+    def in_use(self) -> bool:
+        """Return whether another process holds the run."""
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                return False
+        except filelock.Timeout:
+            return True
+
     def _sweep_states(self) -> None:
         """Delete the states of units whose record a killed process could still write."""
         states = self.path / "cache" / "states"

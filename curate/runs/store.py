@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from curate.runtime.files import TEMPORARY, file_sha256, read_json, write_json
 
 FOLDER = ".store"
 RECORD = "record.json"
-COPIED = ("log.jsonl",)
-"""Files that are copied and not linked, since they say how a thing was made and not what it is."""
+COPIED = "log.jsonl"
+"""Is copied and not linked, since it says how a thing was made and not what it is."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Entry:
                     f"/{name.split('/')[1]}/" for name in (f"{record['unit']}/", f"{unit}/")
                 )
                 names = {name: name.replace(old, new, 1) for name in record["outputs"]}
-                for number, (name, made) in enumerate(sorted(record["outputs"].items())):
-                    stored = self.folder / f"{number:03d}"
+                home = _home(record["outputs"])
+                for name, made in record["outputs"].items():
+                    stored = self.folder / Path(name).relative_to(home)
                     # A file that changed since is no longer what the key says.
                     if file_sha256(stored) != made["sha256"]:
                         shutil.rmtree(self.folder)
@@ -81,13 +82,19 @@ class Entry:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(self.folder, ignore_errors=True)
             try:
-                for number, name in enumerate(sorted(record["outputs"])):
-                    put(run / name, beside / f"{number:03d}")
+                home = _home(record["outputs"])
+                for name in record["outputs"]:
+                    put(run / name, beside / Path(name).relative_to(home))
                 write_json(beside / RECORD, record)
                 beside.rename(self.folder)
             except OSError as error:
                 shutil.rmtree(beside, ignore_errors=True)
                 raise ResourceError(f"cannot write {self.folder}: {error.strerror}.") from error
+
+
+def _home(names: Iterable[str]) -> str:
+    """Return the folder that all of some files lie in."""
+    return os.path.commonpath([str(Path(name).parent) for name in names])
 
 
 def put(source: Path, target: Path) -> None:
@@ -96,7 +103,7 @@ def put(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     linked = False
-    if not source.name.endswith(COPIED) and not target.name.endswith(COPIED):
+    if source.name != COPIED:
         with contextlib.suppress(OSError):
             # A link has one mode with what it links: read-only, since neither is ever written to.
             source.chmod(0o444)
@@ -105,6 +112,8 @@ def put(source: Path, target: Path) -> None:
     if not linked:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
+    # Where both are links to one file already, replacing does nothing.
+    temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -161,7 +170,7 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
             if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in named:
                 continue
             entries += 1
-            size += sum(p.stat().st_size for p in folder.iterdir() if p.stat().st_nlink == 1)
+            size += sum(p.stat().st_size for p in folder.rglob("*") if p.stat().st_nlink == 1)
             if not dry_run:
                 shutil.rmtree(folder)
     return Cleaned(entries, size)

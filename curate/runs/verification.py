@@ -10,6 +10,7 @@ from typing import Any
 from curate.data import shards
 from curate.data.shards import Fault
 from curate.errors import CurateError, DataError, UsageError
+from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.progress import Progress, silent
@@ -36,6 +37,8 @@ def verify(path: str | Path, *, full: bool = False, progress: Progress = silent)
     path = Path(path)
     if (path / "run.json").is_file():
         kind, (checked, faults) = "run", _run(path, full, progress)
+        if not faults:
+            say_outdated(Run.open(path))
     elif any((path / name).is_file() for name in ("index.parquet", "dataset.json")):
         kind, (checked, faults) = "shards", shards.faults(path, full=full, progress=progress)
     elif path.suffix == ".parquet" and path.is_file():

@@ -20,6 +20,8 @@ from curate.selection.config import SelectConfig
 from curate.selection.manifest import Manifest
 from curate.selection.strategies import choose
 
+BY_HAND = "hand"
+"""Strategy of a manifest that was marked sample by sample."""
 TAKEN = ("se", "key", "shard", "label")
 """Columns of a table of scores that a manifest has besides the number that is selected by."""
 
@@ -88,6 +90,8 @@ def decide(
     kept = kept_count(config, scored)
     check_unscored(left, len(m), config.unscored)
     path = folder / f"{file_name(name or _default_name(config))}.parquet"
+    if path.is_file() and Manifest.read(path).facts["strategy"] == BY_HAND:
+        raise UsageError(f"{path} was made by hand and is not replaced; give another name.")
     keep = np.full(len(m), config.unscored == "keep")
     uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
     keep[there] = choose(config.strategy, m[there], uids, kept, config.seed)

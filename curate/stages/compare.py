@@ -170,6 +170,7 @@ def compare(
     strategies: Sequence[str] | None = None,
     seeds: int | None = None,
     budget: str | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
@@ -182,6 +183,7 @@ def compare(
         strategies: As in ``select``.
         seeds: Paired repetitions; two or more give an interval.
         budget: Equal ``epochs`` or equal ``steps``.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: Trainings side by side; None chooses.
         progress: Progress callback.
@@ -206,4 +208,4 @@ def compare(
     if not config.remove:
         raise UsageError("say how many samples to remove: remove=(500, 1000).")
     with run.lock():
-        return compare_run(run, Context.of(run, None, device, workers, progress), config)
+        return compare_run(run, Context.of(run, data, device, workers, progress), config)

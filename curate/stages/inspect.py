@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -291,7 +292,12 @@ def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
 
 
 def inspect(
-    run: Run, *, sample: str | None = None, device: str = "auto", progress: Progress = silent
+    run: Run,
+    *,
+    sample: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
 
@@ -299,6 +305,7 @@ def inspect(
         run: A run; what is missing is done first. Where it is scored, memorized samples are told
             apart, and what memorization goes with is said.
         sample: A uid or the beginning of one: return what is known of that sample alone.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
@@ -311,6 +318,9 @@ def inspect(
             is nothing that is there.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
+    if sample is not None and run.done("inspect") and run.in_use():
+        # Another command works on the run: what it has is told, and nothing is made.
+        return sample_lookup.sample(run, sample)
     with run.lock():
-        facts = inspect_run(run, Context.of(run, None, device, 1, progress))
+        facts = inspect_run(run, Context.of(run, data, device, 1, progress))
         return facts if sample is None else sample_lookup.sample(run, sample)

@@ -6,6 +6,7 @@ Both are measured in forward passes, without labels, a batch of samples at a tim
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,7 @@ def localize(
     run: Run,
     *,
     encoders: Sequence[str] | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def localize(
     Args:
         run: A run; what is missing for encoders is done first.
         encoders: f and g by name; None takes the first two of the plan.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
@@ -138,4 +141,4 @@ def localize(
         DivergedError: If a layer gives values that are not finite.
     """
     with run.lock():
-        return localize_run(run, Context.of(run, None, device, 1, progress), encoders=encoders)
+        return localize_run(run, Context.of(run, data, device, 1, progress), encoders=encoders)

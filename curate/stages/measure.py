@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -239,6 +240,7 @@ def measure(
     run: Run,
     kinds: Sequence[str] | None = None,
     *,
+    data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -247,6 +249,7 @@ def measure(
     Args:
         run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
@@ -258,4 +261,4 @@ def measure(
         UsageError: For an unknown measure, or one that needs labels where there are none.
     """
     with run.lock():
-        return measure_run(run, Context.of(run, None, device, 1, progress), kinds)
+        return measure_run(run, Context.of(run, data, device, 1, progress), kinds)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate import reports
+from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
 from curate.stages.agree import agree
 
@@ -34,5 +35,6 @@ def report(
         DataError: If a run has no scores yet.
     """
     agreement = agree([run, *against], runs=runs) if against else None
-    with run.lock():
-        return reports.build(run.path, formats=formats, agreement=agreement)
+    # Without the lock: it only reads, and its files are the old ones or the new.
+    say_outdated(run)
+    return reports.build(run.path, formats=formats, agreement=agreement)

@@ -126,6 +126,105 @@ def test_scores_of_other_settings_are_not_selected_by(tiny_runs):
     assert "older than its settings" in result.err and "curate score tiny" in result.err
 
 
+# The store
+
+
+SETS = ("train", "rotate-90", "noise", "crop-resize", "masking")
+"""Five sets of measuring views, as Table 8 of arXiv 2401.12233 compares on one pair."""
+
+
+def test_runs_that_only_measure_otherwise_share_what_they_train(tmp_path):
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    for name in SETS:
+        given = ("--runs", runs, *DEVICE, "--name", f"by-{name}", "--set", f"views.measure={name}")
+        assert typed("score", TINY, *given).code == 0
+    weights = [digests(runs / f"by-{name}", "encoders/*/weights.safetensors") for name in SETS]
+    assert all(found == weights[0] for found in weights) and len(weights[0]) == 2
+    trained = [curate.open_run(f"by-{name}", runs=runs).facts()["seconds"] for name in SETS]
+    assert ["train" in seconds for seconds in trained] == [True, False, False, False, False]
+    scores = {digests(runs / f"by-{name}", "scores.parquet")["scores.parquet"] for name in SETS}
+    assert len(scores) == 5
+    one = runs / "by-noise" / "encoders" / "fold0" / "weights.safetensors"
+    assert one.stat().st_nlink == 6 and one.stat().st_mode & 0o777 == 0o444
+    # A run goes alone, and a run that is copied is whole.
+    assert curate.clean(runs).entries == 0
+    shutil.rmtree(runs / "by-train")
+    removed = curate.clean(runs, dry_run=True)
+    assert removed.entries == 2 and curate.clean(runs) == removed
+    shutil.copytree(runs / "by-noise", elsewhere / "by-noise")
+    for place in (runs / "by-noise", elsewhere / "by-noise"):
+        assert curate.verify(place, full=True)["ok"]
+        assert curate.score(Run.open(place), device="cpu")["already"]
+    assert curate.clean(elsewhere).entries == curate.clean(tmp_path / "none").entries == 0
+
+
+def test_a_stored_file_that_changed_is_not_taken(tmp_path):
+    given = ("--runs", tmp_path, *DEVICE)
+    assert typed("score", TINY, *given).code == 0
+    before = digests(tmp_path / "tiny", "encoders/*/weights.safetensors")
+    for path in tmp_path.glob(".store/train/*/weights.safetensors"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.unlink()
+        path.write_bytes(data)
+    other = typed("score", TINY, *given, "--name", "other")
+    assert other.code == 0 and "train fold0" in other.err
+    assert digests(tmp_path / "other", "encoders/*/weights.safetensors") == before
+
+
+def test_where_links_are_refused_files_are_copied(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("links are refused")
+
+    monkeypatch.setattr("os.link", refuse)
+    given = ("--runs", tmp_path, *DEVICE, "--workers", "1")
+    for name in ("one", "two"):
+        assert typed("score", TINY, *given, "--name", name).code == 0
+    a, b = (tmp_path / name / "encoders/fold0/weights.safetensors" for name in ("one", "two"))
+    assert a.read_bytes() == b.read_bytes() and a.stat().st_nlink == b.stat().st_nlink == 1
+
+
+def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):
+    weights = stamps(tiny_runs / "tiny", "encoders/*/*")
+    where = ("--runs", tiny_runs, *DEVICE)
+    found = typed("inspect", "tiny", *where, "--set", "inspect.encoder=timm-random:resnet18")
+    assert found.code == 0, found.err
+    facts = json.loads((tiny_runs / "tiny" / "inspect.json").read_text())
+    assert facts["space"] == {"kind": "timm", "name": "timm-random:resnet18", "dim": 512}
+    refused = typed("inspect", "tiny", *where, "--set", "inspect.encoder=timm:resnet18")
+    assert refused.code == 6 and "cannot be had" in refused.err
+    seeds = ("--set", "compare.seeds=1", "--remove", "20")
+    assert typed("compare", "tiny", *where, *seeds).code == 0
+    assert typed("measure", "tiny", *where, "--kinds", "alignment", "--data", tiny_runs).code == 0
+    assert typed("localize", "tiny", *where, "--set", "train.lr=3").code == 4
+    assert stamps(tiny_runs / "tiny", "encoders/*/*") == weights
+
+
+def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):
+    where = ("--runs", tiny_runs)
+    assert typed("select", "tiny", "--top", "40", *where).code == 0
+    again(tiny_runs, "score.distance=cosine")
+    manifest = tiny_runs / "tiny" / "manifests" / "top-40.parquet"
+    exported = typed("export", manifest, "--to", "csv", "--out", tmp_path / "x.csv")
+    assert exported.code == 0 and "made from older scores" in exported.err
+    verified = typed("verify", tiny_runs / "tiny").err
+    for name in ("manifests/top-40 of", "inspect of", "comparisons/remove-20"):
+        assert name in verified
+    assert "manifests/top-40" in typed("report", "tiny", *where).err
+    assert typed("select", "tiny", "--top", "40", *where).code == 0
+    assert "top-40" not in typed("report", "tiny", *where).err
+
+
+def test_a_sample_is_shown_while_another_command_works(tiny_runs):
+    run = Run.open(tiny_runs / "tiny")
+    uid = run.scores()["uid"][0].as_py()
+    with run.lock():
+        assert typed("inspect", "tiny", "--sample", uid, "--runs", tiny_runs).code == 0
+        assert typed("report", "tiny", "--runs", tiny_runs).code == 0
+        assert typed("ledger", "tiny", "--runs", tiny_runs).code == 0
+        assert typed("inspect", "tiny", "--runs", tiny_runs).code == 5
+
+
 # Which setting redoes what
 
 

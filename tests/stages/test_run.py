@@ -114,6 +114,7 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
             "cache/canvas.npy",
         )
     }
+    shutil.rmtree(tiny_runs / ".store")
     (run.path / "encoders" / "fold1" / "weights.safetensors").unlink()
     (run.path / "plan.parquet").unlink()
     shutil.rmtree(run.path / "cache")

@@ -19,9 +19,10 @@ from curate.runs.run import Run
 from curate.runtime.files import REFUSED, file_sha256, read_json
 from curate.selection import selection
 from curate.selection.manifest import Manifest
+from curate.selection.selection import BY_HAND
 
 KINDS = ("keep", "drop", "unsure")
-STRATEGY = "hand"
+STRATEGY = BY_HAND
 """What manifests made of marks call their strategy: their reasons then say 'by hand'."""
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from curate.runs.opening import open_run
     from curate.runs.recipe import load_recipe
     from curate.runs.recipe_files import recipe_list
+    from curate.runs.store import clean
     from curate.runs.verification import verify
     from curate.selection.selection import select_table
     from curate.stages.agree import agree
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 PLACES = {
     "agree": "curate.stages.agree",
     "bench": "curate.stages.bench",
+    "clean": "curate.runs.store",
     "compare": "curate.stages.compare",
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
@@ -70,6 +72,7 @@ PLACES = {
 __all__ = [
     "agree",
     "bench",
+    "clean",
     "compare",
     "doctor",
     "export",

@@ -77,7 +77,9 @@ class Display:
         self._handler = _ToDisplay(self)
 
     def __enter__(self) -> Display:
-        logging.getLogger("curate").addHandler(self._handler)
+        logger = logging.getLogger("curate")
+        logger.addHandler(self._handler)
+        logger.setLevel(logging.INFO)
         if self._err.is_terminal and not self.quiet:
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -144,12 +146,13 @@ class Display:
 
 
 class _ToDisplay(logging.Handler):
-    """Shows the library's warnings beside the progress bars."""
+    """Shows what the library has to say beside the progress bars, and marks its warnings."""
 
     def __init__(self, display: Display) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.display = display
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record."""
-        self.display.warn(record.getMessage())
+        show = self.display.warn if record.levelno >= logging.WARNING else self.display.hint
+        show(record.getMessage())

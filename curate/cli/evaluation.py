@@ -10,7 +10,18 @@ import typer
 
 from curate import errors
 from curate.cli.console import Display
-from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Workers, command, named, typed
+from curate.cli.options import (
+    RUNS,
+    DataPath,
+    Device,
+    RunName,
+    Runs,
+    Set,
+    Workers,
+    command,
+    named,
+    typed,
+)
 from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
 
 
@@ -92,11 +103,13 @@ def compare(
     runs: Runs = RUNS,
     device: Device = "auto",
     workers: Workers = None,
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Retrain on selections of equal size and compare them with random ones, with intervals."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     comparison = curate.compare(
         made,
         remove=numbers(remove, "--remove"),
@@ -105,6 +118,7 @@ def compare(
         budget=budget,
         device=device,
         workers=workers,
+        data=data,
         progress=display.progress,
     )
     display.result(comparison, comparison_lines(comparison))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from curate.cli.console import Display
-from curate.cli.options import RUNS, Device, RunName, Runs, command, named, typed
+from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
 from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
 
 
@@ -23,16 +23,20 @@ def inspect(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Find outliers, near-duplicates and what is worth a look among the memorized."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     if sample is not None:
-        card = curate.inspect(made, sample=sample, device=device, progress=display.progress)
+        card = curate.inspect(
+            made, sample=sample, data=data, device=device, progress=display.progress
+        )
         display.result(card, sample_lines(card))
         return
-    inspection = curate.inspect(made, device=device, progress=display.progress)
+    inspection = curate.inspect(made, data=data, device=device, progress=display.progress)
     display.result(inspection, inspect_lines(inspection))
     display.hint(f"next: 'curate report {typed(made)}'")
 
@@ -52,13 +56,15 @@ def measure(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Compute other people's measures of each sample, and how they agree with memorization."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    measured = curate.measure(made, chosen, device=device, progress=display.progress)
+    measured = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
     display.result(measured, measure_lines(measured))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
@@ -78,13 +84,17 @@ def localize(
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    set_: Set = None,
+    data: DataPath = None,
 ) -> None:
     """Find the layers and units that hold what one encoder memorized and another never saw."""
     import curate
 
-    made = named(display, run, runs)
+    made = named(display, run, runs, set_)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    localized = curate.localize(made, encoders=pair, device=device, progress=display.progress)
+    localized = curate.localize(
+        made, encoders=pair, device=device, data=data, progress=display.progress
+    )
     display.result(localized, localize_lines(localized))
     display.hint(f"next: 'curate report {typed(made)}'")
 

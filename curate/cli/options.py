@@ -62,6 +62,15 @@ Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
 ]
 
+Called = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Name of the run; default: the recipe's."),
+]
+Retrain = Annotated[
+    bool,
+    typer.Option("--retrain", help="Allow settings that train the run's encoders anew."),
+]
+
 RUNS = Path("runs")
 
 app = typer.Typer(
@@ -106,6 +115,8 @@ class Request:
     workers: Workers = None
     effort: Effort = None
     fresh: Fresh = False
+    called: Called = None
+    retrain: Retrain = False
 
     def overrides(self) -> dict[str, Any]:
         """Return ``{"section.key": value}`` of --effort, --seed, --limit and --set, in that order.
@@ -119,12 +130,22 @@ class Request:
             out |= {f"{section}.seed": self.seed for section in sections}
         if self.limit is not None:
             out["data.limit"] = self.limit
-        for item in self.set_ or []:
-            key, sign, value = item.partition("=")
-            if not sign:
-                raise UsageError(f"--set {item}: expected section.key=value.")
-            out[key.strip()] = value
-        return out
+        return out | values(self.set_)
+
+
+def values(settings: list[str] | None) -> dict[str, Any]:
+    """Return ``{"section.key": value}`` of what --set was given.
+
+    Raises:
+        UsageError: If one has no value.
+    """
+    out = {}
+    for item in settings or []:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise UsageError(f"--set {item}: expected section.key=value.")
+        out[key.strip()] = value
+    return out
 
 
 def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -175,11 +196,11 @@ def _flag(name: str, *options: str, text: str) -> inspect.Parameter:
     )
 
 
-def named(display: Display, name: str | None, runs: Path) -> Run:
-    """Open the run a command is about, and say which where it was left out."""
+def named(display: Display, name: str | None, runs: Path, set_: list[str] | None = None) -> Run:
+    """Open the run a command is about, with late settings; say which where it was left out."""
     import curate
 
-    run = curate.open_run(name, runs=runs, create=False)
+    run = curate.open_run(name, runs=runs, overrides=values(set_), create=False)
     if name is None:
         display.hint(f"run: {run.path}")
     return run

@@ -184,6 +184,8 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
         overrides=asked.overrides(),
         data=asked.data,
         fresh=asked.fresh,
+        called=asked.called,
+        retrain=asked.retrain,
     )
     result = stage(
         run,

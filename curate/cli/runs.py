@@ -50,6 +50,23 @@ def verify(
     display.hint(after_verify(facts))
 
 
+@command("curate clean --dry-run")
+def clean(
+    display: Display,
+    runs: Runs = RUNS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be removed.")
+    ] = False,
+) -> None:
+    """Remove what runs shared and no run has any more: encoders, alignments, decoded images."""
+    import curate
+
+    cleaned = curate.clean(runs, dry_run=dry_run)
+    verb = "would be removed" if dry_run else "removed"
+    line = f"{cleaned.entries:,} units {verb} from {runs}/.store, {cleaned.bytes / 2**20:,.1f} MiB"
+    display.result(cleaned.to_json(), [line])
+
+
 @command("curate ledger digits")
 def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
     """Show what each stage cost, and when each selection has paid for its scores."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,8 @@ from curate.runtime.threads import in_order
 
 Fit = Literal["crop", "pad", "stretch"]
 """How an image that is not square fills the canvas: cut at the centre, ringed in black, or bent."""
+BLOCK_BYTES = 2**20
+"""Decoded images are checked in blocks of about this size."""
 RESAMPLE = Image.Resampling.BICUBIC
 """With Pillow's antialiasing: every source pixel has its share where an image shrinks."""
 
@@ -87,7 +91,7 @@ def build_canvas(
     channels: int,
     fit: Fit = "crop",
     progress: Progress = silent,
-) -> None:
+) -> list[str]:
     """Decode every image of ``shards`` once into the memory map ``path``, an (N, C, H, W) .npy.
 
     Args:
@@ -97,6 +101,9 @@ def build_canvas(
         channels: 1 or 3.
         fit: How an image that is not square fills the canvas.
         progress: Progress callback.
+
+    Returns:
+        The sha256 of each block of images (``block_rows``), for ``open_pixels``.
 
     Raises:
         DataError: If a shard is damaged.
@@ -114,15 +121,27 @@ def build_canvas(
     with replacing(path) as temporary, temporary.open("wb") as stream, quiet():
         # Not through a memory map: that kills the process where the disk is full.
         np.lib.format.write_array_header_1_0(stream, header)
+        blocks = [hashlib.sha256() for _ in range(0, n, block_rows(shape))]
         for row, image in enumerate(in_order(canvas, reader.read(range(n)), size=len)):
             stream.write(image.data)
+            blocks[row // block_rows(shape)].update(image.data)
             progress("decode", row + 1, n)
+    return [block.hexdigest() for block in blocks]
+
+
+def block_rows(shape: tuple[int, ...]) -> int:
+    """Return how many images of an array (N, C, H, W) are checked at a time."""
+    return max(1, BLOCK_BYTES // max(1, math.prod(shape[1:])))
 
 
 def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
     """Decode an image and bring it to the canvas."""
     if fit == "pad":
-        return ImageOps.pad(picture(data), (size, size), RESAMPLE, color="black")
+        whole = picture(data)
+        # Where a short side rounds to nothing, Pillow 12 fails and 13 shows black.
+        inside = [max(1, round(side / max(whole.size) * size)) for side in whole.size]
+        image = whole.resize((inside[0], inside[1]), RESAMPLE)
+        return ImageOps.pad(image, (size, size), RESAMPLE, color="black")
     image, (left, top, right, bottom) = reduced(data, side=size)
     if image.size == (size, size):
         return image
@@ -133,17 +152,28 @@ def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
     return image.resize((size, size), RESAMPLE, box=(left, top, right, bottom))
 
 
-def open_canvas(path: Path, index: pa.Table) -> Canvas:
+def open_canvas(path: Path, index: pa.Table, blocks: Sequence[str] | None = None) -> Canvas:
     """Open a canvas that ``build_canvas`` wrote for the samples of ``index``, of which uid is used.
+
+    Args:
+        path: The canvas.
+        index: Its samples, in their order.
+        blocks: As in ``open_pixels``.
 
     Raises:
         DataError: If it is missing, damaged, or of another number of samples.
     """
-    return Canvas(open_pixels(path, index.num_rows), packed_uids(index["uid"]))
+    return Canvas(open_pixels(path, index.num_rows, blocks), packed_uids(index["uid"]))
 
 
-def open_pixels(path: Path, n: int) -> np.ndarray:
+def open_pixels(path: Path, n: int, blocks: Sequence[str] | None = None) -> np.ndarray:
     """Return the array of the canvas at ``path``: n images, (n, C, H, W) uint8, memory-mapped.
+
+    Args:
+        path: The canvas.
+        n: How many images it has.
+        blocks: What ``build_canvas`` returned: a block is held against its digest when one of its
+            images is first read, and one that changed is a DataError. None checks nothing.
 
     Raises:
         DataError: If it is missing, damaged, or of another number of samples.
@@ -157,4 +187,40 @@ def open_pixels(path: Path, n: int) -> np.ndarray:
             f"{path} holds {array.dtype} of shape {array.shape}, not the index's {n} images; "
             "delete it, it is made again."
         )
-    return array
+    return array if blocks is None else _Checked.of(array, path, blocks)
+
+
+class _Checked(np.ndarray):
+    """Images in a memory map, whose blocks are checked when they are first read."""
+
+    path: Path
+    blocks: Sequence[str]
+    unread: np.ndarray
+
+    @classmethod
+    def of(cls, array: np.ndarray, path: Path, blocks: Sequence[str]) -> _Checked:
+        """Return an array whose blocks have these digests."""
+        checked = array.view(cls)
+        checked.path, checked.blocks = path, blocks
+        checked.unread = np.ones(len(blocks), dtype=bool)
+        return checked
+
+    def __getitem__(self, key: Any) -> Any:
+        plain = self.view(np.ndarray)
+        if self.unread.any():
+            rows = key[0] if isinstance(key, tuple) else key
+            if isinstance(rows, slice):
+                rows = np.arange(*rows.indices(len(self)))
+            size = block_rows(self.shape)
+            # Counted from the end, a row is negative; a mask is as long as the array.
+            places = np.arange(len(self))[rows] if np.asarray(rows).dtype == bool else rows
+            touched = np.unique(np.asarray(places) % max(1, len(self)) // size)
+            for block in touched[self.unread[touched]]:
+                part = plain[block * size : (block + 1) * size]
+                if hashlib.sha256(part.tobytes()).hexdigest() != self.blocks[block]:
+                    raise DataError(
+                        f"{self.path} changed since it was made (images {block * size} and on); "
+                        "delete it, it is made again."
+                    )
+                self.unread[block] = False
+        return plain[key]

@@ -127,7 +127,7 @@ class TrainingSpec:
         method: The method's own Config, with its defaults filled in.
         train: The schedule.
         views: Random views to train with.
-        fingerprint: Of the recipe that asks for it, written beside the weights.
+        fingerprint: Digest of all these settings, written beside the weights.
     """
 
     size: int

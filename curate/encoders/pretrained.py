@@ -55,8 +55,13 @@ def check_pretrained(name: str) -> None:
         raise UsageError(f"timm has no network {name!r}.{hint} timm.list_pretrained() names them.")
 
 
-def pretrained(name: str, *, device: str = "cpu") -> Pretrained:
-    """Return a pretrained network of timm in evaluation mode; its weights may be downloaded.
+def pretrained(name: str, *, random: bool = False, device: str = "cpu") -> Pretrained:
+    """Return a network of timm in evaluation mode; its weights may be downloaded.
+
+    Args:
+        name: As timm has it.
+        random: Whether it has random weights, always the same, instead of pretrained ones.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         UsageError: If timm has no network of this name.
@@ -66,7 +71,9 @@ def pretrained(name: str, *, device: str = "cpu") -> Pretrained:
 
     check_pretrained(name)
     try:
-        net = timm.create_model(name, pretrained=True, num_classes=0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = timm.create_model(name, pretrained=not random, num_classes=0)
     except Exception as error:
         # Whatever timm, the hub or the network between raise: there are no weights.
         why = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]

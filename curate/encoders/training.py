@@ -104,7 +104,7 @@ def train_encoder(
             "representation": config.representation,
         },
         "method": {"name": config.method, **spec.method.model_dump(mode="json")},
-        "recipe_fingerprint": spec.fingerprint,
+        "settings": spec.fingerprint,
         "seed": seed,
         "samples": len(uids),
     }
@@ -198,7 +198,7 @@ class Loop:
         self.autocast = in_bfloat16(precision, device)
         self.progress = _Progress()
         self.identity = {
-            "recipe_fingerprint": spec.fingerprint,
+            "settings": spec.fingerprint,
             "seed": seed,
             "samples": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
             "steps": self.total,
@@ -243,14 +243,14 @@ class Loop:
         if facts.get("identity") != self.identity:
             shutil.rmtree(states)
             return
-        refuse_other_code(facts.get("code", {}), f"the training in {states}")
+        refuse_other_code(facts.get("code", {}), "train", f"the training in {states}")
         restore(self.method, self.optimizer, tensors)
         self.progress = _Progress(**facts["progress"])
 
     def _store(self, states: Path) -> None:
         facts = {
             "identity": self.identity,
-            "code": versions.of_training(),
+            "code": versions.of_stage("train"),
             "progress": dataclasses.asdict(self.progress),
         }
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)

@@ -16,5 +16,6 @@ class InspectConfig(Section):
     duplicate_threshold: Annotated[float, Field(gt=-1, le=1)] = 0.95
     """Correlation of aligned pixels from which two samples may be near-duplicates."""
     encoder: str | None = None
-    """Whose space is used: an encoder of the plan (null takes its first), ``timm:NAME``, the folder
+    """Whose space is used: an encoder of the plan (null takes its first), ``timm:NAME``,
+    ``timm-random:NAME`` (the network untrained, for tests and controls), the folder
     of a saved encoder, or embeddings in a ``.npy`` or ``.parquet`` file."""

@@ -18,6 +18,9 @@ from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import Progress
 
+TIMM, TIMM_RANDOM = "timm:", "timm-random:"
+"""Networks of timm with pretrained weights, and with random ones, for tests and controls."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -45,8 +48,9 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
     """Return the space that a recipe asks for.
 
     Args:
-        name: ``inspect.encoder``: an encoder of the plan, ``timm:NAME``, the folder of a saved
-            encoder, or a ``.npy`` or ``.parquet`` file; None for the plan's first encoder.
+        name: ``inspect.encoder``: an encoder of the plan, ``timm:NAME`` or ``timm-random:NAME``,
+            the folder of a saved encoder, or a ``.npy`` or ``.parquet`` file; None for the first
+            encoder of the plan.
         encoders: Names of the plan's encoders.
 
     Raises:
@@ -54,8 +58,8 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
     """
     if name is None or name in encoders:
         return Space("plan", name or encoders[0])
-    if name.startswith("timm:"):
-        pretrained.check_pretrained(name.removeprefix("timm:"))
+    if name.startswith((TIMM, TIMM_RANDOM)):
+        pretrained.check_pretrained(name.partition(":")[2])
         return Space("timm", name)
     path = Path(name)
     if path.suffix in (".npy", ".parquet"):
@@ -64,7 +68,9 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
         return Space("file", name)
     if (path / "weights.safetensors").is_file():
         return Space("saved", name)
-    raise unknown("inspect.encoder", name, [*encoders, "timm:NAME", "FOLDER", "FILE.npy"])
+    raise unknown(
+        "inspect.encoder", name, [*encoders, "timm:NAME", "timm-random:NAME", "FOLDER", "FILE.npy"]
+    )
 
 
 def embeddings(
@@ -94,7 +100,9 @@ def embeddings(
     if space.kind == "file":
         return _given(Path(space.name), uids, images.uids[rows])
     if space.kind == "timm":
-        network = pretrained.pretrained(space.name.removeprefix("timm:"), device=device)
+        kind, _, network_name = space.name.partition(":")
+        random = f"{kind}:" == TIMM_RANDOM
+        network = pretrained.pretrained(network_name, random=random, device=device)
         return representation.features(network, images, rows, progress)
     folder = encoders / space.name if space.kind == "plan" else Path(space.name)
     encoder = backbone.load_encoder(folder, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.data import shards
+from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
 from curate.selection.manifest import Manifest
+
+log = logging.getLogger("curate")
 
 
 def index(run: Run, columns: Sequence[str] | None = None) -> pa.Table:
@@ -67,4 +71,34 @@ def read_for(run: Run, path: Path) -> Manifest:
     """
     manifest = Manifest.read(path)
     manifest.check_dataset(run.facts()["dataset_fingerprint"], own_uids(run))
+    made_from, now = manifest.facts.get("scores_sha256"), units.scores_digest(run)
+    if made_from is not None and now is not None and made_from != now:
+        log.warning("%s was made from older scores of %s; select again.", path, run.path)
     return manifest
+
+
+def say_outdated(run: Run) -> None:
+    """Warn of what lies in a run and was made from other scores than it has now."""
+    for name, what in outdated(run):
+        log.warning("%s of run %s was made from older scores; %s.", name, run.path, what)
+
+
+def outdated(run: Run) -> list[tuple[str, str]]:
+    """Return what was made from other scores than a run has now, and what to type for each."""
+    now, typed = units.scores_digest(run), run.name
+    if run.record("score") is None:
+        return []
+    found = []
+    for path in sorted((run.path / "manifests").glob("*.json")):
+        facts = read_json(path)
+        if facts.get("scores_sha256") not in (None, now):
+            found.append((f"manifests/{path.stem}", "select again"))
+    for record in ("inspect", "measure"):
+        made = run.record(record)
+        if made is not None and made["parts"].get("scores") not in (None, now):
+            found.append((record, f"type 'curate {record} {typed}'"))
+    for path in sorted((run.path / "comparisons").glob("*/comparison.json")):
+        made = run.record(f"compare/{path.parent.name}")
+        if made is not None and made["parts"].get("scores") != now:
+            found.append((f"comparisons/{path.parent.name}", "compare again"))
+    return found

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.data.sample import packed_uids
+from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime.files import write_table
 
@@ -48,7 +49,7 @@ NONE = MoreViews(np.empty(0, dtype="S1"), np.empty(0, dtype=np.int32))
 
 def more_views(run: Run) -> MoreViews:
     """Return the samples of a run that get more views than the others; none where none do."""
-    if not run.done(UNIT):
+    if units.views_digest(run) is None:
         return NONE
     table = pq.read_table(run.path / "views.parquet")
     return MoreViews(packed_uids(table["uid"]), table["n_views"].to_numpy())
@@ -68,20 +69,12 @@ def give(run: Run, uids: pa.Array, views: np.ndarray) -> None:
     both = pa.concat_tables([there, asked]).group_by("uid").aggregate([("n_views", "max")])
     table = pa.table({"uid": both["uid"], "n_views": both["n_views_max"]}).sort_by("uid")
     with run.lock():
-        run.forget("score", "inspect", "compare", UNIT, *_units(run))
-        path = run.path / "views.parquet"
-        write_table(path, table)
-        run.complete(UNIT, [path])
+        path, unit = run.path / "views.parquet", units.Unit(run, UNIT, {"table": "given"})
+        with unit.making():
+            write_table(path, table)
+            unit.complete([path], views=run.recipe.score.views)
 
 
 def further(unit: str) -> str:
     """Return the unit (or the stem of the file) of further views beside that of all samples."""
     return f"{unit}.more"
-
-
-def _units(run: Run) -> list[str]:
-    records = run.path / "records"
-    return [
-        str(path.relative_to(records))[: -len(".json")]
-        for path in records.glob(f"align/*/{further('*')}.json")
-    ]

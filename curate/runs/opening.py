@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UsageError, unknown
+from curate.data import sources
+from curate.errors import DataError, MismatchError, UsageError, unknown
 from curate.runs import recipe as recipes
 from curate.runs import recipe_files
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.files import read_json
+from curate.runtime.files import read_json, read_sealed
 from curate.runtime.versions import versions
+
+log = logging.getLogger("curate")
 
 
 def open_run(
@@ -27,6 +32,8 @@ def open_run(
     data: str | Path | None = None,
     fresh: bool = False,
     create: bool = True,
+    called: str | None = None,
+    retrain: bool = False,
 ) -> Run:
     """Return the run of a name, creating it where it is new.
 
@@ -39,9 +46,11 @@ def open_run(
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` for the recipe.
         data: Where the recipe's source lies on this machine.
-        fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over, with these
-            overrides alone.
+        fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over with its settings
+            and its data, but for those that are given.
         create: Whether a run that does not exist is made; else it is an error.
+        called: Name of the run; None takes that of the recipe.
+        retrain: Whether a run that is there may be given settings that train it anew.
 
     Raises:
         UsageError: If nothing has that name.
@@ -50,21 +59,38 @@ def open_run(
     """
     folder, given = Path(runs), dict(overrides or {})
     if name is None:
-        return Run.open(rundir.newest(folder))
+        if not given:
+            return Run.open(rundir.newest(folder))
+        name = str(rundir.newest(folder))
     origin: str | None = None
     if isinstance(name, Recipe):
         recipe = _replaced(name, given)
-        path = folder / recipe.name
+        path = folder / _name_of(recipe, called)
     else:
-        found = _existing(name, folder)
+        found = _existing(called or name, folder)
         if found is None and not create:
             raise _no_run(name, folder)
-        if found is not None and (not create or (not fresh and _unchanged(found, given))):
+        # A command on what is there does not ask for the recipe, unless it changes something.
+        asks = create or bool(given)
+        if found is not None and not fresh and (not asks or _unchanged(found, given)):
             return Run.open(found)
-        recipe, origin = _recipe_of(name, found, given, fresh=fresh)
-        path = found or folder / recipe.name
-    if fresh:
-        rundir.set_aside(path)
+        try:
+            recipe, origin = _recipe_of(name, found, given)
+        except (DataError, MismatchError):
+            # A run that cannot be read any more is begun again from its recipe.
+            if not fresh or _is_run(name):
+                raise
+            recipe, origin = _recipe_of(name, None, given)
+        path = found or folder / _name_of(recipe, called)
+    there = _stored(path)
+    if not isinstance(name, Recipe):
+        given = _merged(there.get("overrides", {}), given)
+    if fresh and path.exists():
+        data = data or there.get("data_path")
+        # Before anything is moved: a source that cannot be opened leaves the old run in its place.
+        split = recipe.data.split
+        sources.open_source(recipe.data.source, split=split, data=Path(data) if data else None)
+        log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
     facts = {
         "recipe_origin": origin,
         "recipe_sha256": _digest(origin),
@@ -74,7 +100,7 @@ def open_run(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "cores": os.cpu_count(),
     }
-    return Run.create(path, recipe, facts)
+    return Run.create(path, recipe, facts, retrain=retrain)
 
 
 def recipe_of(
@@ -90,13 +116,36 @@ def recipe_of(
         recipe, path = _replaced(name, given), folder / name.name
     else:
         found = _existing(name, folder)
-        recipe, _ = _recipe_of(name, found, given, fresh=False)
+        recipe, _ = _recipe_of(name, found, given)
         path = found or folder / recipe.name
     if not (path / "run.json").is_file():
         return recipe, None
     run = Run.open(path)
     # What a run of other settings has done says nothing of this recipe.
     return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+
+
+def _is_run(name: str) -> bool:
+    return (Path(name) / "run.json").is_file()
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says; nothing where there is none, or none that can be read."""
+    try:
+        return read_sealed(path / "run.json")
+    except DataError:
+        return {}
+
+
+def _name_of(recipe: Recipe, called: str | None) -> str:
+    """Return the name of a new run.
+
+    Raises:
+        UsageError: If no folder can be called so.
+    """
+    if called is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", called):
+        raise UsageError(f"name {called!r}: use letters, digits, dots, dashes and underscores.")
+    return called or recipe.name
 
 
 def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
@@ -154,15 +203,13 @@ def _no_run(name: str, folder: Path) -> UsageError:
     return UsageError(f"no run under {folder}/; make one with 'curate run {name}'.")
 
 
-def _recipe_of(
-    name: str, path: Path | None, given: Mapping[str, Any], *, fresh: bool
-) -> tuple[Recipe, str | None]:
+def _recipe_of(name: str, path: Path | None, given: Mapping[str, Any]) -> tuple[Recipe, str | None]:
     """Return the recipe a command means by ``name``, and where that comes from (None: a Recipe)."""
     if path is None:
         return recipes.load_recipe(name, given), _lasting(name)
     run = Run.open(path)
     facts = run.facts()
-    origin, before = facts.get("recipe_origin"), {} if fresh else facts.get("overrides", {})
+    origin, before = facts.get("recipe_origin"), facts.get("overrides", {})
     if origin is not None:
         try:
             recipe_files.find(origin)

@@ -88,7 +88,7 @@ class Recipe(Section):
             method=self.method_config,
             train=self.train,
             views=views.spec(self.views.train, self.views.settings),
-            fingerprint=self.fingerprint(),
+            fingerprint=digest(training_settings(self.resolved())),
         )
 
     def measuring_views(self) -> ViewSpec:
@@ -130,10 +130,28 @@ class Recipe(Section):
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change with every key but those of ``NOT_SHAPING``."""
-        text = json.dumps(
-            without_neutral_keys(self.resolved()), sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(without_neutral_keys(self.resolved()))
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of plain data, whatever the order of its keys."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resolved recipe that a training reads, by section."""
+    unread = {
+        "encoder": ("representation",),
+        "train": ("save_every",),
+        "views": ("train", "measure"),
+    }
+    sections = {
+        section: {k: v for k, v in resolved[section].items() if k not in leave_out}
+        for section, leave_out in unread.items()
+    }
+    data = {key: resolved["data"][key] for key in ("size", "channels", "fit")}
+    return {"data": data, **sections}
 
 
 def without_neutral_keys(resolved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import DataError, InUseError, MismatchError, UsageError
-from curate.runs.recipe import Recipe, parse, without_neutral_keys
+from curate.runs import late, units
+from curate.runs.recipe import Recipe, parse
 from curate.runtime import versions
-from curate.runtime.files import TEMPORARY, file_sha256, read_json, write_json
-from curate.runtime.versions import difference, refuse_other_code
+from curate.runtime.files import TEMPORARY, read_json, read_sealed, sealed, write_json
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
 
 log = logging.getLogger("curate")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Run:
@@ -42,6 +42,19 @@ class Run:
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
         self.recipe = recipe
+        self._resolved: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain data with every default filled in, as ``run.json`` has it now."""
+        stat = (self.path / "run.json").stat()
+        at = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if self._resolved is None or self._resolved[0] != at:
+            self._resolved = at, self.facts()["recipe"]
+        return self._resolved[1]
 
     @property
     def name(self) -> str:
@@ -56,7 +69,7 @@ class Run:
             DataError: If ``path`` holds no run.
             MismatchError: If another version of curate made it.
         """
-        facts = read_json(path / "run.json")
+        facts = read_sealed(path / "run.json")
         if facts.get("schema_version") != SCHEMA_VERSION:
             raise MismatchError(
                 f"run {path} was made by another version of curate; start over with --fresh."
@@ -65,32 +78,22 @@ class Run:
         return cls(path, parse(facts.get("recipe", {}), where=str(path / "run.json")))
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Run:
-        """Create a run, or open the one there is if its recipe is the same.
-
-        A recipe that asks for more of the same, and for nothing else (``more``), extends the run:
-        its encoders stay, and what was made from all of them is to be made again.
+    def create(
+        cls, path: Path, recipe: Recipe, facts: Mapping[str, Any], *, retrain: bool = False
+    ) -> Run:
+        """Create a run, or open the one there is and have it take the recipe (``taking``).
 
         Args:
             path: The run directory.
             recipe: What the run is to be.
             facts: What else ``run.json`` records at the start (versions, overrides).
+            retrain: Whether a run that is there may be given settings that train it anew.
 
         Raises:
-            MismatchError: If a run with another recipe is there; the differing keys are shown.
+            MismatchError: If they would, and may not; the differing settings are shown.
         """
         if (path / "run.json").is_file():
-            there = without_neutral_keys(cls.open(path).recipe.resolved())
-            wanted = without_neutral_keys(recipe.resolved())
-            changes = difference(there, wanted)
-            if changes and more(there, wanted):
-                return cls(path, recipe)._extended(facts)
-            if changes:
-                raise MismatchError(
-                    f"run {path} was made with other settings: {'; '.join(changes)}. "
-                    "Use --fresh to start over beside it, or give the recipe another name."
-                )
-            return cls(path, recipe)
+            return cls.open(path).taking(recipe, facts, retrain=retrain)
         # What a process left that was killed while it wrote the first run.json is swept up later.
         if path.exists() and any(not p.name.endswith(TEMPORARY) for p in path.iterdir()):
             raise UsageError(f"{path} is not empty and holds no run; choose another --runs folder.")
@@ -111,28 +114,39 @@ class Run:
         )
         return run
 
-    def _extended(self, facts: Mapping[str, Any]) -> Run:
-        """Take the recipe, which asks for more, for what the run is to be; returns the run."""
+    def taking(self, recipe: Recipe, facts: Mapping[str, Any], *, retrain: bool = False) -> Run:
+        """Return the run with another recipe; what was made by settings that stay the same stays.
+
+        Args:
+            recipe: What the run is to be from now on.
+            facts: Its ``overrides`` and ``recipe_sha256`` replace those of ``run.json``.
+            retrain: Whether it may have settings that train its encoders anew.
+
+        Raises:
+            MismatchError: If it has, and may not; the differing settings are shown.
+        """
+        change = late.change(self.resolved, recipe.resolved())
+        if not change.differences:
+            return Run(self.path, recipe)
+        if change.retrains and not retrain:
+            raise MismatchError(late.refusal(self, change))
         with locked(self.path):
-            # First: a run that has forgotten more than it had to makes it again, and no more.
-            self.forget("plan", "score", "snapshots", "inspect", "compare")
-            if self.recipe.score.views != self.open(self.path).recipe.score.views:
-                # Samples in doubt that had more views than the others start over with all.
-                self.forget("align", "views")
             self._write_facts(
                 {
                     **self.facts(),
-                    "recipe": self.recipe.resolved(),
-                    "recipe_fingerprint": self.recipe.fingerprint(),
+                    "recipe": recipe.resolved(),
+                    "recipe_fingerprint": recipe.fingerprint(),
                     **{k: facts[k] for k in ("overrides", "recipe_sha256") if k in facts},
                 }
             )
-        return self
+        log.info("%s", late.notice(self, change))
+        return Run(self.path, recipe)
 
     def extended(self, *, repeats: int | None = None, views: int | None = None) -> Run:
-        """Return the run with more repeats of its plan, or more views; see ``create``.
+        """Return the run with more repeats of its plan, or more views.
 
-        What a command says of the recipe later is compared with that.
+        Earlier repeats and views are the same whatever follows them. What a command says of the
+        recipe later is compared with that.
         """
         asked = {"plan.repeats": repeats, "score.views": views}
         given = {key: value for key, value in asked.items() if value is not None}
@@ -143,14 +157,14 @@ class Run:
             for key, value in given.items()
         }
         there = self.facts().get("overrides", {})
-        run = Run(self.path, self.recipe.model_copy(update=sections))
-        return run._extended({"overrides": {**there, **given}})
+        recipe = self.recipe.model_copy(update=sections)
+        return self.taking(recipe, {"overrides": {**there, **given}})
 
     # run.json
 
     def facts(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""
-        return read_json(self.path / "run.json")
+        return read_sealed(self.path / "run.json")
 
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json``."""
@@ -159,7 +173,7 @@ class Run:
             self._write_facts({**there, **facts})
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
-        write_json(self.path / "run.json", facts)
+        write_json(self.path / "run.json", sealed(facts))
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -188,22 +202,36 @@ class Run:
             self._sweep_states()
             yield
 
+    def in_use(self) -> bool:
+        """Return whether another process holds the run."""
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                return False
+        except filelock.Timeout:
+            return True
+
     def _sweep_states(self) -> None:
         """Delete the states of units whose record a killed process could still write."""
         states = self.path / "cache" / "states"
         # Any file: a kill while they were deleted may have left tensors without their JSON.
         for folder in {path.parent for path in states.rglob("*") if path.is_file()}:
-            if self._record(str(folder.relative_to(states))).is_file():
+            if self.record_path(str(folder.relative_to(states))).is_file():
                 shutil.rmtree(folder)
 
     # Completion records
+
+    def record(self, unit: str) -> dict[str, Any] | None:
+        """Return the completion record of a unit, whatever became of its files; None for none."""
+        path = self.record_path(unit)
+        return read_json(path) if path.is_file() else None
 
     def done(self, unit: str) -> dict[str, Any] | None:
         """Return the completion record of a unit such as ``train/f``, or None if it is to be done.
 
         Files that were deleted or cut short since are noticed by their size.
         """
-        path = self._record(unit)
+        path = self.record_path(unit)
         if not path.is_file():
             return None
         record = read_json(path)
@@ -214,25 +242,12 @@ class Run:
                 return None
         return record
 
-    def complete(self, unit: str, outputs: list[Path], **facts: Any) -> None:
-        """Write the completion record of a unit, with size and digest of everything it made."""
-        made = {
-            str(path.relative_to(self.path)): {
-                "bytes": path.stat().st_size,
-                "sha256": file_sha256(path),
-            }
-            for path in sorted(outputs)
-        }
-        about = {"unit": unit, "code": versions.of_training(), "outputs": made}
-        write_json(self._record(unit), {**facts, **about})
-        shutil.rmtree(self.states(unit), ignore_errors=True)
-
     def states(self, unit: str) -> Path:
         """Return the folder in which a unit that takes long keeps how far it is."""
         return self.path / "cache" / "states" / unit
 
-    def check_code(self, family: str) -> None:
-        """Check that the done units of a family, such as ``train``, were made by this very code.
+    def check_code(self, stage: str, units: Iterable[units.Unit]) -> None:
+        """Check that the units of a stage that are done were made by this very code.
 
         A stage is made by one code from its first unit to its last; a later stage may be made by a
         newer one.
@@ -240,24 +255,14 @@ class Run:
         Raises:
             MismatchError: If not; what changed is shown.
         """
-        for record in (self.path / "records" / family).rglob("*.json"):
-            # The others agree with it, since each was made after this check.
-            refuse_other_code(
-                read_json(record).get("code", {}), f"a part of {family!r} of run {self.path}"
-            )
-            return
-
-    def forget(self, *units: str) -> None:
-        """Drop the records of units and of all below them: what they were made from is made anew.
-
-        Args:
-            units: Names such as ``score``, or ``align/f`` for every shard of it.
-        """
         for unit in units:
-            self._record(unit).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "records" / unit, ignore_errors=True)
+            if record := unit.done():
+                code = record.get("code", {})
+                versions.refuse_other_code(code, stage, f"a part of {stage!r} of run {self.path}")
+                return  # The others agree with it, since each was made after this check.
 
-    def _record(self, unit: str) -> Path:
+    def record_path(self, unit: str) -> Path:
+        """Return where the completion record of a unit lies."""
         return self.path / "records" / f"{unit}.json"
 
     # What a run holds
@@ -266,13 +271,25 @@ class Run:
         """Return ``scores.parquet``, or uid and some of its columns.
 
         Raises:
-            DataError: If the run is not scored yet.
+            DataError: If the run is not scored yet, or has other settings since, or the file is not
+                what was recorded.
         """
         from curate.scores.table import ScoreTable
 
-        path = self.path / "scores.parquet"
-        if not path.is_file() or not self._record("score").is_file():
+        path, unit = self.path / "scores.parquet", units.score(self)
+        record = self.record(unit.name)
+        if record is None:
             raise DataError(f"run {self.path} has no scores yet; type 'curate score {self.name}'.")
+        if not unit.same_but_code(record):
+            raise DataError(
+                f"the scores of run {self.path} are older than its settings or its encoders; type "
+                f"'curate score {self.name}'."
+            )
+        if not units.unchanged(path, record["outputs"]["scores.parquet"]["sha256"]):
+            raise DataError(
+                f"{path} is missing or changed since it was made; type 'curate score {self.name}', "
+                "which makes it again."
+            )
         return ScoreTable.read(path, columns).table
 
     def manifest(self, name: str) -> pa.Table:
@@ -368,22 +385,3 @@ def names(runs: Path) -> list[str]:
 def enclosing(path: Path) -> Path | None:
     """Return the run directory that a file or folder lies in; None if it lies in none."""
     return next((p for p in path.resolve().parents if (p / "run.json").is_file()), None)
-
-
-MORE = (("plan", "repeats"), ("score", "views"))
-"""What a run may be given more of: earlier repeats and views are the same whatever follows them."""
-
-
-def more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return whether a recipe asks for more of ``MORE`` than another, and differs in nothing else.
-
-    Args:
-        old: A resolved recipe.
-        new: The other.
-    """
-    raised = {s: dict(v) if isinstance(v, dict) else v for s, v in old.items()}
-    for section, key in MORE:
-        if new[section].get(key) < old[section].get(key):
-            return False
-        raised[section][key] = new[section][key]
-    return raised == new

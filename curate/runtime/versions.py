@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import platform
 from collections.abc import Mapping
@@ -45,31 +46,108 @@ def versions() -> dict[str, str]:
     return found
 
 
-def of_training() -> dict[str, str]:
-    """Return what must not change while a stage is made: versions, and a digest of curate's code.
+CODE = {
+    "shard": ("data/shards/writer", "data/sources"),
+    "canvas": ("data/canvas",),
+    "plan": ("scores/plan",),
+    "train": ("encoders/training", "encoders/methods", "data/canvas"),
+    "align": ("scores/alignment", "encoders/backbone"),
+    "score": ("stages/score", "scores/estimator", "scores/separation", "scores/table"),
+    "inspect": ("stages/inspect", "inspection"),
+}
+"""Where the code of each stage begins; what these modules import belongs to it as well."""
+CODE |= {"measure": ("stages/measure", "scores/measures")}
+CODE |= {"localize": ("stages/localize", "scores/layers")}
+CODE |= {"retrain": CODE["train"], "compare": CODE["train"]}
+FOLLOWED = ("data", "encoders", "scores", "inspection", "runtime/randomness")
+"""Rooms whose modules shape results; how a run is kept, shown or typed shapes none."""
+
+
+def of_stage(stage: str) -> dict[str, str]:
+    """Return what must not change while a stage is made: versions, and a digest of its code.
 
     The version alone does not tell one checkout from the next.
     """
     found = versions()
-    return {name: found[name] for name in SHAPING if name in found} | {"curate code": _digest()}
+    return {name: found[name] for name in SHAPING if name in found} | {
+        "curate code": _digest(stage)
+    }
+
+
+def code_of(stage: str) -> str:
+    """Return the digest of the code that makes the results of a stage."""
+    return _digest(stage)
 
 
 @cache
-def _digest() -> str:
-    """Return the first 12 hex digits of the sha256 of curate's own modules."""
-    home, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for path in sorted(home.rglob("*.py")):
-        digest.update(f"{path.relative_to(home)}\0".encode() + path.read_bytes() + b"\0")
+def _digest(stage: str) -> str:
+    """Return 12 hex digits that change with the code of a stage, not with comments or blanks."""
+    home = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(_closure(home, stage)):
+        digest.update(f"{path.relative_to(home).as_posix()}\0{_bare(path)}\0".encode())
     return digest.hexdigest()[:12]
 
 
-def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
-    """Check that this is the code that began some work (``shaping``).
+def _closure(home: Path, stage: str) -> set[Path]:
+    """Return the files that the code of a stage begins with, and all that they import."""
+    waiting = [path for begin in CODE.get(stage, ()) for path in _files(home, begin)]
+    reached: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in reached:
+            continue
+        reached.add(path)
+        for node in ast.walk(_parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("curate."):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                for name in names:
+                    place = "/".join(str(name).split(".")[1:])
+                    if any(place == room or place.startswith(f"{room}/") for room in FOLLOWED):
+                        waiting += [p for p in _module(home, place) if p not in reached]
+    return reached
+
+
+def _files(home: Path, place: str) -> list[Path]:
+    """Return the file of a module, or all files of a package."""
+    return sorted((home / place).rglob("*.py")) or _module(home, place)
+
+
+def _module(home: Path, place: str) -> list[Path]:
+    """Return the file of a module or of a package itself; none for a name that is neither."""
+    both = ((home / place).with_suffix(".py"), home / place / "__init__.py")
+    return [path for path in both if path.is_file()]
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+@cache
+def _bare(path: Path) -> str:
+    """Return the code of a module without comments, blanks and docstrings."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # Texts that stand alone document what is before them.
+            bare = [n for n in body if not _is_text(n)]
+            node.body = bare or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def refuse_other_code(before: Mapping[str, Any], stage: str, what: str) -> None:
+    """Check that this is the code that began some work (``of_stage``).
 
     Raises:
         MismatchError: If not; what changed is shown.
     """
-    changes = difference(before, of_training())
+    changes = difference(before, of_stage(stage))
     if changes:
         raise MismatchError(
             f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "

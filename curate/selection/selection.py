@@ -22,6 +22,11 @@ from curate.selection.config import SelectConfig
 from curate.selection.manifest import Manifest
 from curate.selection.strategies import choose
 
+BY_HAND = "hand"
+"""Strategy of a manifest that was marked sample by sample."""
+TAKEN = ("se", "key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides the number that is selected by."""
+
 
 @dataclass(frozen=True)
 class Selected(Result):
@@ -51,10 +56,6 @@ class Selected(Result):
         """Return the fields as JSON has them."""
         fields = super().to_json()
         return fields if self.separation else {k: v for k, v in fields.items() if v is not None}
-
-
-TAKEN = ("se", "key", "shard", "label")
-"""Columns of a table of scores that a manifest has besides the number that is selected by."""
 
 
 def select_table(
@@ -121,6 +122,8 @@ def decide(
     kept = kept_count(config, scored)
     check_unscored(left, len(m), config.unscored)
     path = folder / f"{file_name(name or _default_name(config))}.parquet"
+    if path.is_file() and _strategy(path) == BY_HAND:
+        raise UsageError(f"{path} was made by hand and is not replaced; give another name.")
     keep = np.full(len(m), config.unscored == "keep")
     uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
     keep[there] = choose(config.strategy, m[there], uids, kept, config.seed)
@@ -144,6 +147,14 @@ def decide(
         description=describe(config.strategy, kept, scored),
         separation=provenance.get("separation"),
     )
+
+
+def _strategy(path: Path) -> str | None:
+    """Return how a manifest that is there was made; None for one that is not whole."""
+    try:
+        return str(Manifest.read(path).facts["strategy"])
+    except DataError:
+        return None
 
 
 def kept_count(config: SelectConfig, scored: int) -> int:

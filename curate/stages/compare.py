@@ -14,6 +14,7 @@ from curate.evaluation import comparison
 from curate.evaluation.comparison import Comparison
 from curate.evaluation.config import CompareConfig
 from curate.evaluation.probing import measure_probes
+from curate.runs import units
 from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
@@ -54,19 +55,20 @@ def compare_run(
     strategies = tuple(dict.fromkeys((*config.strategies, comparison.CONTROL)))
     seeds, budget = config.seeds, config.budget
     name = f"remove-{'-'.join(map(str, remove))}-{'-'.join(strategies)}-{seeds}-seeds-{budget}"
-    folder, unit = run.path / "comparisons" / name, f"compare/{name}"
-    if not run.done(unit):
-        asked = run.recipe.probe
-        settings = {
-            "remove": list(remove),
-            "strategies": list(strategies),
-            "seeds": seeds,
-            "budget": budget,
-            "probes": {"sources": list(asked.sources), "kinds": list(asked.kinds)},
-        }
+    folder, asked = run.path / "comparisons" / name, run.recipe.probe
+    settings = {
+        "remove": list(remove),
+        "strategies": list(strategies),
+        "seeds": seeds,
+        "budget": budget,
+        "probes": {"sources": list(asked.sources), "kinds": list(asked.kinds)},
+    }
+    parts = {**units.training(run), "scores": units.scores_digest(run), "settings": settings}
+    unit = units.Unit(run, f"compare/{name}", parts)
+    if unit.intact() is None:
         # Before hours of training, not after, it shows whether there is anything to probe on.
         probed = probe_sets(run, context)
-        with run.timed("compare"):
+        with unit.making("compare"):
             arms = _train_arms(run, context, name, scored, remove, strategies, seeds, budget)
             rows = []
             for done, (about, place) in enumerate(arms, 1):
@@ -76,7 +78,7 @@ def compare_run(
                     rows += [{**about, **result.to_json()} for result in results]
                 context.progress("probe", done, len(arms))
             summary = comparison.summarise(rows, len(uids))
-            run.complete(unit, comparison.write(folder, rows, summary, settings))
+            unit.complete(comparison.write(folder, rows, summary, settings))
     return Comparison.read(folder)
 
 
@@ -112,7 +114,7 @@ def _train_arms(
     steps = config.epochs * (len(everything) // batch) if budget == "steps" else None
     shard.canvas(run, context)
     device = context.resolved_device()
-    arms, units = [], []
+    arms, jobs, wanted = [], [], []
     for n in remove:
         for strategy in strategies:
             for seed in range(seeds):
@@ -120,21 +122,26 @@ def _train_arms(
                 arm = f"{strategy}-{n}-s{seed}"
                 place = f"comparisons/{name}/encoders/{arm}"
                 arms.append(({"strategy": strategy, "remove": n, "seed": seed}, place))
+                # What the plan left unscored stays: only scores are compared.
+                samples = np.setdiff1d(everything, uids[~kept])
+                own_seed = randomness.seed_for(config.seed, "compare", seed)
+                unit_name = f"compare/{name}/{arm}"
                 arguments = {
                     "path": run.path,
-                    "unit": f"compare/{name}/{arm}",
+                    "unit": unit_name,
                     "folder": place,
-                    # What the plan left unscored stays: only scores are compared.
-                    "kept": np.setdiff1d(everything, uids[~kept]),
-                    "seed": randomness.seed_for(config.seed, "compare", seed),
+                    "kept": samples,
+                    "seed": own_seed,
                     "device": device,
                     "steps": steps,
                 }
-                if not run.done(f"compare/{name}/{arm}"):
-                    units.append(Unit(f"compare {arm}", train_arm, arguments))
-    if units:
-        run.check_code(f"compare/{name}")
-    run_units(units, context.training_workers(run.recipe), context.progress)
+                unit = units.trained_on(run, unit_name, samples, seed=own_seed, steps=steps)
+                wanted.append(unit)
+                if not unit.intact():
+                    jobs.append(Unit(f"compare {arm}", train_arm, arguments))
+    if jobs:
+        run.check_code("compare", wanted)
+    run_units(jobs, context.training_workers(run.recipe), context.progress)
     return arms
 
 
@@ -149,7 +156,9 @@ def train_arm(
     progress: Progress = silent,
 ) -> None:
     """Train one arm of a comparison: a unit of work."""
-    train.train_unit(Run.open(path), unit, kept, seed, folder, device, progress, steps=steps)
+    run = Run.open(path)
+    made = units.trained_on(run, unit, kept, seed=seed, steps=steps)
+    train.train_unit(run, made, kept, seed, folder, device, progress, steps=steps)
 
 
 def compare(
@@ -159,6 +168,7 @@ def compare(
     strategies: Sequence[str] | None = None,
     seeds: int | None = None,
     budget: str | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
@@ -171,6 +181,7 @@ def compare(
         strategies: As in ``select``.
         seeds: Paired repetitions; two or more give an interval.
         budget: Equal ``epochs`` or equal ``steps``.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: Trainings side by side; None chooses.
         progress: Progress callback.
@@ -192,4 +203,4 @@ def compare(
     if not config.remove:
         raise UsageError("say how many samples to remove, such as 500 and 1000.")
     with run.lock():
-        return compare_run(run, Context.of(run, None, device, workers, progress), config)
+        return compare_run(run, Context.of(run, data, device, workers, progress), config)

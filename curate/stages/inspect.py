@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -15,7 +16,7 @@ from curate.data.shards import Reader
 from curate.inspection import duplicates, neighbours, relations, spaces, triage
 from curate.inspection.spaces import Space, embeddings
 from curate.inspection.summary import Inspection
-from curate.runs import sample_lookup
+from curate.runs import sample_lookup, units
 from curate.runs.run import Run
 from curate.runs.sample_lookup import SampleCard
 from curate.runtime.files import read_json, write_json, write_table
@@ -24,7 +25,7 @@ from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.stages.context import Context
 from curate.stages.shard import canvas
-from curate.stages.train import train_run
+from curate.stages.train import encoder_folder, train_run
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -60,27 +61,20 @@ LEAKS_LISTED = 100
 """Leaks that ``inspect.json`` lists, the most alike first; the column has them all."""
 
 
-def up_to_date(run: Run, space: Space) -> bool:
-    """Return whether a run was inspected, with the scores that it has now and in this space."""
-    record = run.done("inspect")
-    return record is not None and record.get("made_from") == _made_from(run, space)
-
-
-def _made_from(run: Run, space: Space) -> dict[str, str | None]:
-    scored = run.done("score")
-    return {
-        "scores": scored["outputs"]["scores.parquet"]["sha256"] if scored else None,
-        "space": space.digest(),
-    }
-
-
 def write_inspection(
-    run: Run, space: Space, images: Canvas, *, device: str, progress: Progress = silent
+    run: Run,
+    unit: units.Unit,
+    space: Space,
+    images: Canvas,
+    *,
+    device: str,
+    progress: Progress = silent,
 ) -> None:
     """Write ``inspect.parquet``, ``inspect_neighbours.parquet`` and ``inspect.json`` of a run.
 
     Args:
         run: With shards, and encoders where the space is of one of them; scores where there are.
+        unit: What is made.
         space: From ``space_of``.
         images: The run's canvas.
         device: ``cpu`` or ``cuda``.
@@ -91,8 +85,7 @@ def write_inspection(
         DivergedError: If an embedding is not finite.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
-    # First: what changes while this goes on is noticed by the next one.
-    made_from, config = _made_from(run, space), run.recipe.inspect
+    config = run.recipe.inspect
     index = Reader(run.path / "shards").index(["uid", "split", "label", "size", "width", "height"])
     split = index["split"].to_numpy(zero_copy_only=False)
     uids = packed_uids(index["uid"])
@@ -175,7 +168,7 @@ def write_inspection(
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
     write_table(paths[1], _neighbour_table(names, found))
     write_json(paths[2], summary)
-    run.complete("inspect", paths, encoder=space.name, made_from=made_from)
+    unit.complete(paths, encoder=space.name)
 
 
 def _leaks(
@@ -240,7 +233,7 @@ def _neighbour_table(names: pa.Array, found: neighbours.Nearest) -> pa.Table:
 
 def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return memorization (NaN without) and rank (0 without) of some samples, (n,) each."""
-    if run.done("score") is None:
+    if units.scores_digest(run) is None:
         return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
     table = run.scores()
     rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
@@ -250,7 +243,7 @@ def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _separation(run: Run) -> str | None:
     """Return what the scores say of themselves, None without scores."""
-    if run.done("score") is None:
+    if units.scores_digest(run) is None:
         return None
     return ScoreSummary.read(run.path).separation
 
@@ -263,11 +256,21 @@ def _known(values: np.ndarray) -> pa.Array:
 def inspect_run(run: Run, context: Context) -> Inspection:
     """Find neighbours, outliers and near-duplicates, and say what kind of sample each is."""
     space = encoder_to_inspect(run, train_run(run, context))
-    if not up_to_date(run, space):
+    digest = space.digest()
+    if space.kind == "plan":
+        encoder_folder(run, context, space.name)
+        digest = units.train(run, space.name).key
+    unit = units.inspect(run, digest)
+    if not unit.intact():
         images = canvas(run, context)
-        with run.timed("inspect"):
+        with unit.making("inspect"):
             write_inspection(
-                run, space, images, device=context.resolved_device(), progress=context.progress
+                run,
+                unit,
+                space,
+                images,
+                device=context.resolved_device(),
+                progress=context.progress,
             )
     table, summary = run.path / "inspect.parquet", read_json(run.path / "inspect.json")
     return Inspection.from_json({**summary, "path": table})
@@ -284,16 +287,31 @@ def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
 
 @overload
 def inspect(
-    run: Run, *, sample: None = None, device: str = "auto", progress: Progress = silent
+    run: Run,
+    *,
+    sample: None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> Inspection: ...
 @overload
 def inspect(
-    run: Run, *, sample: str, device: str = "auto", progress: Progress = silent
+    run: Run,
+    *,
+    sample: str,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> SampleCard: ...
 
 
 def inspect(
-    run: Run, *, sample: str | None = None, device: str = "auto", progress: Progress = silent
+    run: Run,
+    *,
+    sample: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> Inspection | SampleCard:
     """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
 
@@ -301,6 +319,7 @@ def inspect(
         run: A run; what is missing is done first. Where it is scored, memorized samples are told
             apart, and what memorization goes with is said.
         sample: A uid or the beginning of one: return what is known of that sample alone.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
@@ -309,6 +328,9 @@ def inspect(
             is nothing that is there.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
+    if sample is not None and run.done("inspect") and run.in_use():
+        # Another command works on the run: what it has is told, and nothing is made.
+        return sample_lookup.sample(run, sample)
     with run.lock():
-        inspection = inspect_run(run, Context.of(run, None, device, 1, progress))
+        inspection = inspect_run(run, Context.of(run, data, device, 1, progress))
         return inspection if sample is None else sample_lookup.sample(run, sample)

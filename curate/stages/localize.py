@@ -13,6 +13,7 @@ import numpy as np
 
 from curate.encoders.backbone import load_encoder
 from curate.errors import DataError, DivergedError, UsageError, unknown
+from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
@@ -51,6 +52,7 @@ def localize(
     run: Run,
     *,
     encoders: Sequence[str] | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Localized:
@@ -59,6 +61,7 @@ def localize(
     Args:
         run: A run; what is missing for encoders is done first.
         encoders: f and g by name; None takes the first two of the plan.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
@@ -67,19 +70,18 @@ def localize(
         DataError: If fewer than two samples are in f and not in g.
         DivergedError: If a layer gives values that are not finite.
     """
-    context = Context.of(run, None, device, 1, progress)
+    context = Context.of(run, data, device, 1, progress)
     with run.lock():
         plan = train.train_run(run, context)
         f, g = _pair(plan, encoders)
         path, table_path = run.path / "localize.json", run.path / "units.parquet"
-        made_from = {
-            "encoders": [f, g],
-            "trained": [run.done(f"train/{e}")["outputs"] for e in (f, g)],  # type: ignore[index]
-            "score": run.recipe.score.model_dump(),
-            "code": versions.of_training(),
+        parts = {
+            **units.measuring(run),
+            "encoders": [[e, units.train(run, e).key] for e in (f, g)],
+            "code": versions.of_stage("localize"),
         }
-        record = run.done("localize")
-        if record is None or {name: record.get(name) for name in made_from} != made_from:
+        unit = units.Unit(run, "localize", parts)
+        if unit.intact() is None:
             inside = plan.inclusion[:, plan.encoders.index(f)]
             uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
             if len(uids) < 2:
@@ -88,8 +90,9 @@ def localize(
                 )
             canvas = shard.canvas(run, context)
             where, config = context.resolved_device(), run.recipe
-            pair = [load_encoder(run.path / "encoders" / name, device=where) for name in (f, g)]
-            with run.timed("localize"):
+            folders = [train.encoder_folder(run, context, name) for name in (f, g)]
+            pair = [load_encoder(folder, device=where) for folder in folders]
+            with unit.making("localize"):
                 found = measure(
                     pair,
                     canvas.array,
@@ -109,7 +112,7 @@ def localize(
                 }
                 write_table(table_path, unit_table(found, (f, g), uids))
                 write_json(path, content)
-                run.complete("localize", [path, table_path], **made_from)
+                unit.complete([path, table_path])
         return Localized.from_json({**read_json(path), "path": path, "units": table_path})
 
 

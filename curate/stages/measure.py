@@ -19,7 +19,7 @@ from curate.encoders.views.apply import resized_crop
 from curate.errors import DataError, DivergedError
 from curate.evaluation import agreement
 from curate.evaluation.agreement import Correlation, Ranking
-from curate.runs import dataset
+from curate.runs import dataset, units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
@@ -28,7 +28,7 @@ from curate.runtime.results import Result, plain
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
 from curate.scores.plan import Plan
-from curate.stages import score, shard
+from curate.stages import score, shard, train
 from curate.stages.context import Context
 
 CORNER = 0.5
@@ -76,6 +76,7 @@ def measure(
     run: Run,
     kinds: Sequence[str] | None = None,
     *,
+    data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Measured:
@@ -87,13 +88,14 @@ def measure(
     Args:
         run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
+        data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
     Raises:
         UsageError: For an unknown measure, or one that needs labels where there are none.
     """
-    context = Context.of(run, None, device, 1, progress)
+    context = Context.of(run, data, device, 1, progress)
     path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
     with run.lock():
         score.score_run(run, context)
@@ -106,13 +108,15 @@ def measure(
             with run.timed("measure"):
                 columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
         columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
+        unit = _unit(run)
         if missing:
+            run.record_path(unit.name).unlink(missing_ok=True)
             table = {"uid": scores["uid"].combine_chunks()}
             table |= {measures.column(kind): values for kind, values in columns.items()}
             write_table(path, pa.table(table))
             every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
             write_json(summary_path, plain({"measures": every, "left_out": left_out}))
-            run.complete("measure", [path, summary_path], scores=_scores_digest(run))
+            unit.complete([path, summary_path])
     return Measured(
         {kind: _row(kind, columns[kind], scores) for kind in wanted}, tuple(left_out), path
     )
@@ -147,18 +151,15 @@ def _samples(
     return samples, rows, public
 
 
-def _scores_digest(run: Run) -> str:
-    record = run.done("score")
-    assert record is not None
-    return str(record["outputs"]["scores.parquet"]["sha256"])
+def _unit(run: Run) -> units.Unit:
+    """Return the unit of all measures together: one is kept for as long as it holds for them."""
+    parts = {"scores": units.scores_digest(run), "code": versions.of_stage("measure")}
+    return units.Unit(run, "measure", parts)
 
 
 def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
     """Return the measures that are there and still hold, by name."""
-    record = run.done("measure")
-    if record is None or record["scores"] != _scores_digest(run):
-        return {}
-    if record["code"] != versions.of_training():
+    if _unit(run).intact() is None:
         return {}
     try:
         table = pq.read_table(run.path / "measures.parquet")
@@ -188,7 +189,8 @@ def _compute(
     device, repeats = context.resolved_device(), plan.repeats
     asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in made.values())]
     for done, e in enumerate(asked, 1):
-        encoder = load_encoder(run.path / "encoders" / plan.encoders[e], device=device)
+        folder = train.encoder_folder(run, context, plan.encoders[e])
+        encoder = load_encoder(folder, device=device)
         look = Look(
             samples=samples,
             number=e,

@@ -28,8 +28,9 @@ from curate.stages.context import Context
 
 
 def slug(text: str) -> str:
-    """Return ``text`` as a file name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "x"
+    """Return ``text`` as a file name; texts that differ have names that differ."""
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "x"
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def probe_data(
@@ -65,6 +66,7 @@ def probe_data(
     wanted = {
         "source": name,
         "data": str(context.data.resolve()) if context.data else None,
+        "files": _files(name, context.data),
         "canvas": {"size": size, "channels": channels, "fit": fit},
     }
     digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
@@ -90,6 +92,18 @@ def probe_data(
         write_json(ready, {**wanted, "test_role": "test" if test else None})
     rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
+
+
+def _files(name: str, data: Path | None) -> str | None:
+    """Return a digest of the names, sizes and times of a source's files; None for one without."""
+    place = data or Path(name.partition(":")[2] or name)
+    if not place.exists():
+        return None
+    digest = hashlib.sha256(str(place.resolve()).encode())
+    for path in [place, *sorted(place.rglob("*"))]:
+        stat = path.stat()
+        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 def probe_sets(run: Run, context: Context) -> list[ProbeSet]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from curate import reports
+from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
 from curate.stages.agree import agree
 
@@ -34,5 +36,7 @@ def report(
         DataError: If a run has no scores yet.
     """
     agreement = agree([run, *against], runs=runs) if against else None
-    with run.lock():
+    # It only reads, and so it does while another command holds the run.
+    with contextlib.nullcontext() if run.in_use() else run.lock():
+        say_outdated(run)
         return reports.build(run.path, formats=formats, agreement=agreement)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.runs import dataset
+from curate.runs import dataset, units
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
 from curate.runs.run import Run
@@ -68,13 +68,13 @@ def retrain(
             path = path.with_name(f"{path.name}.parquet")
         seed = run.recipe.train.seed if seed is None else seed
         name = f"{slug(path.stem)}-s{seed}"
-        unit, folder, digest = f"retrain/{name}", f"retrained/{name}", file_sha256(path)
-        record = run.done(unit)
+        folder, digest = f"retrained/{name}", file_sha256(path)
+        own_seed = randomness.seed_for(seed, "retrain")
         # A manifest of the same name may hold another selection by now.
-        if record is None or record["manifest_sha256"] != digest:
+        unit = units.trained_on(run, f"retrain/{name}", kept, seed=own_seed)
+        if unit.intact() is None:
             shard.canvas(run, context)
             chosen = context.resolved_device()
-            own_seed = randomness.seed_for(seed, "retrain")
             with run.timed("retrain"):
                 train.train_unit(
                     run, unit, kept, own_seed, folder, chosen, progress, manifest_sha256=digest

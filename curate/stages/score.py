@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curate.encoders.backbone import load_encoder
 from curate.encoders.training import snapshot_epochs, snapshot_name
 from curate.errors import DataError, DivergedError
-from curate.runs import more_views
+from curate.runs import more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
@@ -106,19 +106,33 @@ def _align(
         named: Gives the name of a unit, and the stem of its file, from that of the shard.
     """
     sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
+    digests = shard_digests(run)
     wanted = {
-        s: [e for e in made.encoders if not run.done(when.unit(f"align/{e}/{named(s)}"))]
+        (s, e): units.align(
+            run,
+            when.unit(f"align/{e}/{named(s)}"),
+            e,
+            digests[s],
+            more=named is not str,
+        )
         for s, size in sizes.items()
         if size
+        for e in made.encoders
     }
-    missing = {s: names for s, names in wanted.items() if names}
+    missing: dict[str, list[str]] = {}
+    device = context.resolved_device()
+    for (s, e), unit in wanted.items():
+        if not unit.intact() and not unit.fetch(device):
+            missing.setdefault(s, []).append(e)
     if not missing:
         return
-    run.check_code(when.unit("align"))
-    run.forget(when.unit("score"))
-    pixels, device, config = shard.pixels(run, context), context.resolved_device(), run.recipe
+    run.check_code("align", wanted.values())
+    pixels, config = shard.pixels(run, context), run.recipe
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in used}
+    encoders = {
+        e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
+        for e in used
+    }
     with run.timed("align"):
         done, total = 0, sum(sizes[s] for s in missing)
         context.progress("align", done, total)
@@ -150,9 +164,10 @@ def _align(
             for name, found_here in tables.items():
                 table = pa.concat_tables(found_here)
                 path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
-                write_table(path, table)
-                unit = when.unit(f"align/{name}/{named(part.name)}")
-                run.complete(unit, [path], n=table.num_rows)
+                unit = wanted[part.name, name]
+                with unit.making():
+                    write_table(path, table)
+                    unit.complete([path], device, n=table.num_rows)
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:
@@ -165,7 +180,8 @@ def score_run(run: Run, context: Context) -> ScoreSummary:
         DivergedError: If an encoder collapsed; no scores are written.
     """
     summary = _score(run, context, END)
-    if run.recipe.train.snapshots and not run.done("snapshots"):
+    unit = snapshots(run)
+    if unit is not None and not unit.intact():
         epochs = snapshot_epochs(run.recipe.train)
         along = {epoch: _score(run, context, Moment(epoch)) for epoch in epochs}
         path = run.path / "snapshots.json"
@@ -173,9 +189,28 @@ def score_run(run: Run, context: Context) -> ScoreSummary:
             {"epoch": epoch, "loss": _mean_loss(run, epoch), **scores.to_json()}
             for epoch, scores in {**along, run.recipe.train.epochs: summary}.items()
         ]
-        write_json(path, {"epochs": rows})
-        run.complete("snapshots", [path])
+        with unit.making():
+            write_json(path, {"epochs": rows})
+            unit.complete([path])
     return summary
+
+
+def snapshots(run: Run) -> units.Unit | None:
+    """Return the unit of the summaries along the training, None where the recipe keeps none."""
+    if not run.recipe.train.snapshots:
+        return None
+    return units.Unit(run, "snapshots", {"score": units.score(run).key})
+
+
+def shard_digests(run: Run) -> dict[str, str]:
+    """Return the sha256 of each shard by its stem."""
+    record = run.done("shard")
+    assert record is not None, "shards come first"
+    return {
+        Path(name).stem: output["sha256"]
+        for name, output in record["outputs"].items()
+        if name.endswith(".tar")
+    }
 
 
 def _mean_loss(run: Run, epoch: int) -> float | None:
@@ -190,10 +225,12 @@ def _mean_loss(run: Run, epoch: int) -> float | None:
 def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     """Score the encoders as they were at one moment of their training."""
     path, summary_path = when.file(run, "scores.parquet"), when.file(run, "scores.json")
-    if run.done(when.unit("score")):
+    train.train_run(run, context)
+    unit = units.score(run, when.place)
+    if unit.intact():
         return ScoreSummary.read(path.parent)
     made, recipe = align(run, context, when), run.recipe
-    with run.timed("score"):
+    with unit.making("score"):
         offsets = _offsets(run, made, when)
         n, scratch = len(made.rows), run.path / "cache"
         memorization_N = on_disk(n, np.float64, scratch)
@@ -235,7 +272,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
                 table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())
-        run.complete(when.unit("score"), [path, summary_path])
+        unit.complete([path, summary_path])
     return summary
 
 
@@ -326,8 +363,9 @@ def score(
 ) -> Scored:
     """Score every candidate of a run; what is missing before that is done first."""
     with run.lock():
-        units = ("score", "snapshots") if run.recipe.train.snapshots else ("score",)
-        already = all(run.done(unit) for unit in units)
+        parts = [units.score(run) if units.members(run) else None, snapshots(run)]
+        wanted = parts if run.recipe.train.snapshots else parts[:1]
+        already = all(unit is not None and unit.intact() for unit in wanted)
         if not already:
             score_run(run, Context.of(run, data, device, workers, progress))
     content = read_json(run.path / "scores.json")

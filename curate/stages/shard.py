@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import numpy as np
 from curate.data import shards, sources
 from curate.data.canvas import Canvas, build_canvas, open_pixels
 from curate.data.sample import packed_uids
-from curate.errors import MismatchError
+from curate.errors import DataError, MismatchError
+from curate.runs import units
 from curate.runs.dataset import index
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.stages.context import Context
+
+INDEX = ("shards/index.parquet", "shards/dataset.json")
+"""Files of the shards that are checked whole; an image is checked when it is read."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,15 @@ def shard_run(run: Run, context: Context) -> None:
     Raises:
         MismatchError: If they were written before and the source has other images now.
     """
-    if run.done("shard"):
+    folder, unit = run.path / "shards", units.shard(run)
+    if unit.intact(INDEX):
         return
-    folder = run.path / "shards"
-    with run.timed("shard"):
-        facts, test_role = _written(run, context, folder)
-        before = run.facts().get("dataset_fingerprint")
+    record = run.record(unit.name)
+    # Settings of another source were asked for with retrain: its images are other ones.
+    other = record is not None and record["key"] != unit.key
+    before = None if other else run.facts().get("dataset_fingerprint")
+    with unit.making("shard"):
+        facts, test_role = _written(run, context, folder, None if other else record, other)
         if before not in (None, facts["fingerprint"]):
             raise MismatchError(
                 f"{run.recipe.data.source} has other images than when run {run.path} was made "
@@ -104,11 +111,22 @@ def shard_run(run: Run, context: Context) -> None:
             data_path=str(context.data.resolve()) if context.data else None,
             test_role=test_role,
         )
-        run.complete("shard", [p for p in folder.iterdir() if not p.name.startswith(".")])
+        files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        unit.complete(files, fingerprint=facts["fingerprint"])
 
 
-def _written(run: Run, context: Context, folder: Path) -> tuple[dict[str, Any], str | None]:
-    """Write what is not written; returns its facts, and the index's split for tests."""
+def _written(
+    run: Run, context: Context, folder: Path, record: Mapping[str, Any] | None, replace: bool
+) -> tuple[dict[str, Any], str | None]:
+    """Write what is not written; returns its facts, and the index's split for tests.
+
+    Args:
+        run: The run.
+        context: Where the source's images lie, and progress.
+        folder: Of the shards.
+        record: What was recorded of shards by these settings.
+        replace: Whether what the folder holds was made by other settings.
+    """
     data = run.recipe.data
     source = sources.open_source(data.source, split=data.split, data=context.data)
     test = split_for_tests(data.test, source.splits, data.split)
@@ -119,19 +137,33 @@ def _written(run: Run, context: Context, folder: Path) -> tuple[dict[str, Any], 
         if split:
             other = sources.open_source(data.source, split=split, data=context.data)
             parts.append((other, role))
-    facts = shards.finished(folder)
-    if facts and not all(
-        (folder / name).is_file() and (folder / name).stat().st_size == made["size"]
-        for name, made in facts["shards"].items()
-    ):
+    facts = None if replace else _sound(folder, record)
+    if facts is None and (replace or (folder / "index.parquet").exists() or record is not None):
         # Finished once, and damaged since; the source is open, so that nothing is lost with them.
-        shutil.rmtree(folder)
-        facts = None
+        shutil.rmtree(folder, ignore_errors=True)
     if facts is None:
         facts = shards.write(
             parts, folder, limit=data.limit, max_bad=data.max_bad, progress=context.progress
         )
     return facts, next((role for role in ("extra", "test") if test and roles[role] == test), None)
+
+
+def _sound(folder: Path, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the facts of shards that were finished and have not changed since, else None."""
+    try:
+        facts = shards.finished(folder)
+        if facts is None or not units.unchanged(folder / "index.parquet", facts["index"]["sha256"]):
+            return None
+        whole = all(
+            (folder / name).is_file() and (folder / name).stat().st_size == made["size"]
+            for name, made in facts["shards"].items()
+        )
+    except (DataError, KeyError, TypeError):
+        return None
+    recorded = record["outputs"].get("shards/dataset.json") if record else None
+    if recorded and not units.unchanged(folder / "dataset.json", recorded["sha256"]):
+        return None
+    return facts if whole else None
 
 
 def split_for_tests(wanted: str | None, have: Sequence[str], train: str) -> str | None:
@@ -150,9 +182,10 @@ def pixels(run: Run, context: Context) -> np.ndarray:
     """Decode every image once; returns (N, C, H, W) uint8 in the order of the index."""
     shard_run(run, context)
     data, path = run.recipe.data, run.path / "cache" / "canvas.npy"
-    if not run.done("canvas"):
-        with run.timed("decode"):
-            build_canvas(
+    unit = units.canvas(run)
+    if not unit.done() and not unit.fetch("cpu"):
+        with unit.making("decode"):
+            blocks = build_canvas(
                 run.path / "shards",
                 path,
                 size=data.size,
@@ -160,8 +193,15 @@ def pixels(run: Run, context: Context) -> np.ndarray:
                 fit=data.fit,
                 progress=context.progress,
             )
-            run.complete("canvas", [path])
-    return open_pixels(path, len(shards.Reader(run.path / "shards")))
+            unit.complete([path], "cpu", blocks=blocks)
+    return open_pixels(path, len(shards.Reader(run.path / "shards")), canvas_blocks(run))
+
+
+def canvas_blocks(run: Run) -> list[str]:
+    """Return the digests of the blocks of the decoded images."""
+    record = units.canvas(run).done()
+    assert record is not None, "the canvas comes first"
+    return list(record["blocks"])
 
 
 def shard(

@@ -12,6 +12,7 @@ import torch
 from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
 from curate.encoders.training import train_encoder
+from curate.runs import units
 from curate.runs.dataset import index, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
@@ -21,7 +22,7 @@ from curate.runtime.results import Result
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
-from curate.stages.shard import canvas, shard_run
+from curate.stages.shard import canvas, canvas_blocks, shard_run
 
 
 @dataclass(frozen=True)
@@ -42,32 +43,45 @@ class Trained(Result):
 def plan(run: Run, context: Context) -> Plan:
     """Decide which encoder is trained on which sample."""
     shard_run(run, context)
-    path = run.path / "plan.parquet"
-    if not run.done("plan"):
-        with run.timed("plan"):
+    path, unit = run.path / "plan.parquet", units.plan(run)
+    if not unit.intact():
+        with unit.making("plan"):
             own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
             made = build_plan(run.recipe.plan, own, extra)
             write_table(path, made.to_table(), group=BATCH)
-            run.complete("plan", [path])
+            members = {name: units.samples_digest(made.members(name)) for name in made.encoders}
+            unit.complete([path], members=members, samples=units.samples_digest(made.uids))
     return Plan.read(path, scratch=run.path / "cache")
 
 
 def train_run(run: Run, context: Context) -> Plan:
     """Train the encoders of the plan that are not trained."""
     made = plan(run, context)
-    missing = [name for name in made.encoders if not run.done(f"train/{name}")]
+    wanted = {name: units.train(run, name) for name in made.encoders}
+    missing = [name for name, unit in wanted.items() if not unit.done()]
     if missing:
-        run.check_code("train")
-        canvas(run, context)
+        run.check_code("train", wanted.values())
         device = context.resolved_device()
         run.note(device=device_name(device))
+        missing = [name for name in missing if not wanted[name].fetch(device)]
+    if missing:
+        canvas(run, context)
         with run.timed("train"):
-            units = [
+            jobs = [
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
                 for name in missing
             ]
-            run_units(units, context.training_workers(run.recipe), context.progress)
+            run_units(jobs, context.training_workers(run.recipe), context.progress)
     return made
+
+
+def encoder_folder(run: Run, context: Context, name: str) -> Path:
+    """Return the folder of an encoder of the plan; one that changed is trained anew."""
+    unit = units.train(run, name)
+    if not unit.intact():
+        run.record_path(unit.name).unlink(missing_ok=True)
+        train_run(run, context)
+    return run.path / "encoders" / name
 
 
 def device_name(device: str) -> str:
@@ -79,17 +93,17 @@ def train_one(path: Path, name: str, device: str, progress: Progress = silent) -
     """Train one encoder of the plan: a unit of work."""
     run = Run.open(path)
     made = Plan.read(run.path / "plan.parquet")
-    # What an earlier training of it was measured to be says nothing of this one.
-    run.forget(f"align/{name}", "score", "inspect", "snapshots")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
     seed = randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
-    train_unit(run, f"train/{name}", made.members(name), seed, f"encoders/{name}", device, progress)
+    train_unit(
+        run, units.train(run, name), made.members(name), seed, f"encoders/{name}", device, progress
+    )
 
 
 def train_unit(
     run: Run,
-    unit: str,
+    unit: units.Unit,
     uids: np.ndarray,
     seed: int,
     folder: str,
@@ -103,7 +117,7 @@ def train_unit(
 
     Args:
         run: Gives recipe and images.
-        unit: Name of the completion record; its ends are what progress is reported as.
+        unit: What is made; the ends of its name are what progress is reported as.
         uids: (n,) uids to train on.
         seed: Seed of initialisation, order and views.
         folder: Where the encoder goes, relative to the run.
@@ -112,14 +126,15 @@ def train_unit(
         steps: Train for so many steps instead of the recipe's epochs.
         facts: What else the completion record says.
     """
-    label = f"{unit.partition('/')[0]} {unit.rpartition('/')[2]}"
+    label = f"{unit.name.partition('/')[0]} {unit.name.rpartition('/')[2]}"
 
     def named(what: str, done: int, total: int) -> None:
         progress(label, done, total)
 
     out = run.path / folder
+    run.record_path(unit.name).unlink(missing_ok=True)
     rows = index(run, ["uid", "label"])
-    images = open_canvas(run.path / "cache" / "canvas.npy", rows)
+    images = open_canvas(run.path / "cache" / "canvas.npy", rows, canvas_blocks(run))
     trained = train_encoder(
         images,
         uids,
@@ -127,13 +142,14 @@ def train_unit(
         seed=seed,
         out=out,
         device=device,
-        states=run.states(unit),
+        states=run.states(unit.name),
         labels=rows["label"].fill_null(-1).to_numpy(),
         progress=named,
         steps=steps,
     )
-    made = [path for path in out.rglob("*") if path.is_file()]
-    run.complete(unit, made, n=len(uids), **trained, **facts)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    kept = device if unit.name.startswith("train/") else None
+    unit.complete(files, kept, n=len(uids), **trained, **facts)
 
 
 def train(

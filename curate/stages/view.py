@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from curate.reports import viewer
+from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
 
 
@@ -25,4 +26,5 @@ def view(
         UsageError: If the port is taken or not allowed.
         DataError: If the run has no scores yet.
     """
+    say_outdated(run)
     viewer.serve(run, port=port, started=started)

@@ -313,8 +313,8 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
 
     with pytest.raises(signals.Stopped):
         train(stop_after(4))
-    now = versions.of_training()
-    monkeypatch.setattr(versions, "of_training", lambda: {**now, "torch": "99.0"})
+    now = versions.of_stage("train")
+    monkeypatch.setattr(versions, "of_stage", lambda stage: {**now, "torch": "99.0"})
     with pytest.raises(MismatchError, match=rf"torch: '{re.escape(now['torch'])}' -> '99.0'"):
         train(lambda *_: None)
 

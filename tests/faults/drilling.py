@@ -169,7 +169,7 @@ def events(name, n, count, first=1):
 
 # What is there
 
-UNTIMED = "command", "images_per_second", "seconds"
+UNTIMED = "checksum", "command", "images_per_second", "seconds"
 """What two runs of the same may differ in: times, and what was typed."""
 CLOCK = re.compile(
     rb'aria-label="Time: .*?</table>'
@@ -199,7 +199,8 @@ def _without_times(path):
     try:
         if path.name == "log.jsonl":
             return _plain([_untimed(json.loads(line)) for line in data.splitlines()])
-        if path.suffix == ".json" and ("records" in path.parts or path.name == "run.json"):
+        records = "records" in path.parts or path.name in ("run.json", "record.json")
+        if path.suffix == ".json" and records:
             return _plain(_untimed(json.loads(data)))
     except ValueError:
         return data

@@ -69,7 +69,8 @@ def _import_everything():
     from curate.runtime import versions as code
 
     Image.init()
-    code.of_training()  # which remembers a digest of every module
+    for stage in code.CODE:  # which remembers a digest of every stage
+        code.of_stage(stage)
 
 
 def _answer(stream, content):

@@ -11,6 +11,13 @@ from tests.golden import losses
 pytestmark = pytest.mark.numeric
 
 
+FIRST_WEIGHTS = {"dino": "2.14"}
+"""The oldest torch known to draw the first weights of the stored losses.
+
+2.10 draws others from the same truncated normal distribution.
+"""
+
+
 def limits(stored):
     """Return how far each step's loss may be from the stored one.
 
@@ -39,6 +46,8 @@ def test_losses_are_the_stored_ones_and_bit_for_bit_their_own(case, tmp_path):
         pytest.importorskip("opacus", reason="opacus is not installed")
     found, weights = losses.trained(case, tmp_path / "a")
     assert losses.trained(case, tmp_path / "b") == (found, weights)
+    if torch.__version__ < FIRST_WEIGHTS.get(case, "0"):
+        pytest.skip(f"torch {torch.__version__} starts {case} otherwise than the stored losses")
     assert held(case, found), (
         f"{case} trains differently: {found}; if that is wanted, python -m tests.golden.losses"
     )

@@ -162,7 +162,7 @@ def _inspect(path: Path, uids: np.ndarray, random: np.random.Generator) -> None:
 
 def _facts(kind: str, name: str, fingerprint: str, channels: int) -> dict:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "recipe": {
             "name": "digits",

@@ -48,7 +48,7 @@ def test_samples_that_got_more_views_are_as_if_all_had_them(run, tmp_path):
     uids = before["uid"].to_pylist()
     some, most = uids[5:45:4], uids[50:53]
     more_views.give(run, pa.array(some + most), np.array([5] * len(some) + [7] * len(most)))
-    with pytest.raises(curate.errors.DataError, match="no scores yet"):
+    with pytest.raises(curate.errors.DataError, match="older than its settings"):
         run.scores()
     found = curate.score(run, device="cpu")
     assert found.more_views == MoreViews(13, 7) and found.views == 3
@@ -100,7 +100,7 @@ def test_new_encoders_see_the_views_of_the_samples_in_doubt(run):
     longer = run.extended(repeats=3)
     found = curate.score(longer, device="cpu")
     assert len(found.encoders) == 6 and found.more_views == MoreViews(3, 6)
-    assert run.scores()["n_views"].to_pylist()[:4] == [6, 6, 6, 3]
+    assert longer.scores()["n_views"].to_pylist()[:4] == [6, 6, 6, 3]
 
 
 def test_doubt_is_where_the_selection_could_be_another():

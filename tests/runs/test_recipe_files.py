@@ -157,8 +157,8 @@ def test_a_run_notices_that_a_part_of_its_recipe_was_edited(tmp_path):
     )
     opened = opening.open_run(str(path), runs=tmp_path / "runs")
     assert opening.open_run(str(path), runs=tmp_path / "runs").path == opened.path
-    written(tmp_path, parts__more="inspect: {duplicate_threshold: 0.5}\n")
-    with pytest.raises(MismatchError, match=r"inspect\.duplicate_threshold"):
+    written(tmp_path, parts__more="train: {clip_norm: 0.5}\n")
+    with pytest.raises(MismatchError, match=r"train\.clip_norm"):
         opening.open_run(str(path), runs=tmp_path / "runs")
     (tmp_path / "parts" / "more.yaml").unlink()
     with pytest.raises(UsageError, match="unknown part 'more'"):

@@ -12,6 +12,7 @@ from curate.errors import DataError, InUseError, MismatchError, ResourceError, U
 from curate.runs import run as rundir
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run, enclosing, locked, newest, set_aside
+from curate.runs.units import Unit
 from curate.runtime import files as atomic
 from curate.runtime import versions
 from curate.runtime.files import read_json, replacing, write_json, write_text
@@ -27,7 +28,7 @@ def run(tmp_path):
 def make(run, unit, **files):
     for name, text in files.items():
         write_text(run.path / name, text)
-    run.complete(unit, [run.path / name for name in files], n=len(files))
+    Unit(run, unit, {"x": 1}).complete([run.path / name for name in files], n=len(files))
 
 
 # Completion records
@@ -48,16 +49,6 @@ def test_a_unit_is_done_once_its_record_and_its_files_are_there(run, caplog):
     (run.path / "weights").unlink()
     assert run.done("train/f") is None
     assert "weights is missing or cut short" in caplog.messages[-1]
-
-
-def test_forgetting_a_unit_forgets_all_below_it_and_nothing_else(run):
-    for unit in ("align/f/00000", "align/f/00001", "align/g/00000", "score"):
-        make(run, unit, x="x")
-    run.forget("align/f", "score", "never made")
-    assert run.done("align/f/00000") is None
-    assert run.done("align/f/00001") is None
-    assert run.done("score") is None
-    assert run.done("align/g/00000")
 
 
 # run.json
@@ -87,7 +78,7 @@ def test_a_run_of_another_recipe_is_not_taken_over(run):
     other = load_recipe(str(TINY), {"train.lr": 1.0, "description": "other words"})
     with pytest.raises(MismatchError) as found:
         Run.create(run.path, other, {})
-    assert "other settings: train.lr: 0.002 -> 1.0. Use --fresh" in str(found.value)
+    assert "other settings: train.lr: 0.002 -> 1.0. Use --retrain" in str(found.value)
     same = load_recipe(str(TINY), {"score.batch_size": 3})
     assert Run.create(run.path, same, {}).recipe.score.batch_size == 3
 
@@ -219,15 +210,16 @@ def test_equal_content_is_equal_bytes_and_nan_is_no_json(tmp_path):
 def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     out = run.path / "encoders" / "f" / "weights.safetensors"
     write_text(out, "weights")
-    run.check_code("train")
-    run.complete("train/f", [out])
-    run.check_code("train")
-    now = versions.of_training()
+    unit = Unit(run, "train/f", {"x": 1})
+    run.check_code("train", [unit])
+    unit.complete([out])
+    run.check_code("train", [unit])
+    now = versions.of_stage("train")
     assert {"curate", "torch", "numpy", "curate code"} <= set(now)
-    monkeypatch.setattr(versions, "of_training", lambda: {**now, "curate code": "another"})
+    monkeypatch.setattr(versions, "of_stage", lambda stage: {**now, "curate code": "another"})
     with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
-        run.check_code("train")
-    run.check_code("align")  # a later stage may be made by newer code
+        run.check_code("train", [unit])
+    run.check_code("align", [Unit(run, "align/f", {})])  # a later stage may be of newer code
 
 
 def test_states_go_with_the_unit_they_were_for(run):
@@ -237,9 +229,9 @@ def test_states_go_with_the_unit_they_were_for(run):
     for folder in states:
         write_json(folder / "000000001.json", {})
         write_text(folder / "000000001.safetensors", "tensors")
-    run.complete("train/f", [out])
+    Unit(run, "train/f", {"x": 1}).complete([out])
     assert [folder.exists() for folder in states] == [False, True, True]
     # Killed between the record and the end of the sweep.
-    write_json(run._record("train/g"), {"outputs": {}})
+    write_json(run.record_path("train/g"), {"outputs": {}})
     with run.lock():
         assert [folder.exists() for folder in states] == [False, False, True]

@@ -78,7 +78,8 @@ def test_the_same_run_twice_gives_the_same_bytes(tiny_runs):
 def test_scores_that_come_later_are_taken_up(tiny_runs):
     run = Run.open(tiny_runs / "tiny")
     before = digests(run.path)
-    run.forget("score")
+    record = run.record_path("score")
+    record.unlink()
     facts = json.loads(inspect(tiny_runs, "--json").out)
     assert facts["triage"]["scored"] is False
     assert facts["triage"]["separation"] is None

@@ -38,7 +38,9 @@ def test_a_run_remembers_its_recipe_and_overrides(tmp_path):
     with pytest.raises(MismatchError, match=r"train\.lr: 0\.002 -> 0\.1\."):
         curate.open_run("tiny", runs=tmp_path, overrides={"train.lr": 0.1})
     fresh = curate.open_run("tiny", runs=tmp_path, fresh=True)
-    assert fresh.recipe.train.epochs == 2
+    # A fresh start keeps what was set, and the data.
+    assert fresh.recipe.train.epochs == 1
+    assert fresh.facts()["data_path"] == str(tmp_path)
     assert (tmp_path / "tiny.old-1" / "run.json").is_file()
 
 
@@ -113,6 +115,7 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
             "cache/canvas.npy",
         )
     }
+    shutil.rmtree(tiny_runs / ".store")
     (run.path / "encoders" / "fold1" / "weights.safetensors").unlink()
     (run.path / "plan.parquet").unlink()
     shutil.rmtree(run.path / "cache")
@@ -120,10 +123,10 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
     tar.write_bytes(tar.read_bytes()[:-512])
     trained = curate.train(run, device="cpu")
     assert trained.encoders == ("fold0", "fold1")
-    # What was measured with the encoder that was lost is measured anew.
-    assert not (run.path / "records" / "score.json").exists()
-    assert not (run.path / "records" / "align" / "fold1").exists()
-    assert (run.path / "records" / "align" / "fold0").exists()
+    # The encoder that was lost is the same again, and so what was measured with it holds.
+    assert curate.score(run, device="cpu").already is True
+    (run.path / "alignment" / "fold1" / "00000.parquet").unlink()
+    (run.path / "scores.parquet").unlink()
     assert curate.score(run, device="cpu").already is False
     curate.inspect(run, device="cpu")
     assert {pattern: digests(run.path, pattern) for pattern in wanted} == wanted

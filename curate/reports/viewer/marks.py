@@ -20,9 +20,10 @@ from curate.runtime.files import REFUSED
 from curate.runtime.results import Result
 from curate.selection import selection
 from curate.selection.manifest import Manifest
+from curate.selection.selection import BY_HAND
 
 KINDS = ("keep", "drop", "unsure")
-STRATEGY = "hand"
+STRATEGY = BY_HAND
 """What manifests made of marks call their strategy: their reasons then say 'by hand'."""
 
 

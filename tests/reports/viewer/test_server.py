@@ -251,7 +251,7 @@ def test_a_run_without_scores_or_a_port_in_use_is_one_message(tiny_runs):
         with pytest.raises(UsageError, match=f"port {port} is in use; choose another --port"):
             curate.view(run, port=port)
     (run.path / "scores.parquet").unlink()
-    with pytest.raises(DataError, match="no scores yet"):
+    with pytest.raises(DataError, match="missing or changed"):
         curate.view(run)
 
 

@@ -1,0 +1,101 @@
+"""Late settings: what a changed recipe redoes of a run, and what it would train anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from curate.runs import units
+from curate.runtime.files import read_json
+from curate.runtime.versions import difference
+
+if TYPE_CHECKING:
+    from curate.runs.run import Run
+
+RETRAINING = ("shard", "canvas", "plan", "train")
+"""Stages whose settings train encoders anew."""
+GROWS = "plan.repeats"
+"""The setting of a plan that leaves the encoders of the repeats that stay what they are."""
+VERBS = {
+    "align": "measures",
+    "score": "scores",
+    "inspect": "inspects",
+    "select": "selects",
+    "compare": "compares",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one recipe differs from another.
+
+    Attributes:
+        differences: One ``key: old -> new`` for each setting that shapes a result.
+        stages: The stages that are redone, in their order.
+        retrains: Whether encoders that are trained would be trained anew.
+        more_encoders: Whether the plan has more repeats, or fewer.
+    """
+
+    differences: tuple[str, ...]
+    stages: tuple[str, ...]
+    retrains: bool
+    more_encoders: bool
+
+
+def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+    """Return how a resolved recipe differs from another, and what that redoes."""
+    lines = {line: line.partition(":")[0] for line in difference(old, new)}
+    first = {line: units.stage_of(setting) for line, setting in lines.items()}
+    shaping = [line for line in lines if first[line] is not None]
+    grows = any(lines[line] == GROWS for line in shaping)
+    begun = {stage for line in shaping if (stage := first[line]) and lines[line] != GROWS}
+    return Change(
+        differences=tuple(shaping),
+        stages=tuple(units.stages_after(begun | ({"plan"} if grows else set()))),
+        retrains=bool(begun & set(RETRAINING)),
+        more_encoders=grows,
+    )
+
+
+def refusal(run: Run, found: Change) -> str:
+    """Return why a run does not take settings that train it anew, and what to do."""
+    records = [read_json(path) for path in sorted((run.path / "records" / "train").glob("*.json"))]
+    spent = sum(record.get("seconds", 0.0) for record in records)
+    cost = (
+        f" They would train {len(records)} encoders anew (about {duration(spent)})."
+        if records
+        else ""
+    )
+    return (
+        f"run {run.path} was made with other settings: {'; '.join(found.differences)}.{cost} "
+        "Use --retrain to do that in place, --name NEW to do it beside, or --fresh to start over."
+    )
+
+
+def notice(run: Run, found: Change) -> str:
+    """Return what settings that come late redo, and what stays."""
+    records = list((run.path / "records" / "train").glob("*.json"))
+    seconds = run.facts()["seconds"]
+    redone = [stage for stage in found.stages if stage in VERBS]
+    spent = sum(seconds.get(stage, 0.0) for stage in redone if stage != "compare")
+    if found.retrains:
+        trains = f"trains {len(records)} encoders anew"
+    elif found.more_encoders:
+        trains = "trains the encoders that are new or missing, and keeps the others"
+    else:
+        trains = "trains none"
+    done = [
+        f"{VERBS[s]} {f'{len(records)} encoders ' if s == 'align' else ''}again" for s in redone
+    ]
+    parts = ", ".join([*done[:1], trains, *done[1:]]) if done else trains
+    about = f", about {duration(spent)}" if spent and not found.retrains else ""
+    return f"run {run.path}: {'; '.join(found.differences)}: {parts}{about}."
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the largest unit that leaves at least 1."""
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(1, round(seconds))} s"

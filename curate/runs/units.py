@@ -1,0 +1,381 @@
+"""Units of work: what shapes the result of each, and whether it is made.
+
+The key of a unit is a digest of the settings that it reads and of what it is made from, and of
+nothing else: settings that it does not read leave it what it is. A unit is done when its record has
+the key that is wanted now and every file that the record names is there in its size. There are no
+lists of what to forget when something changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curate.encoders import views
+from curate.runs.recipe import training_settings
+from curate.runs.store import Entry
+from curate.runtime import randomness, versions
+from curate.runtime.files import file_sha256, write_json
+
+if TYPE_CHECKING:
+    from curate.runs.run import Run
+
+log = logging.getLogger("curate")
+
+NEUTRAL = (
+    *("name", "description", "data.max_bad", "score.batch_size", "train.save_every"),
+    "views.train",
+)
+"""Settings that shape no result; of a view set its values do, not its name."""
+READ_BY = {
+    "shard": ("data.source", "data.split", "data.extra", "data.test", "data.limit"),
+    "canvas": ("data.size", "data.channels", "data.fit"),
+    "plan": ("plan",),
+    "train": ("encoder", "train", "views"),
+    "align": (
+        *("encoder.representation", "score.views", "score.pairing", "score.distance"),
+        *("score.seed", "score.precision", "views.measure"),
+    ),
+    "score": ("score.calibrate",),
+    "inspect": ("inspect",),
+    "select": ("select",),
+    "compare": ("compare", "probe"),
+}
+"""The settings that each stage reads and none before it: a setting, or all of a section."""
+MADE_FROM = {
+    "canvas": ("shard",),
+    "plan": ("shard",),
+    "train": ("canvas", "plan"),
+    "align": ("train",),
+    "score": ("align",),
+    "inspect": ("train", "score"),
+    "select": ("score",),
+    "compare": ("score", "train"),
+}
+"""The stages whose results each stage reads. Of a plan an encoder reads its own samples alone."""
+CHEAP = ("score", "inspect")
+"""Stages whose results are made again when their code changes; others stay what they are."""
+
+
+def stage_of(setting: str) -> str | None:
+    """Return the first stage that reads a setting such as ``train.lr``; None for a neutral one."""
+    if setting in NEUTRAL:
+        return None
+    for stage in ("align", *READ_BY):
+        for read in READ_BY[stage]:
+            if setting == read or setting.startswith(f"{read}."):
+                return stage
+    raise AssertionError(f"no stage reads {setting}")
+
+
+def stages_after(first: Iterable[str]) -> list[str]:
+    """Return the stages that are redone when some are, in their order."""
+    redone = set(first)
+    for stage in READ_BY:
+        if redone & set(MADE_FROM.get(stage, ())):
+            redone.add(stage)
+    return [stage for stage in READ_BY if stage in redone]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work of a run, and what shapes it.
+
+    Attributes:
+        run: The run that it belongs to.
+        name: Name of its record, such as ``train/fold0``.
+        parts: What its result depends on, by name: settings, keys of other units, digests.
+    """
+
+    run: Run
+    name: str
+    parts: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The digest of ``parts``, 32 hex digits, the same on every machine."""
+        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def same_but_code(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is of this unit, made by whatever code."""
+        then, now = (
+            {k: v for k, v in p.items() if k != "code"} for p in (record["parts"], self.parts)
+        )
+        return then == now
+
+    def done(self) -> dict[str, Any] | None:
+        """Return the record, or None where the unit is still to be made."""
+        record = self.run.done(self.name)
+        return record if record is not None and record.get("key") == self.key else None
+
+    def intact(self, only: Sequence[str] | None = None) -> dict[str, Any] | None:
+        """Return the record if the files are what was recorded, too; each is read once a process.
+
+        Args:
+            only: Names of the files, relative to the run, that are checked; None checks all.
+        """
+        record = self.done()
+        if record is None:
+            return None
+        for name, output in record["outputs"].items():
+            if only is None or name in only:
+                path = self.run.path / name
+                if not unchanged(path, output["sha256"]):
+                    log.warning("%s changed since it was made; it is made again.", path)
+                    return None
+        return record
+
+    @contextlib.contextmanager
+    def making(self, stage: str | None = None) -> Iterator[None]:
+        """Make the unit: what was recorded of an earlier one holds no more.
+
+        Args:
+            stage: The time is added to this stage of ``run.json``; None counts none.
+        """
+        self.run.record_path(self.name).unlink(missing_ok=True)
+        with self.run.timed(stage) if stage else contextlib.nullcontext():
+            yield
+
+    def entry(self, device: str) -> Entry:
+        """Return the unit's place in the store: by its key, its code, and the kind of device."""
+        kind = self.name.rpartition("snapshots/")[2].partition("/")[0]
+        whole = {"key": self.key, "device": device, "code": versions.of_stage(kind)}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        return Entry(self.run.path.parent, kind, hashlib.sha256(text.encode()).hexdigest()[:32])
+
+    def fetch(self, device: str) -> bool:
+        """Take the unit from the store, if another run has made it; returns whether it did."""
+        entry = self.entry(device)
+        record = entry.take(self.run.path, self.name)
+        if record is None:
+            return False
+        write_json(self.run.record_path(self.name), {**record, "parts": dict(self.parts)})
+        return True
+
+    def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
+        """Write the record, with the size and digest of every file that was made.
+
+        Args:
+            outputs: The files.
+            device: Kind of the device that made them, for a unit that goes into the store; None
+                for one that does not.
+            facts: What else the record says.
+        """
+        written = {}
+        for path in sorted(outputs):
+            digest = file_sha256(path)
+            remember(path, digest)
+            name = path.relative_to(self.run.path).as_posix()
+            written[name] = {"bytes": path.stat().st_size, "sha256": digest}
+        about = {
+            "unit": self.name,
+            "key": self.key,
+            "parts": dict(self.parts),
+            "code": versions.of_stage(self.name.rpartition("snapshots/")[2].partition("/")[0]),
+            "outputs": written,
+        }
+        record = {**facts, **about}
+        if device is not None:
+            entry = self.entry(device)
+            record["stored"] = f"{entry.kind}/{entry.key}"
+            # Before the record: without it the unit is taken from the store, and is the same.
+            entry.keep(self.run.path, record)
+        write_json(self.run.record_path(self.name), record)
+        shutil.rmtree(self.run.states(self.name), ignore_errors=True)
+
+
+_SEEN: dict[tuple[str, int, int, int], str] = {}
+"""Digests of files that this process has read, by path, inode, size and time."""
+
+
+def unchanged(path: Path, sha256: str) -> bool:
+    """Return whether a file has the digest that was recorded of it."""
+    try:
+        at = _at(path)
+        if at not in _SEEN:
+            _SEEN[at] = file_sha256(path)
+    except OSError:
+        return False
+    return _SEEN[at] == sha256
+
+
+def remember(path: Path, sha256: str) -> None:
+    """Take the digest of a file that this process has just written as read."""
+    _SEEN[_at(path)] = sha256
+
+
+def _at(path: Path) -> tuple[str, int, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+# What shapes the units of each stage
+
+
+def shard(run: Run) -> Unit:
+    """Return the unit of the tars and their index."""
+    return Unit(run, "shard", {"data": _read(run, "shard")})
+
+
+def canvas(run: Run) -> Unit:
+    """Return the unit of the decoded images."""
+    record = run.record("shard") if _dataset(run) else None
+    # The order of the images is that of the index.
+    index = record["outputs"]["shards/index.parquet"]["sha256"] if record else None
+    return Unit(run, "canvas", {"data": _read(run, "canvas"), "index": index})
+
+
+def plan(run: Run) -> Unit:
+    """Return the unit of the plan."""
+    return Unit(run, "plan", {"plan": run.resolved["plan"], "images": _dataset(run)})
+
+
+def train(run: Run, encoder: str) -> Unit:
+    """Return the unit of an encoder of the plan, which reads its own samples and no others."""
+    from curate.scores.plan import Plan
+
+    parts = {
+        **training(run),
+        "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
+        "samples": members(run)[encoder],
+    }
+    return Unit(run, f"train/{encoder}", parts)
+
+
+def trained_on(
+    run: Run, name: str, uids: np.ndarray, *, seed: int, steps: int | None = None
+) -> Unit:
+    """Return the unit of a training on samples that no plan names: of a manifest, or of an arm.
+
+    Args:
+        run: Gives the settings.
+        name: Name of the unit.
+        uids: (n,) uids to train on.
+        seed: Of initialisation, order and views.
+        steps: Instead of the recipe's epochs; None for these.
+    """
+    samples = samples_digest(uids)
+    parts = {**training(run), "seed": seed, "samples": samples, "steps": steps}
+    return Unit(run, name, parts)
+
+
+def samples_digest(uids: np.ndarray) -> str:
+    """Return 32 hex digits of some samples, whatever their order."""
+    whole = np.sort(np.asarray(uids, dtype=np.bytes_))
+    return hashlib.sha256(b"\n".join(whole.tolist())).hexdigest()[:32]
+
+
+def members(run: Run) -> dict[str, str]:
+    """Return the digest of the samples of each encoder of the plan; empty without a plan."""
+    record = run.done("plan")
+    return dict(record["members"]) if record else {}
+
+
+def training(run: Run) -> dict[str, Any]:
+    """Return the settings that a training reads."""
+    parts = training_settings(run.resolved)
+    if parts["encoder"]["method"] == "supervised":
+        parts["labels"] = _dataset(run)
+    return parts
+
+
+def align(run: Run, name: str, encoder: str, shard_sha256: str, *, more: bool) -> Unit:
+    """Return the unit of the alignment of an encoder on the samples of a shard.
+
+    Args:
+        run: The run.
+        name: Name of the unit.
+        encoder: An encoder of the plan.
+        shard_sha256: Digest of the shard.
+        more: Whether the samples in doubt are measured, which get more views than the others.
+    """
+    parts = {
+        **measuring(run),
+        "encoder": train(run, encoder).key,
+        "shard": shard_sha256,
+        "samples": (run.done("plan") or {})["samples"],
+        "more": views_digest(run) if more else None,
+    }
+    return Unit(run, name, parts)
+
+
+def measuring(run: Run) -> dict[str, Any]:
+    """Return the settings that a measurement of alignment reads."""
+    recipe = run.resolved
+    chosen = recipe["views"]
+    shown = {k: v for k, v in chosen.items() if k not in ("train", "measure")}
+    if chosen["measure"] != "train":
+        shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
+    score = {k: v for k, v in recipe["score"].items() if k not in ("batch_size", "calibrate")}
+    representation = recipe["encoder"]["representation"]
+    return {"views": shown, "score": score, "representation": representation}
+
+
+def views_digest(run: Run) -> str | None:
+    """Return the digest of the table of the samples that get more views; None without one."""
+    record = run.done("views")
+    if record is None or record.get("views") != run.resolved["score"]["views"]:
+        return None
+    return str(record["outputs"]["views.parquet"]["sha256"])
+
+
+def score(run: Run, place: str = "") -> Unit:
+    """Return the unit of the scores.
+
+    Args:
+        run: The run.
+        place: What names of a snapshot begin with; nothing for the end of the training.
+    """
+    parts = {
+        **measuring(run),
+        "calibrate": run.resolved["score"]["calibrate"],
+        "plan": plan(run).key,
+        "encoders": {name: train(run, name).key for name in members(run)},
+        "more": None if place else views_digest(run),
+        "code": versions.code_of("score"),
+    }
+    return Unit(run, f"{place}score", parts)
+
+
+def inspect(run: Run, space: str | None) -> Unit:
+    """Return the unit of the inspection, in the space of an encoder with this digest."""
+    parts = {
+        "inspect": run.resolved["inspect"],
+        "images": _dataset(run),
+        "size": _read(run, "canvas"),
+        "space": space,
+        "scores": scores_digest(run),
+        "code": versions.code_of("inspect"),
+    }
+    return Unit(run, "inspect", parts)
+
+
+def scores_digest(run: Run) -> str | None:
+    """Return the digest of the scores that a run has now; None where they are to be made."""
+    record = score(run).done() if members(run) else None
+    return str(record["outputs"]["scores.parquet"]["sha256"]) if record else None
+
+
+def _read(run: Run, stage: str) -> dict[str, Any]:
+    """Return the settings of a section that a stage reads, by name."""
+    chosen = [setting.partition(".") for setting in READ_BY[stage]]
+    return {key: run.resolved[section].get(key) for section, _, key in chosen}
+
+
+def _dataset(run: Run) -> str | None:
+    """Return the fingerprint of the samples that the shards hold; None before they are written."""
+    record = run.record("shard")
+    if record is None or record["key"] != shard(run).key:
+        return None
+    fingerprint: str = record["fingerprint"]
+    return fingerprint

@@ -43,11 +43,11 @@ def verify(
     """Check that everything is there and, with --full, unchanged."""
     import curate
 
-    facts = curate.verify(path, full=full, progress=display.progress)
-    display.result(facts, verify_lines(facts))
-    if not facts["ok"]:
-        raise DataError(faults_in_short(facts))
-    display.hint(after_verify(facts))
+    verified = curate.verify(path, full=full, progress=display.progress)
+    display.result(verified, verify_lines(verified))
+    if not verified.ok:
+        raise DataError(faults_in_short(verified))
+    display.hint(after_verify(verified))
 
 
 @command("curate clean --dry-run")
@@ -73,9 +73,9 @@ def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
     import curate
 
     run = named(display, name, runs)
-    facts = curate.ledger(run)
-    display.result(facts, ledger_lines(facts))
-    if not facts["selections"]:
+    costs = curate.ledger(run)
+    display.result(costs, ledger_lines(costs))
+    if not costs.selections:
         display.hint(f"next: 'curate select --fraction 0.75 {typed(run)}'")
 
 

@@ -79,7 +79,7 @@ class Material:
     numbers: dict[str, np.ndarray]
     group: np.ndarray
     dataset: dict[str, Any]
-    ledger: dict[str, Any]
+    ledger: costs.Ledger
     inspected: pa.Table | None = None
     inspect_facts: dict[str, Any] | None = None
     along: tuple[dict[str, Any], ...] = ()

@@ -161,14 +161,14 @@ def _scored(material: Material) -> str:
 
 def times(material: Material) -> Table:
     """Return seconds per stage, their share and how many images they were for, longest first."""
-    stages = material.ledger["stages"]
-    total = sum(row["seconds"] for row in stages)
+    stages = material.ledger.stages
+    total = sum(row.seconds for row in stages)
     rows = [
         [
-            words.shown(row["stage"]),
-            words.seconds(row["seconds"]),
-            words.percent(row["seconds"] / total if total else 0),
-            words.count(row["samples"]) if row["samples"] else "–",
+            words.shown(row.stage),
+            words.seconds(row.seconds),
+            words.percent(row.seconds / total if total else 0),
+            words.count(row.samples) if row.samples else "–",
         ]
         for row in stages
     ]
@@ -178,14 +178,14 @@ def times(material: Material) -> Table:
 
 def savings(material: Material) -> Table | None:
     """Return when each selection has paid for its scores, or None where there is no selection."""
-    spent, epochs = material.ledger["scoring_seconds"], material.ledger["epochs"]
+    spent, epochs = material.ledger.scoring_seconds, material.ledger.epochs
     rows = [
         [
-            words.shown(row["name"]),
-            words.seconds(row["saved_seconds"]),
-            "never" if row["pays_back_after"] is None else words.count(row["pays_back_after"]),
+            words.shown(row.name),
+            words.seconds(row.saved_seconds),
+            "never" if row.pays_back_after is None else words.count(row.pays_back_after),
         ]
-        for row in material.ledger["selections"]
+        for row in material.ledger.selections
     ]
     # Begins as the other table of times does, which drills know by that.
     caption = f"Time: the scores took {words.seconds(spent)}; what training on a selection saves"

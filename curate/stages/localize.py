@@ -121,7 +121,7 @@ def _check_finite(found: Found, run: Run) -> None:
         if not np.isfinite(found.align[:, i]).all():
             raise DivergedError(
                 f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
-                "train.lr or set train.clip_norm, and start over with --fresh."
+                "train.lr or set train.clip_norm, and start over with fresh (--fresh)."
             )
 
 
@@ -131,5 +131,5 @@ def _pair(plan: Plan, encoders: Sequence[str] | None) -> tuple[str, str]:
         if name not in plan.encoders:
             raise unknown("encoder", name, plan.encoders)
     if len(names) != 2 or names[0] == names[1]:
-        raise UsageError("--encoders takes two different encoders of the plan, such as f,g.")
+        raise UsageError("encoders takes two different encoders of the plan, such as f,g.")
     return names[0], names[1]

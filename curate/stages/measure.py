@@ -203,7 +203,8 @@ def _compute(
         if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
             raise DivergedError(
                 f"encoder {plan.encoders[e]} of {run.path} gives representations that are not "
-                "finite; lower train.lr or set train.clip_norm, and start over with --fresh."
+                "finite; lower train.lr or set train.clip_norm, and start over with fresh "
+                "(--fresh)."
             )
         for m in made.values():
             if m.wants(look.repeat):

@@ -60,7 +60,7 @@ class Goal:
             value = math.nan
         if kind not in ("reliability", "overlap") or not 0 < value < 1:
             raise UsageError(
-                f"--until {text}: expected reliability=X or overlap=X with X between 0 and 1."
+                f"until {text}: expected reliability=X or overlap=X with X between 0 and 1."
             )
         return cls(kind, value)
 
@@ -73,7 +73,7 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None or not float(found[1]):
-        raise UsageError(f"--budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
+        raise UsageError(f"budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
     return float(found[1]) * SECONDS[found[2]]
 
 

@@ -63,7 +63,7 @@ def test_samples_that_got_more_views_are_as_if_all_had_them(run, tmp_path):
             assert value == pytest.approx(wanted[views[uid]][row], rel=0, abs=OFF), (column, uid)
     assert curate.score(run).already
     checked = curate.verify(run.path, full=True)
-    assert checked["ok"], checked
+    assert checked.ok, checked
 
 
 def test_what_is_given_adds_up(run):

@@ -12,72 +12,81 @@ import yaml
 from curate.cli.console import Listing
 
 if TYPE_CHECKING:
+    from curate.data.shards import Fault
+    from curate.runs.ledger import Ledger
+    from curate.runs.verification import Verified
     from curate.stages.bench import Benchmark
     from curate.stages.doctor import Machine
 
 
-def verify_lines(facts: dict[str, Any]) -> list[str]:
+def verify_lines(verified: Verified) -> list[str]:
     """Return what ``curate verify`` says: that all is well, or a line a fault."""
-    if facts["ok"]:
-        return [f"{facts['path']}: {facts['checked']:,} checked, nothing missing or changed"]
-    return [_fault(**fault) for fault in facts["faults"]]
+    if verified.ok:
+        return [f"{verified.path}: {verified.checked:,} checked, nothing missing or changed"]
+    return [_fault(fault) for fault in verified.faults]
 
 
-def faults_in_short(facts: dict[str, Any]) -> str:
+def faults_in_short(verified: Verified) -> str:
     """Return the message that ``curate verify`` ends with: the first faults, and how many more."""
-    lines = verify_lines(facts)
+    lines = verify_lines(verified)
     more = f" (and {len(lines) - 3:,} more)" if len(lines) > 3 else ""
-    return f"{facts['path']}: {'; '.join(lines[:3])}{more}.\n{_mend(facts)}"
+    return f"{verified.path}: {'; '.join(lines[:3])}{more}.\n{_mend(verified)}"
 
 
-def _mend(facts: dict[str, Any]) -> str:
+def _mend(verified: Verified) -> str:
     """Return what to do about the faults of a run, of shards or of a manifest."""
-    path = shlex.quote(facts["path"])
-    if facts["kind"] == "run" and any(f["file"] == "run.json" for f in facts["faults"]):
+    path = shlex.quote(str(verified.path))
+    if verified.kind == "run" and any(f.file == "run.json" for f in verified.faults):
         return "Put run.json back as it was, or start over beside it with --fresh."
     return {
         "run": f"'curate run {path}' makes again what is missing or changed; select anew what it "
         "does not.",
         "shards": "Write them again with 'curate shard', into a new folder.",
         "manifest": "Make it again with 'curate select'.",
-    }[facts["kind"]]
+    }[verified.kind]
 
 
-def _fault(*, file: str, problem: str, offset: int | None, key: str | None) -> str:
-    if offset is not None and "offset" not in problem:
-        problem = f"at offset {offset:,}: {problem}"
-    return f"{file} {problem}" + (f" (sample {key})" if key else "")
+def _fault(fault: Fault) -> str:
+    problem = fault.problem
+    if fault.offset is not None and "offset" not in problem:
+        problem = f"at offset {fault.offset:,}: {problem}"
+    return f"{fault.file} {problem}" + (f" (sample {fault.key})" if fault.key else "")
 
 
-def after_verify(facts: dict[str, Any]) -> str:
+def after_verify(verified: Verified) -> str:
     """Return what to type after ``curate verify``."""
-    path = shlex.quote(facts["path"])
+    path = shlex.quote(str(verified.path))
     following = {
         "shards": f"use the images as data.source: wds:{path}, or 'curate recipes' for recipes",
         "manifest": f"'curate retrain {path}'",
         "run": f"'curate report {path}'",
     }
-    full = "" if facts["full"] else f"'curate verify {path} --full' checks every hash; "
-    return f"next: {full}{following[facts['kind']]}"
+    full = "" if verified.full else f"'curate verify {path} --full' checks every hash; "
+    return f"next: {full}{following[verified.kind]}"
 
 
-def ledger_lines(facts: dict[str, Any]) -> list[str]:
+def ledger_lines(ledger: Ledger) -> list[str | Listing]:
     """Return seconds and samples per stage, and what each selection saves."""
-    lines = [
-        f"{row['stage']:<10} {row['seconds']:>10,.1f} s"
-        + (f"  {row['samples']:>14,} samples" if row["samples"] else "")
-        for row in facts["stages"]
+    stages = [
+        f"{row.stage:<10} {row.seconds:>10,.1f} s"
+        + (f"  {row.samples:>14,} samples" if row.samples else "")
+        for row in ledger.stages
     ]
-    lines.append(f"up to the scores: {facts['scoring_seconds']:,.1f} s")
-    for row in facts["selections"]:
-        after = row["pays_back_after"]
+    rows = [
+        (row.stage, f"{row.seconds:,.1f}", f"{row.samples:,}" if row.samples else "")
+        for row in ledger.stages
+    ]
+    lines: list[str | Listing] = [Listing(("stage", "seconds", "samples"), rows, stages)]
+    lines.append(f"up to the scores: {ledger.scoring_seconds:,.1f} s")
+    for saving in ledger.selections:
+        after = saving.pays_back_after
         pays = (
             "saves nothing"
             if after is None
-            else f"saves {row['saved_seconds']:,.1f} s a training of {facts['epochs']} epochs, and "
+            else f"saves {saving.saved_seconds:,.1f} s a training of {ledger.epochs} epochs, and "
             f"pays for its scores after {after:,}"
         )
-        lines.append(f"{row['name']}: keeps {row['kept']:,}, {pays}")
+        lines.append(f"{saving.name}: keeps {saving.kept:,}, {pays}")
     return lines
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from curate.data import sources
 from curate.errors import DataError, MismatchError, UsageError, unknown
+from curate.runs import late, recipe_files
 from curate.runs import recipe as recipes
-from curate.runs import recipe_files
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -121,8 +121,8 @@ def recipe_of(
     if not (path / "run.json").is_file():
         return recipe, None
     run = Run.open(path)
-    # What a run of other settings has done says nothing of this recipe.
-    return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+    # What a run has trained by other settings says nothing of this recipe.
+    return recipe, None if late.change(run.resolved, recipe.resolved()).retrains else run
 
 
 def _is_run(name: str) -> bool:

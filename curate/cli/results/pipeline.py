@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
+from curate.runtime.text import duration
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
@@ -64,9 +65,9 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         f"{forecast.to_train} left to train",
         f"parameters  {parameters.encoder:,} of the encoder, {parameters.method:,} in training",
         f"steps       {forecast.steps:,} of {forecast.batch_size:,} images, "
-        f"{_duration(forecast.seconds_per_step)} each{scaled}",
-        f"time        {_duration(forecast.train_seconds)} to train on {forecast.device} "
-        f"({forecast.workers} at a time), {_duration(forecast.score_seconds)} to score",
+        f"{duration(forecast.seconds_per_step)} each{scaled}",
+        f"time        {duration(forecast.train_seconds)} to train on {forecast.device} "
+        f"({forecast.workers} at a time), {duration(forecast.score_seconds)} to score",
         f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
         f"disk        {_gib(sum(disk.values()))} besides the shards ("
         + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
@@ -75,13 +76,6 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     if sum(disk.values()) > forecast.free_disk_bytes:
         lines.append("the disk is too small")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms"
 
 
 def _gib(n: int) -> str:

@@ -393,7 +393,7 @@ def test_what_a_probe_read_of_a_source_is_read_again_when_it_changed(tiny_runs, 
             pixels = np.full((8, 8), 15 * k + (100 if name == "b" else 0), np.uint8)
             pixels[k, :4] = 255 - 20 * k
             Image.fromarray(pixels).save(images / name / f"{k}.png")
-    (images / "gone.png").symlink_to(tmp_path / "nowhere")
+    (images / "gone").symlink_to(tmp_path / "nowhere")
     encoder = tiny_runs / "tiny" / "encoders" / "fold0"
     command = ("probe", encoder, "--on", f"folder:{images}", "--kind", "knn", *DEVICE, "--json")
 

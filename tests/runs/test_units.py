@@ -108,6 +108,18 @@ def test_retrain_does_it_in_place_and_a_name_beside(tiny_runs):
     assert digests(run, "scores.parquet") == digests(tiny_runs / "other", "scores.parquet")
 
 
+def test_a_run_beside_another_begins_with_its_settings(tmp_path):
+    where = ("--runs", tmp_path, *DEVICE)
+    own = ("--set", "train.epochs=3", "--limit", "60")
+    assert typed("score", TINY, *where, *own).code == 0
+    beside = typed("score", "tiny", *where, "--name", "noisy", "--set", "views.measure=noise")
+    assert beside.code == 0 and "train fold0" not in beside.err
+    run = Run.open(tmp_path / "noisy")
+    assert run.recipe.train.epochs == 3 and run.scores().num_rows == 60
+    assert run.facts()["overrides"]["views.measure"] == "noise"
+    assert curate.open_run("noisy", runs=tmp_path).recipe.data.limit == 60
+
+
 def test_other_images_may_be_asked_for_with_retrain(tiny_runs):
     again(tiny_runs, "data.limit=70", code=4)
     given = ("--runs", tiny_runs, *DEVICE, "--set", "data.limit=70", "--retrain")

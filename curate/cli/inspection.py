@@ -28,11 +28,12 @@ def inspect(
     import curate
 
     made = named(display, run, runs)
-    facts = curate.inspect(made, sample=sample, device=device, progress=display.progress)
     if sample is not None:
-        display.result(facts, sample_lines(facts))
+        card = curate.inspect(made, sample=sample, device=device, progress=display.progress)
+        display.result(card, sample_lines(card))
         return
-    display.result(facts, inspect_lines(facts))
+    inspection = curate.inspect(made, device=device, progress=display.progress)
+    display.result(inspection, inspect_lines(inspection))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli.console import Display
+from curate.cli.console import Display, Listing
 from curate.cli.options import (
     DataPath,
     Limit,
@@ -31,6 +31,7 @@ from curate.errors import UsageError
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
+    from curate.runtime.results import Result
 
 
 @command("curate run digits")
@@ -38,10 +39,10 @@ def run(display: Display, asked: Request) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
-    made, facts = _stage(display, run_all, asked)
-    display.result(facts, run_lines(facts))
-    warn_of_noise(display, facts["separation"])
-    display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
+    made, completed = _stage(display, run_all, asked)
+    display.result(completed, run_lines(completed))
+    warn_of_noise(display, completed.separation)
+    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(made)}'")
 
 
 @command("curate shard folder:photos --out shards")
@@ -145,10 +146,12 @@ def score(
         refine.seconds(budget)
     if fdr is not None:
         significance.check(fdr)
-    made, facts = _stage(display, curate.score, asked)
-    lines = score_lines(facts)
+    made, scored = _stage(display, curate.score, asked)
+    already = scored.already
+    more: dict[str, Result] = {}
+    lines: list[str | Listing] = []
     if until is not None:
-        reached = curate.refine(
+        refined = more["until"] = curate.refine(
             made,
             until,
             budget=budget,
@@ -157,18 +160,17 @@ def score(
             workers=asked.workers,
             progress=display.progress,
         )
-        facts = {**curate.score(made), "until": reached}
-        lines = [*score_lines(facts), *refine_lines(reached)]
+        scored, lines = curate.score(made), refine_lines(refined)
     if fdr is not None:
-        found = curate.significant(made, fdr)
-        facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
-        lines += significant_lines(found)
-    display.result(facts, lines)
-    warn_of_noise(display, facts["separation"])
-    if facts["already"] and until is None:
+        significant = more["significant"] = curate.significant(made, fdr)
+        lines += significant_lines(significant)
+    places = [f"scores      {scored.path}"]
+    display.result({**scored.to_json(), **more}, [*score_lines(scored), *places, *lines])
+    warn_of_noise(display, scored.separation)
+    if already and until is None:
         display.hint(f"nothing to do: {made.path} was scored before")
-    top = max(1, facts["n_scored"] * 3 // 4)
-    rest = " --unscored keep" if facts["n_unscored"] else ""
+    top = max(1, scored.n_scored * 3 // 4)
+    rest = " --unscored keep" if scored.n_unscored else ""
     display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
 
 
@@ -183,11 +185,11 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
         data=asked.data,
         fresh=asked.fresh,
     )
-    facts = stage(
+    result = stage(
         run,
         data=asked.data,
         device=asked.device,
         workers=asked.workers,
         progress=display.progress,
     )
-    return run, facts
+    return run, result

@@ -72,9 +72,9 @@ def trained(
     given |= {"plan.repeats": 1, **overrides}
     run = curate.open_run(name, runs=home / f"seed-{seed}", overrides=given)
     facts = curate.score(run, device="cpu", workers=2)
-    above = next(test for test in facts["tests"] if test["name"].replace(" ", "").endswith(">0"))
+    above = next(test for test in facts.tests if test.name.replace(" ", "").endswith(">0"))
     folders = sorted((run.path / "encoders").iterdir())
-    return run, [accuracies(folder) for folder in folders], above["statistic"], facts
+    return run, [accuracies(folder) for folder in folders], above.statistic, facts
 
 
 def cells(after: np.ndarray, before: np.ndarray) -> str:

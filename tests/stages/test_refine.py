@@ -69,10 +69,10 @@ def test_a_goal_is_reached_by_extending_the_run(tmp_path):
 
 def test_no_round_begins_that_would_exceed_the_budget(tiny_runs):
     run = curate.open_run("tiny", runs=tiny_runs, create=False)
-    facts = curate.refine(run, "overlap=0.99", budget="0.001s", device="cpu")
-    assert not facts["reached"] and facts["why"] == "budget"
-    assert len(facts["rounds"]) == 1
-    assert curate.score(run)["already"]
+    refined = curate.refine(run, "overlap=0.99", budget="0.001s", device="cpu")
+    assert not refined.reached and refined.why == "budget"
+    assert len(refined.rounds) == 1
+    assert curate.score(run).already
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_run_does_the_whole_line_and_gives_access_to_it(tmp_path):
     )
     assert not (run.path / "comparisons").exists()
     assert curate.report(run).name == "report.html"
-    assert run_all(run)["comparison"] is None
+    assert run_all(run).comparison is None
 
 
 def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
@@ -124,7 +124,7 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
     assert not (run.path / "records" / "score.json").exists()
     assert not (run.path / "records" / "align" / "fold1").exists()
     assert (run.path / "records" / "align" / "fold0").exists()
-    assert curate.score(run, device="cpu")["already"] is False
+    assert curate.score(run, device="cpu").already is False
     curate.inspect(run, device="cpu")
     assert {pattern: digests(run.path, pattern) for pattern in wanted} == wanted
 

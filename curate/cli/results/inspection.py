@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 
 if TYPE_CHECKING:
+    from curate.inspection.summary import Inspection
+    from curate.runs.sample_lookup import Neighbour, SampleCard
     from curate.stages.localize import Localized
     from curate.stages.measure import Measured
 
@@ -14,90 +16,86 @@ SHOWN = 5
 """Near-duplicates of one sample that are named."""
 
 
-def inspect_lines(facts: dict[str, Any]) -> list[str]:
+def inspect_lines(inspection: Inspection) -> list[str]:
     """Return what was found among neighbours and in pixels, and what kinds of samples there are."""
-    alike, leaks, kinds = facts["duplicates"], facts["leaks"], facts["triage"]
+    alike, leaks, kinds = inspection.duplicates, inspection.leaks, inspection.triage
     lines = [
-        f"{alike['samples']:,} of {facts['samples']:,} samples are near-duplicates; groups of "
-        f"them: {alike['groups']:,}",
+        f"{alike.samples:,} of {inspection.samples:,} samples are near-duplicates; groups of "
+        f"them: {alike.groups:,}",
     ]
-    if leaks["splits"]:
+    if leaks.splits:
         lines.append(
-            f"leaks       {leaks['samples']:,} with a near-duplicate held out as "
-            f"{' or '.join(leaks['splits'])}"
+            f"leaks       {leaks.samples:,} with a near-duplicate held out as "
+            f"{' or '.join(leaks.splits)}"
         )
-    if kinds["scored"]:
-        why = ", ".join(f"{n:,} {name}" for name, n in kinds["reasons"].items() if n)
+    if kinds.scored:
+        why = ", ".join(f"{n:,} {name}" for name, n in kinds.reasons.items() if n)
         lines += [
-            f"tail        {kinds['counts']['tail']:,} memorized, isolated and well-formed",
-            f"broken      {kinds['counts']['broken']:,} memorized and flawed"
+            f"tail        {kinds.counts['tail']:,} memorized, isolated and well-formed",
+            f"broken      {kinds.counts['broken']:,} memorized and flawed"
             + (f": {why}" if why else ""),
         ]
     else:
         lines.append("tail        unknown: without scores nobody knows what is memorized")
     lines += [
-        f"redundant   {kinds['counts']['redundant']:,} near-duplicates that others stand for",
-        f"typical     {kinds['counts']['typical']:,} others",
+        f"redundant   {kinds.counts['redundant']:,} near-duplicates that others stand for",
+        f"typical     {kinds.counts['typical']:,} others",
     ]
-    if kinds["separation"] == "none":
+    if kinds.separation == "none":
         lines.append("separation  NONE: who is memorized, and with it tail and broken, is noise")
-    strongest = sorted(facts["relations"].values(), key=lambda r: -abs(r["spearman"]))[:3]
+    strongest = sorted(inspection.relations.values(), key=lambda r: -abs(r.spearman))[:3]
     lines += [
-        f"relation    {r['spearman']:+.2f} ({r['low']:+.2f} to {r['high']:+.2f}, Spearman) with "
-        f"{r['text']}"
+        f"relation    {r.spearman:+.2f} ({r.low:+.2f} to {r.high:+.2f}, Spearman) with {r.text}"
         for r in strongest
     ]
-    recall = facts["index"]["recall"]
+    recall = inspection.index.recall
     if recall is not None:
         lines.append(f"FAISS       inverted lists found {recall:.1%} of the nearest neighbours")
-    return [*lines, f"neighbours  {facts['path']}"]
+    return [*lines, f"neighbours  {inspection.path}"]
 
 
-def sample_lines(facts: dict[str, Any]) -> list[str]:
+def sample_lines(card: SampleCard) -> list[str]:
     """Return what is known of one sample: its place, its kind, its neighbours, and its file."""
     rank, score = "not scored", ""
-    if facts["rank"] is not None:
-        rank = f"{facts['rank']:,} of {facts['n_scored']:,} (1 = most memorized)"
-        error = "" if facts["se"] is None else f" ± {facts['se']:.4f}"
-        score = f"{facts['memorization']:+.4f}{error}"
-    why = f" ({facts['triage_reason']})" if facts["triage_reason"] else ""
+    if card.rank is not None:
+        rank = f"{card.rank:,} of {card.n_scored:,} (1 = most memorized)"
+        error = "" if card.se is None else f" ± {card.se:.4f}"
+        score = f"{card.memorization:+.4f}{error}"
+    why = f" ({card.triage_reason})" if card.triage_reason else ""
     lines = [
-        f"sample      {facts['uid']}",
+        f"sample      {card.uid}",
         f"rank        {rank}",
         *([f"memorized   {score}"] if score else []),
-        f"label       {_label(facts)}",
-        f"triage      {facts['triage']}{why}",
+        f"label       {_label(card)}",
+        f"triage      {card.triage}{why}",
     ]
-    if facts["outlier_score"] is not None:
+    if card.outlier_score is not None:
         lines.append(
-            f"outlier     {facts['outlier_score']:.3f} (mean distance to its neighbours, 0 to 2), "
-            f"local outlier factor {facts['local_outlier_factor']:.2f}"
+            f"outlier     {card.outlier_score:.3f} (mean distance to its neighbours, 0 to 2), "
+            f"local outlier factor {card.local_outlier_factor:.2f}"
         )
-    if facts["duplicate_split"]:
-        lines.append(f"leak        {facts['duplicate_split']} has {facts['duplicate_split_uid']}")
-    if facts["duplicates"]:
-        more = len(facts["duplicates"]) - SHOWN
-        shown = ", ".join(facts["duplicates"][:SHOWN])
+    if card.duplicate_split:
+        lines.append(f"leak        {card.duplicate_split} has {card.duplicate_split_uid}")
+    if card.duplicates:
+        more = len(card.duplicates) - SHOWN
+        shown = ", ".join(card.duplicates[:SHOWN])
         lines.append(f"duplicates  {shown}" + (f" and {more:,} more" if more > 0 else ""))
-    for near in facts["neighbours"]:
-        place = "not scored" if near["rank"] is None else f"rank {near['rank']:,}"
-        lines.append(
-            f"neighbour   {near['distance']:.3f}  {near['uid']}  label {_label(near)}, {place}"
-        )
+    for near in card.neighbours:
+        place = "not scored" if near.rank is None else f"rank {near.rank:,}"
+        lines.append(f"neighbour   {near.distance:.3f}  {near.uid}  label {_label(near)}, {place}")
     return [
         *lines,
-        f"file        {facts['size']:,} bytes at offset {facts['offset']:,} of "
-        f"{facts['shard']} (key {facts['key']}), {facts['width']} x {facts['height']} pixels",
-        f"from        {_printable(facts['path'])}",
+        f"file        {card.size:,} bytes at offset {card.offset:,} of "
+        f"{card.shard} (key {card.key}), {card.width} x {card.height} pixels",
+        f"from        {_printable(card.path)}",
     ]
 
 
-def _label(facts: dict[str, Any]) -> str:
-    if facts["label"] is None:
+def _label(of: SampleCard | Neighbour) -> str:
+    if of.label is None:
         return "none"
-    name = facts["class"]
-    plain = name in (None, "", str(facts["label"]))
-    return str(facts["label"]) + ("" if plain else f" ({_printable(name)})")
+    plain = of.class_ in (None, "", str(of.label))
+    return str(of.label) + ("" if plain else f" ({_printable(of.class_ or '')})")
 
 
 def _printable(text: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
 
 if TYPE_CHECKING:
+    from curate.scores.summary import ScoreSummary
     from curate.stages.forecast import Forecast
+    from curate.stages.refine import Refined, Round
+    from curate.stages.run import Completed
+    from curate.stages.score import Significant
     from curate.stages.shard import Sharded
     from curate.stages.train import Trained
 
@@ -25,14 +29,14 @@ NO_SEPARATION = (
 )
 
 
-def run_lines(facts: dict[str, Any]) -> list[str | Listing]:
+def run_lines(completed: Completed) -> list[str | Listing]:
     """Return what ``curate run`` says."""
-    lines: list[str | Listing] = [*score_lines(facts["summary"])]
-    lines.append(f"scores      {facts['scores']}")
-    lines.append(f"manifest    {facts['manifest']} ({facts['kept']:,} kept)")
-    if facts["comparison"]:
-        lines += comparison_lines(facts["comparison"])
-    return [*lines, f"report      {facts['report']}"]
+    lines: list[str | Listing] = [*score_lines(completed.summary)]
+    lines.append(f"scores      {completed.scores}")
+    lines.append(f"manifest    {completed.manifest} ({completed.kept:,} kept)")
+    if completed.comparison:
+        lines += comparison_lines(completed.comparison)
+    return [*lines, f"report      {completed.report}"]
 
 
 def shard_lines(sharded: Sharded) -> list[str]:
@@ -84,31 +88,29 @@ def _gib(n: int) -> str:
     return f"{n / 2**30:.2f} GiB" if n >= 2**28 else f"{n / 2**20:.1f} MiB"
 
 
-def score_lines(facts: dict[str, Any]) -> list[str]:
+def score_lines(summary: ScoreSummary) -> list[str]:
     """Return the scores of a run in a few lines: what was scored, the tests, the verdict."""
-    lines = [f"{facts['n_scored']:,} samples scored by {len(facts['encoders'])} encoders"]
+    lines = [f"{summary.n_scored:,} samples scored by {len(summary.encoders)} encoders"]
     lines += [
-        f"{test['name']}: t = {test['statistic']:.2f}, p = {test['p']:.2g}, "
-        f"Cohen's d = {_known(test['cohens_d'])}"
-        for test in facts["tests"]
-        if test["name"] in ("C>S", "C>E", "C>0", "m>0") and test["p"] is not None
+        f"{test.name}: t = {test.statistic:.2f}, p = {test.p:.2g}, "
+        f"Cohen's d = {_known(test.cohens_d)}"
+        for test in summary.tests
+        if test.name in ("C>S", "C>E", "C>0", "m>0") and test.p is not None
     ]
-    lines.append(f"separation  {SEPARATION[facts['separation']]}")
-    reliability = facts["reliability"]
-    if reliability["encoders"] is not None:
+    lines.append(f"separation  {SEPARATION[summary.separation]}")
+    reliability = summary.reliability
+    if reliability.encoders is not None:
         lines.append(
-            f"reliability {reliability['encoders']:.2f} (views and encoders; views alone "
-            f"{_known(reliability['views'])}): "
+            f"reliability {reliability.encoders:.2f} (views and encoders; views alone "
+            f"{_known(reliability.views)}): "
             + (
                 "for these groups; other groups would give another order"
-                if reliability.get("groups") == "fixed"
-                else _ranking(reliability["encoders"])
+                if reliability.groups == "fixed"
+                else _ranking(reliability.encoders)
             )
         )
     else:
-        lines.append(f"reliability {_known(reliability['views'])} ({reliability['note']})")
-    if "path" in facts:
-        lines.append(f"scores      {facts['path']}")
+        lines.append(f"reliability {_known(reliability.views)} ({reliability.note})")
     return lines
 
 
@@ -127,34 +129,38 @@ WHY = {
 }
 
 
-def refine_lines(facts: dict[str, Any]) -> list[str]:
+def refine_lines(refined: Refined) -> list[str | Listing]:
     """Return what it took to make a ranking surer, round by round."""
-    lines = [
-        f"{r['encoders']:>6,} encoders, {_views(r)}: reliability {_known(r['reliability'])}"
-        f", {r['seconds']:,.0f} s"
-        for r in facts["rounds"]
+    lines, rows = [], []
+    for r in refined.rounds:
+        views, reliability, spent = _views(r), _known(r.reliability), f"{r.seconds:,.0f} s"
+        lines.append(f"{r.encoders:>6,} encoders, {views}: reliability {reliability}, {spent}")
+        rows.append((f"{r.encoders:,}", views, reliability, spent))
+    why = WHY.get(refined.why, f"not reached: {refined.why}")
+    return [
+        Listing(("encoders", "views", "reliability", "time"), rows, lines),
+        f"{refined.goal}: {_known(refined.value)}, {why}",
     ]
-    why = WHY.get(facts["why"], f"not reached: {facts['why']}")
-    return [*lines, f"{facts['goal']}: {_known(facts['value'])}, {why}"]
 
 
-def _views(facts: dict[str, Any]) -> str:
+def _views(row: Round) -> str:
     """Return with how many views samples were measured, and what it spared to ask where."""
-    more = facts["more_views"]
+    more = row.more_views
     if more is None:
-        return f"{facts['views']} views"
+        return f"{row.views} views"
     return (
-        f"{facts['views']} views and up to {more['most']} for {more['samples']:,} samples in doubt "
-        f"({facts['views_per_sample']:.0f} a sample)"
+        f"{row.views} views and up to {more.most} for {more.samples:,} samples in doubt "
+        f"({row.views_per_sample:.0f} a sample)"
     )
 
 
-def significant_lines(facts: dict[str, Any]) -> list[str]:
+def significant_lines(significant: Significant) -> list[str]:
     """Return how many samples are memorized beyond chance, and the surest of them."""
-    shown = facts["samples"].slice(0, 10).to_pylist()
+    shown = significant.samples.slice(0, 10).to_pylist()
+    more = " (all with --json); the surest:" if significant.n > len(shown) else ""
     lines = [
-        f"significant {facts['n']:,} of {facts['n_tested']:,} samples at a false discovery rate of "
-        f"{facts['fdr']:g}" + (" (all with --json); the surest:" if facts["n"] > len(shown) else "")
+        f"significant {significant.n:,} of {significant.n_tested:,} samples at a false discovery "
+        f"rate of {significant.fdr:g}{more}"
     ]
     return lines + [
         f"  {row['uid']}  {row['memorization']:+.4f} ± {row['se']:.4f}  q = {row['q']:.2g}"

@@ -116,11 +116,11 @@ def test_an_image_is_that_of_the_sample_and_nothing_else_is_served(server):
 
 def test_neighbours_are_those_of_the_inspection(server):
     uid = scores(server)[0]["uid"]
-    want = curate.inspect(server.run, sample=uid)["neighbours"]
-    ask(server, "marks", {"uids": [want[0]["uid"]], "mark": "keep"})
+    want = curate.inspect(server.run, sample=uid).neighbours
+    ask(server, "marks", {"uids": [want[0].uid], "mark": "keep"})
     found = ask(server, f"neighbours/{uid}")[2]["neighbours"]
     assert [(s["uid"], s["distance"], s["rank"]) for s in found] == [
-        (s["uid"], s["distance"], s["rank"]) for s in want
+        (s.uid, s.distance, s.rank) for s in want
     ]
     assert len(found) == 3 and [s["mark"] for s in found] == ["keep", None, None]
     for wrong in ("x", "", "../run.json"):

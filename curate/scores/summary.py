@@ -7,6 +7,9 @@ from pathlib import Path
 
 from curate.runtime.results import Result
 
+MODERATE, GOOD = 0.4, 0.8
+"""From which reliability on the order of single samples counts for something, and for much."""
+
 
 @dataclass(frozen=True)
 class Group(Result):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
 from curate.runtime.text import duration
+from curate.scores.summary import GOOD, MODERATE
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
@@ -110,9 +111,9 @@ def score_lines(summary: ScoreSummary) -> list[str]:
 
 def _ranking(reliability: float) -> str:
     """Return in words what a reliability means for the order of single samples."""
-    if reliability >= 0.8:
+    if reliability >= GOOD:
         return "another run would rank much alike"
-    if reliability >= 0.4:
+    if reliability >= MODERATE:
         return "trust groups such as the top tenth more than single ranks"
     return "the order of single samples is close to noise"
 

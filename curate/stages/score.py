@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.encoders.backbone import load_encoder
-from curate.encoders.training import snapshot_epochs, snapshot_name
+from curate.encoders.schedule import snapshot_epochs
+from curate.encoders.training import snapshot_name
 from curate.errors import DataError, DivergedError
 from curate.runs import more_views
 from curate.runs.run import Run

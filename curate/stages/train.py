@@ -116,7 +116,7 @@ def train_unit(
         steps=steps,
     )
     made = [path for path in out.rglob("*") if path.is_file()]
-    run.complete(unit, made, n=len(uids), **trained, **facts)
+    run.complete(unit, made, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(

@@ -63,6 +63,7 @@ def pretrained(name: str, *, device: str = "cpu") -> Pretrained:
         ResourceError: If there are no weights of it, or they cannot be had.
     """
     import timm
+    from timm.data.config import resolve_data_config
 
     check_pretrained(name)
     try:
@@ -74,7 +75,7 @@ def pretrained(name: str, *, device: str = "cpu") -> Pretrained:
             f"pretrained weights of timm:{name} cannot be had ({why}); they are downloaded once. "
             "Without a network use an encoder of the run, or embeddings in a file."
         ) from error
-    config = timm.data.resolve_data_config({}, model=net)
+    config = resolve_data_config({}, model=net)
     made = Pretrained(
         net,
         side=int(config["input_size"][-1]),

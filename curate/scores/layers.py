@@ -143,13 +143,15 @@ class Units:
 
     def rest(self) -> np.ndarray:
         """Return ``mu_rest``, (U,)."""
-        return np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        rest: np.ndarray = np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        return rest
 
     def values(self) -> np.ndarray:
         """Return ``unit_mem``, (U,)."""
         total = self.highest + self.rest()
         out = np.full(len(self.sum), np.nan)
-        return np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        return out
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Plan:
 
     def members(self, encoder: str) -> np.ndarray:
         """Return the uids that ``encoder`` is trained on, (n,) object, strings, sorted."""
-        mine = self.uids[self.inclusion[:, self.encoders.index(encoder)]]
+        mine: np.ndarray = self.uids[self.inclusion[:, self.encoders.index(encoder)]]
         return mine.astype(np.str_).astype(object)
 
     @property
@@ -240,7 +240,8 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
 
 def _parts(bounds: list[int], starts: np.ndarray, inverse: np.ndarray, n: int) -> np.ndarray:
     """Return the part of each sample, (n,): group j of positions lies between two bounds."""
-    return np.searchsorted(np.array(bounds), starts, side="right")[inverse].reshape(n)
+    part: np.ndarray = np.searchsorted(np.array(bounds), starts, side="right")[inverse]
+    return part.reshape(n)
 
 
 def _pair(

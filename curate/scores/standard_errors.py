@@ -18,12 +18,15 @@ def side_mean(values: np.ndarray, side: np.ndarray) -> np.ndarray:
     mask = side.reshape(side.shape + (1,) * (values.ndim - 2))
     count = mask.sum(axis=1).astype(np.float64)
     total = np.where(mask, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def contrast(values: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
     """Return the mean over encoders without the sample minus the mean over those with it."""
-    return side_mean(values, ~inclusion) - side_mean(values, inclusion)
+    difference: np.ndarray = side_mean(values, ~inclusion) - side_mean(values, inclusion)
+    return difference
 
 
 def jackknife(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
@@ -41,7 +44,8 @@ def jackknife(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
         return np.full(n, np.nan)
     replicates = contrast(leave_one_out.astype(np.float64), inclusion)
     centred = replicates - replicates.mean(axis=1, keepdims=True)
-    return np.sqrt((k - 1) / k * (centred**2).sum(axis=1))
+    error: np.ndarray = np.sqrt((k - 1) / k * (centred**2).sum(axis=1))
+    return error
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Spread:
     @property
     def variance(self) -> np.ndarray:
         """Variance of the contrast, (n,)."""
-        return self.unit * self.factor
+        variance: np.ndarray = self.unit * self.factor
+        return variance
 
 
 def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spread:

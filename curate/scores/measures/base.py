@@ -143,4 +143,11 @@ class Mean:
     def values(self) -> np.ndarray:
         """Return the means, (N,), NaN where nothing was added."""
         out = np.full(len(self._sum), np.nan)
-        return np.divide(self._sum, self._count, out=out, where=self._count > 0)
+        np.divide(self._sum, self._count, out=out, where=self._count > 0)
+        return out
+
+
+def difference(inside: Mean, outside: Mean) -> np.ndarray:
+    """Return the mean inside minus the mean outside, (N,)."""
+    apart: np.ndarray = inside.values() - outside.values()
+    return apart

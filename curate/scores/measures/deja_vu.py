@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Look, Mean, Measure, Samples, difference
 
 K = 10
 """Neighbours that vote."""
@@ -63,7 +63,7 @@ class DejaVu(Measure):
 
     def values(self) -> np.ndarray:
         """Return inside minus outside, (N,)."""
-        return self._inside.values() - self._outside.values()
+        return difference(self._inside, self._outside)
 
 
 def votes(

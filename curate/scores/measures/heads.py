@@ -153,4 +153,5 @@ def _blank(x: np.ndarray, classes: int) -> Head:
 
 
 def _one_hot(y: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes)[y]
+    one_hot: np.ndarray = np.eye(classes)[y]
+    return one_hot

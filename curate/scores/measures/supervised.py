@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Look, Mean, Measure, Samples, difference
 
 
 class Supervised(Measure):
@@ -34,4 +34,4 @@ class Supervised(Measure):
 
     def values(self) -> np.ndarray:
         """Return inside minus outside, (N,)."""
-        return self._inside.values() - self._outside.values()
+        return difference(self._inside, self._outside)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from curate.runtime.results import Result
 
 RELATIONS = {
     "outlier_score": "mean distance to the nearest neighbours",
@@ -23,9 +25,37 @@ RELATIONS = {
 """What memorization is correlated with."""
 
 
+@dataclass(frozen=True)
+class Correlation(Result):
+    """A rank correlation of memorization with a column.
+
+    Attributes:
+        spearman: Spearman's rho.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        n: Samples that have both.
+        text: What the column is.
+    """
+
+    spearman: float
+    low: float
+    high: float
+    n: int
+    text: str
+
+
+@dataclass(frozen=True)
+class LabelMean(Result):
+    """Mean memorization of the n samples of a label; ``se`` is None for one sample."""
+
+    n: int
+    mean: float
+    se: float | None
+
+
 def correlations(
     memorization: np.ndarray, columns: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Correlation]:
     """Correlate memorization with other columns.
 
     Args:
@@ -33,11 +63,10 @@ def correlations(
         columns: (N,) each by a name in ``RELATIONS``, NaN where unknown.
 
     Returns:
-        By name: Spearman's ``spearman``, its 95 % interval ``low`` to ``high`` (Fisher's z with the
-        variance of Bonett & Wright 2000), ``n``, and a ``text`` for the column. What is constant or
-        known of fewer than five samples is left out.
+        A correlation by name, its interval from Fisher's z with the variance of Bonett & Wright
+        2000. A column that is constant, or known of fewer than five samples, is left out.
     """
-    found = {}
+    by_name = {}
     for name, column in columns.items():
         values = np.asarray(column, dtype=np.float64)
         both = np.isfinite(memorization) & np.isfinite(values)
@@ -48,10 +77,8 @@ def correlations(
         z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
         reach = 1.959964 * np.sqrt((1 + r**2 / 2) / (n - 3))
         low, high = float(np.tanh(z - reach)), float(np.tanh(z + reach))
-        found[name] = {
-            "spearman": r, "low": low, "high": high, "n": n, "text": RELATIONS[name]
-        }  # fmt: skip
-    return found
+        by_name[name] = Correlation(r, low, high, n, RELATIONS[name])
+    return by_name
 
 
 def frequency(labels: np.ndarray) -> np.ndarray:
@@ -62,7 +89,7 @@ def frequency(labels: np.ndarray) -> np.ndarray:
 
 def by_label(
     memorization: np.ndarray, labels: np.ndarray
-) -> tuple[dict[str, dict[str, Any]], float | None]:
+) -> tuple[dict[str, LabelMean], float | None]:
     """Return memorization of each label, and how much of its variance lies between labels.
 
     Args:
@@ -70,9 +97,9 @@ def by_label(
         labels: (N,) int64, -1 for none.
 
     Returns:
-        ``n``, ``mean`` and its standard error ``se`` (None for one sample) by label; and the share
-        of the variance, epsilon squared (Kelley 1935), which is around 0 or a little below where
-        labels tell nothing, None where it cannot be said.
+        A mean with its standard error by label; and the share of the variance, epsilon squared
+        (Kelley 1935), which is around 0 or a little below where labels tell nothing, None where
+        it cannot be said.
     """
     known = np.isfinite(memorization) & (labels >= 0)
     m, label = memorization[known], labels[known]
@@ -84,7 +111,7 @@ def by_label(
     with np.errstate(divide="ignore", invalid="ignore"):
         se = np.sqrt(within / (count - 1) / count)
     table = {
-        str(name): {"n": int(n), "mean": float(a), "se": float(b) if n > 1 else None}
+        str(name): LabelMean(int(n), float(a), float(b) if n > 1 else None)
         for name, n, a, b in zip(names, count, mean, se, strict=True)
     }
     total = float(((m - m.mean()) ** 2).sum())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 
 CLASSES = ("tail", "broken", "redundant", "typical")
 REASONS = ("blank", "noise", "blurred", "label")
@@ -79,14 +79,14 @@ def quality(pixels: np.ndarray, progress: Progress = silent) -> dict[str, np.nda
         image of one colour).
     """
     n = len(pixels)
-    found = np.empty((4, n))
+    statistics = np.empty((4, n))
     for start in range(0, n, 256):
         part = slice(start, start + 256)
         images = torch.from_numpy(np.array(pixels[part]))
-        found[:, part] = _quality(luma(images).double()).numpy()
+        statistics[:, part] = _quality(luma(images).double()).numpy()
         progress("image statistics", min(start + 256, n), n)
     names = ("brightness", "contrast", "sharpness", "smoothness")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, statistics, strict=True))
 
 
 def _quality(grey: Tensor) -> Tensor:
@@ -174,17 +174,37 @@ def _low(values: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
+class Summary(Result):
+    """What ``inspect.json`` says of triage.
+
+    Attributes:
+        counts: Samples in each class.
+        reasons: Broken samples by reason.
+        flaws: All samples by reason, memorized or not.
+        thresholds: By name; None where there is none.
+        rules: What the classes and reasons mean.
+        scored: Whether any sample has a score.
+    """
+
+    counts: Mapping[str, int]
+    reasons: Mapping[str, int]
+    flaws: Mapping[str, int]
+    thresholds: Mapping[str, float | None]
+    rules: Mapping[str, str]
+    scored: bool
+
+
+@dataclass(frozen=True)
 class Triaged:
     """What each sample is.
 
     Attributes:
         classes: (N,) object, one of ``CLASSES``.
-        summary: ``counts`` of the classes, ``reasons`` of the broken ones and ``flaws`` of all,
-            ``thresholds`` and ``rules``, and whether samples are ``scored``.
+        summary: Counts, thresholds and rules.
     """
 
     classes: np.ndarray
-    summary: dict[str, Any]
+    summary: Summary
 
 
 def triage(
@@ -216,18 +236,18 @@ def triage(
     broken = classes == "broken"
     return Triaged(
         classes,
-        {
-            "counts": {name: int((classes == name).sum()) for name in CLASSES},
-            "reasons": {name: int((broken & (reason == name)).sum()) for name in REASONS},
-            "flaws": {name: int((reason == name).sum()) for name in REASONS},
-            "thresholds": {
+        Summary(
+            counts={name: int((classes == name).sum()) for name in CLASSES},
+            reasons={name: int((broken & (reason == name)).sum()) for name in REASONS},
+            flaws={name: int((reason == name).sum()) for name in REASONS},
+            thresholds={
                 "rank": last if scored else None,
                 "outlier_score": far if np.isfinite(far) else None,
                 **thresholds,
             },
-            "rules": RULES,
-            "scored": bool(scored),
-        },
+            rules=RULES,
+            scored=bool(scored),
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from curate.runs import sample_lookup
 from curate.runs.run import Run
 from curate.runtime.files import read_json, write_json, write_table
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import plain
 from curate.scores.plan import Plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas
@@ -142,7 +143,7 @@ def write_inspection(
         "samples": n,
         "neighbours": found.near.shape[1],
         "space": {"kind": space.kind, "name": space.name, "dim": points.shape[1]},
-        "index": found.facts,
+        "index": found.search,
         "mean_outlier_score": None if alone else float(outlier.mean()),
         "duplicates": {
             "threshold": config.duplicate_threshold,
@@ -166,12 +167,12 @@ def write_inspection(
         ),
         "labels": per_label,
         "label_share": share,
-        "triage": {**triaged.summary, "separation": _separation(run)},
+        "triage": {**triaged.summary.to_json(), "separation": _separation(run)},
     }
     paths = [run.path / name for name in FILES]
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
     write_table(paths[1], _neighbour_table(names, found))
-    write_json(paths[2], summary)
+    write_json(paths[2], plain(summary))
     run.complete("inspect", paths, encoder=space.name, made_from=made_from)
 
 

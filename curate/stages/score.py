@@ -210,7 +210,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             made.group,
             delta=delta_N,
             fixed_groups=made.kind in ("pair", "halves"),
-        )
+        ).to_json()
         more = more_views.more_views(run) if when == END else more_views.NONE
         summary |= {
             "views": recipe.score.views,

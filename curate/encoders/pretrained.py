@@ -76,10 +76,10 @@ def pretrained(name: str, *, device: str = "cpu") -> Pretrained:
             "Without a network use an encoder of the run, or embeddings in a file."
         ) from error
     config = resolve_data_config({}, model=net)
-    made = Pretrained(
+    network = Pretrained(
         net,
         side=int(config["input_size"][-1]),
         mean=torch.tensor(config["mean"]),
         deviation=torch.tensor(config["std"]),
     )
-    return made.to(device).eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)

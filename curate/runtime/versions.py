@@ -36,13 +36,13 @@ SHAPING = ("curate", "torch", "timm", "numpy", "pillow")
 
 def versions() -> dict[str, str]:
     """Return the installed version of every package that shapes a run's artefacts."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def of_training() -> dict[str, str]:
@@ -50,8 +50,9 @@ def of_training() -> dict[str, str]:
 
     The version alone does not tell one checkout from the next.
     """
-    found = versions()
-    return {name: found[name] for name in SHAPING if name in found} | {"curate code": _digest()}
+    installed = versions()
+    shaping = {name: installed[name] for name in SHAPING if name in installed}
+    return shaping | {"curate code": _digest()}
 
 
 @cache
@@ -64,7 +65,7 @@ def _digest() -> str:
 
 
 def refuse_other_code(before: Mapping[str, Any], what: str) -> None:
-    """Check that this is the code that began some work (``shaping``).
+    """Check that this is the code that began some work, by ``of_training``.
 
     Raises:
         MismatchError: If not; what changed is shown.

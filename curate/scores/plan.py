@@ -230,8 +230,8 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
         For each sample the position at which its group starts, and the same for sorting: both
         (N,), the second being the sample's group rank.
     """
-    words = randomness.uid_keys(own)
-    unique, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
+    keys = randomness.uid_keys(own)
+    unique, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     order = np.argsort(randomness.hash64(randomness.stream(seed, *purpose), unique), kind="stable")
     starts = np.empty(len(unique), dtype=np.int64)
     starts[order] = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) if len(unique) else []
@@ -277,8 +277,7 @@ def _held_out(
         asked = config.extra
         count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
         need(len(fresh), count, "pair: extra")
-        hashes = randomness.hash64(
-            randomness.stream(config.seed, "extra"), randomness.uid_keys(fresh)
-        )
+        key = randomness.stream(config.seed, "extra")
+        hashes = randomness.hash64(key, randomness.uid_keys(fresh))
         fresh = fresh[np.sort(np.argsort(hashes, kind="stable")[:count])]
     return fresh

@@ -16,7 +16,7 @@ from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
 from curate.runtime.progress import Progress, silent
-from curate.scores.layers import Found, layer_rows, measure, unit_table
+from curate.scores.layers import LayerMeasurement, layer_rows, measure, unit_table
 from curate.scores.plan import Plan
 from curate.stages import shard, train
 from curate.stages.context import Context
@@ -86,7 +86,7 @@ def localize_run(
                 "candidates": len(uids),
                 "views": config.score.views,
                 "distance": config.score.distance,
-                "layers": layer_rows(found),
+                "layers": [row.to_json() for row in layer_rows(found)],
             }
             write_table(table_path, unit_table(found, (f, g), uids))
             write_json(path, facts)
@@ -94,7 +94,7 @@ def localize_run(
     return {**read_json(path), "path": str(path), "units": str(table_path)}
 
 
-def _check_finite(found: Found, run: Run) -> None:
+def _check_finite(found: LayerMeasurement, run: Run) -> None:
     for i, name in enumerate(found.names):
         if not np.isfinite(found.align[:, i]).all():
             raise DivergedError(

@@ -14,6 +14,7 @@ from curate.errors import DataError, ResourceError, UsageError
 from curate.inspection import spaces
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
+from curate.runtime.files import write_json
 from curate.runtime.progress import silent
 from tests.command import TINY, curate
 
@@ -135,7 +136,7 @@ def test_a_run_may_be_inspected_in_each_of_them(tiny_runs, tmp_path):
     ):
         recipe = load_recipe(str(TINY), {"inspect.encoder": name})
         run = Run(tiny_runs / "tiny", recipe)
-        run._write_facts({**run.facts(), "recipe": recipe.resolved()})
+        write_json(run.path / "run.json", {**run.facts(), "recipe": recipe.resolved()})
         facts = inspected(tiny_runs)
         assert facts["space"] == {"kind": kind, "name": name, "dim": dim}
         same = facts["mean_outlier_score"] == own["mean_outlier_score"]

@@ -15,7 +15,7 @@ from curate.data.index import open_index
 from curate.encoders.views.apply import augment
 from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.reports import chosen
-from curate.reports.galleries import _Cards, galleries
+from curate.reports.galleries import Cards, galleries
 from curate.reports.material import gather
 from curate.reports.thumbnails import Thumbnail
 from curate.runs import recipe
@@ -127,7 +127,7 @@ def test_copies_of_one_file_are_called_so(tmp_path):
     found = gather(make_run(tmp_path / "run", n=60))
     uid = "ab" * 16
     images = {name: Thumbnail("data:,", "a.png", True) for name in (uid, f"{uid}-1")}
-    group = _Cards(found, images, {}).group([uid, f"{uid}-1"])
+    group = Cards(found, images, {}).group([uid, f"{uid}-1"])
     assert group["title"] == "2 copies of one file"
     assert [facts(s)["score"] for s in group["samples"]] == ["not scored", "not scored"]
 
@@ -205,5 +205,5 @@ def test_pairs_of_views_give_each_view_its_mean_distance_from_the_others():
     distance = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 6], [3, 5, 6, 0]], dtype=float)
     without = [np.delete(np.delete(distance, k, 0), k, 1).sum() / 6 for k in range(4)]
     found = SimpleNamespace(summary={"pairing": "all"})
-    got = chosen._by_view(found, distance.sum() / 12, np.array(without))
+    got = chosen.by_view(found, distance.sum() / 12, np.array(without))
     assert got == pytest.approx(distance.sum(axis=1) / 3)

@@ -240,6 +240,6 @@ def test_states_go_with_the_unit_they_were_for(run):
     run.complete("train/f", [out])
     assert [folder.exists() for folder in states] == [False, True, True]
     # Killed between the record and the end of the sweep.
-    write_json(run._record("train/g"), {"outputs": {}})
+    write_json(run.path / "records" / "train" / "g.json", {"outputs": {}})
     with run.lock():
         assert [folder.exists() for folder in states] == [False, False, True]

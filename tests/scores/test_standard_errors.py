@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from curate.scores import estimator
-from curate.scores.standard_errors import Prior, Spread, _inverse_trigamma, spread
+from curate.scores.standard_errors import Prior, Spread, inverse_trigamma, spread
 
 pytestmark = pytest.mark.numeric
 
@@ -21,7 +21,7 @@ def drawn(rng, n, freedom, *, prior_freedom, scale):
 
 @pytest.mark.parametrize("x", [1e-4, 0.3, 1.0, 7.5, 4e3, 1e7])
 def test_trigamma_is_inverted(x):
-    assert _inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-3)
+    assert inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-3)
 
 
 @pytest.mark.parametrize(("prior_freedom", "freedom"), [(4, 2), (10, 3), (6, 18)])

@@ -8,7 +8,7 @@ import pytest
 import curate as library
 from curate.encoders.backbone import load_encoder
 from curate.runs.recipe import load_recipe
-from curate.stages.forecast import _longest
+from curate.stages.forecast import longest
 from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
@@ -78,4 +78,4 @@ def test_mistakes_are_told_as_by_train_itself(tmp_path):
     ([5], 1, 5), ([5, 5, 5], 2, 10), ([9, 1, 1, 1], 2, 9), ([], 1, 0),
 ])  # fmt: skip
 def test_the_longest_worker_counts(steps, workers, wanted):
-    assert _longest(steps, workers) == wanted
+    assert longest(steps, workers) == wanted

@@ -14,8 +14,7 @@ from curate.errors import DataError
 from curate.runs.run import Run
 from curate.scores.plan import Plan
 from curate.scores.table import ScoreTable
-from curate.stages import placement, score
-from curate.stages.context import Context
+from curate.stages import placement
 from tests.command import TINY
 from tests.command import curate as typed
 
@@ -91,9 +90,7 @@ def test_memorization_is_scored_along_a_training(tmp_path):
         shutil.copyfile(folder / "snapshots/00002" / file, folder / file)
     shutil.rmtree(run / "records/align")
     (run / "records/score.json").unlink()
-    moved = Run.open(run)
-    score.align(moved, Context(device="cpu"))
-    assert score._score(moved, Context(device="cpu"), score.END)["groups"] == half["groups"]
+    assert curate.score(Run.open(run), device="cpu")["groups"] == half["groups"]
 
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is True

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from curate.data.canvas import Canvas
-from curate.encoders.pretrained import pretrained
-from curate.errors import DataError, ResourceError, UsageError
+from curate.errors import DataError, UsageError
 from curate.inspection import spaces
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
@@ -106,17 +105,6 @@ def test_a_pretrained_network_takes_grey_images_of_any_size(monkeypatch):
     assert found.shape[0] == 3
     assert np.ptp(found, axis=0).max() > 0
     np.testing.assert_allclose(found, again[::-1], atol=1e-5)
-
-
-def test_weights_that_cannot_be_had_are_a_clear_error(monkeypatch):
-    import timm
-
-    def refuse(*_, **__):
-        raise OSError("no route to host. Try later.")
-
-    monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(ResourceError, match=r"cannot be had \(no route to host\)"):
-        pretrained("resnet18")
 
 
 def inspected(runs):

@@ -18,7 +18,7 @@ class Samples:
     """What is known of the N samples of a plan, and of M public ones, before any encoder is asked.
 
     Attributes:
-        words: (N,) uint64, equal for exact copies of an image.
+        keys: (N,) uint64, equal for exact copies of an image.
         labels: (N,) int64 in [0, C), -1 where there is none.
         classes: C.
         align: (N,) float64, alignment averaged over all encoders.

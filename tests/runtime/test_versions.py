@@ -1,5 +1,13 @@
 """The code that makes artefacts: what is recorded of it, and what a change of it is called."""
 
+import platform
+import re
+from importlib.metadata import version
+
+import pytest
+
+from curate.errors import MismatchError
+from curate.runtime import versions
 from curate.runtime.versions import difference
 
 
@@ -8,3 +16,26 @@ def test_differences_name_the_leaves_that_changed():
     new = {"a": {"x": 1, "y": [1, 3]}, "b": 0, "c": "new"}
     assert difference(old, new) == ["a.y: [1, 2] -> [1, 3]", "b: None -> 0", "c: None -> 'new'"]
     assert difference(old, old) == []
+
+
+def test_the_versions_are_those_that_are_installed():
+    found = versions.versions()
+    assert found["python"] == platform.python_version()
+    assert found["torch"] == version("torch") and found["curate"] == version("curate")
+    assert set(found) <= {"python", *versions.PACKAGES}
+
+
+def test_a_training_hangs_on_few_packages_and_on_the_code_itself():
+    made = versions.of_training()
+    assert set(made) == {*versions.SHAPING, "curate code"}
+    assert re.fullmatch("[0-9a-f]{12}", made["curate code"])
+    assert versions.of_training() == made
+
+
+def test_other_code_is_refused_with_what_changed():
+    made = versions.of_training()
+    versions.refuse_other_code(made, "stage train")
+    with pytest.raises(MismatchError) as caught:
+        versions.refuse_other_code({**made, "torch": "1.0"}, "stage train")
+    assert str(caught.value).startswith("stage train was made by other code: torch: '1.0' -> ")
+    assert "--fresh" in str(caught.value)

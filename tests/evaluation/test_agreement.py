@@ -16,7 +16,7 @@ def ranking(name, scores, reliability=None, uids=None):
     return Ranking(name, pa.table({"uid": uids, "memorization": scores}), reliability)
 
 
-def test_it_is_scipys_on_the_samples_that_both_score():
+def test_correlations_are_scipys_on_the_samples_that_both_score():
     random = np.random.default_rng(0)
     x = random.normal(size=300)
     y = 0.5 * x + random.normal(size=300)
@@ -38,7 +38,7 @@ def test_it_is_scipys_on_the_samples_that_both_score():
     assert pair["disattenuated"] is None
 
 
-def test_tops_by_hand():
+def test_the_overlap_of_tops_is_the_share_they_have_in_common():
     a = ranking("a", [9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0])
     b = ranking("b", [9.0, 1, 8, 7, 0, 5, 3, 2, 4, 6])
     (pair,) = agree([a, b], [1, 3, 10])["pairs"]

@@ -99,7 +99,7 @@ def test_intervals_hold_what_they_say(repeats, prior_freedom):
         assert (np.abs(found.memorization - truth) < 1.96 * alone).mean() < 0.92
 
 
-def test_quantile_is_students():
+def test_the_quantile_is_students_with_the_freedom_of_the_prior():
     rng = np.random.default_rng(3)
     _, found = drawn(rng, 50_000, 2, prior_freedom=4, scale=1.0)
     prior = Prior()

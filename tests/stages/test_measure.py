@@ -78,7 +78,7 @@ def test_the_batch_size_changes_nothing(tiny_runs, monkeypatch):
         assert alike.mean() > 0.95 if name == "deja_vu" else alike.all(), name
 
 
-def test_twice_is_the_same_bytes(tiny_runs):
+def test_measuring_twice_gives_the_same_bytes(tiny_runs):
     measure(tiny_runs)
     one = file_sha256(tiny_runs / "tiny" / "measures.parquet")
     (tiny_runs / "tiny" / "records" / "measure.json").unlink()
@@ -176,7 +176,7 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
     ]
 
 
-def test_corners():
+def test_a_corner_is_enlarged_to_the_whole_image():
     image = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 1, 1, 1) / 16
     for number, (top, left) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
         found = measuring.enlarged(image, number)

@@ -26,7 +26,7 @@ def test_durations_that_are_none_are_refused(text):
         refine.seconds(text)
 
 
-def test_durations():
+def test_durations_are_seconds_minutes_hours_or_days():
     assert [refine.seconds(t) for t in ("90s", "1.5m", "2h", "1d")] == [90, 90, 7200, 86400]
 
 

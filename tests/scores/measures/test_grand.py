@@ -8,7 +8,7 @@ from tests.scores.measures.by_hand import INSIDE, said
 pytestmark = pytest.mark.numeric
 
 
-def test_it_is_the_mean_over_encoders_with_the_sample():
+def test_grand_is_the_mean_over_encoders_with_the_sample():
     # Of what an early head says, the errors are first and the gradients second.
     other = np.full(2, np.nan)
     early = [(other, np.array([a, 1.0])) for a in (0.2, 0.6, 5.0)]

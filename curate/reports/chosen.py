@@ -64,12 +64,13 @@ def sides(material: Material, uid: str, shard: str) -> list[Side]:
             if rows is not None and rows.num_rows:
                 align = float(rows["align"][0].as_py())
                 left_out = np.array(rows["leave_one_out"][0].as_py(), dtype=float)
-                found.append(Side(name, trained, align, _by_view(material, align, left_out)))
+                found.append(Side(name, trained, align, by_view(material, align, left_out)))
                 break
     return found if len(found) == 2 else []
 
 
-def _by_view(material: Material, align: float, left_out: np.ndarray) -> np.ndarray:
+def by_view(material: Material, align: float, left_out: np.ndarray) -> np.ndarray:
+    """Return the part of each view (K,) in an alignment, from what it is without each (K,)."""
     k = len(left_out)
     if material.summary.get("pairing", "anchored") == "anchored":
         return np.clip(k * align - (k - 1) * left_out, 0, None)

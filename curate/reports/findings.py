@@ -75,10 +75,10 @@ def _means_figure(material: Material) -> Captioned | None:
         note += " Expected where there is memorization: above 0."
     if material.plan in ("folds", "parts"):
         note += " One left or right of the others points at an encoder that differs."
-    return svg, _lying(rows), note
+    return svg, intervals_lie(rows), note
 
 
-def _lying(rows: Sequence[tuple[str, float, float]]) -> str:
+def intervals_lie(rows: Sequence[tuple[str, float, float]]) -> str:
     """Return on which side of 0 the intervals of (label, mean, half width) lie."""
     sides = {
         "above 0": [label for label, mean, half in rows if mean > half],

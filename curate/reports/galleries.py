@@ -51,7 +51,7 @@ def galleries(material: Material) -> dict[str, Any]:
     images = thumbnails(
         material.path / "shards", shown, channels=material.recipe["data"]["channels"]
     )
-    cards = _Cards(material, images, material.rows(shown))
+    cards = Cards(material, images, material.rows(shown))
     return {
         "most": {
             "note": f"{_span(material, ranked[:SHOWN], 'highest')} {_sure(material)}",
@@ -80,7 +80,7 @@ def galleries(material: Material) -> dict[str, Any]:
 
 
 def _chosen(
-    material: Material, cards: _Cards, uid: str, near: dict[str, float]
+    material: Material, cards: Cards, uid: str, near: dict[str, float]
 ) -> dict[str, Any] | None:
     """Return the most memorized sample with its neighbours and views; None without either."""
     shard = material.scores["shard"][cards.row_of[uid]].as_py()
@@ -123,7 +123,7 @@ def _triaged(material: Material, name: str) -> dict[str, list[tuple[str, str]]] 
 
 def _triage_gallery(
     material: Material,
-    cards: _Cards,
+    cards: Cards,
     name: str,
     found: dict[str, list[tuple[str, str]]] | None,
 ) -> dict[str, Any] | None:
@@ -173,7 +173,7 @@ def _least_note(material: Material, rows: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
-class _Cards:
+class Cards:
     """Turns uids into what a gallery shows of them."""
 
     material: Material

@@ -148,7 +148,7 @@ def forecast(
         seconds_per_step=per_step,
         scaled=scaled,
         workers=workers,
-        train_seconds=per_step * _longest(steps, workers),
+        train_seconds=per_step * longest(steps, workers),
         score_seconds=n * e * _score_seconds(recipe, encoder, device),
         peak_memory_bytes=peak,
         disk_bytes={
@@ -180,7 +180,7 @@ def _steps(recipe: Recipe, samples: int) -> int:
     return recipe.train.epochs * (samples // min(recipe.train.batch_size, samples))
 
 
-def _longest(steps: list[int], workers: int) -> int:
+def longest(steps: list[int], workers: int) -> int:
     """Return the steps of the worker that has most, each taking the next training when free."""
     loads = [0] * workers
     for n in steps:

@@ -253,7 +253,7 @@ def _next(
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
-    more = min(_repeats(repeats, found.encoders, goal), MOST_REPEATS) - repeats
+    more = min(repeats_foretold(repeats, found.encoders, goal), MOST_REPEATS) - repeats
     if left is not None:
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
         more = min(more, int(left / each) if each > 0 else more)
@@ -270,7 +270,7 @@ def _views_err_more(found: Reliability) -> bool:
     return bool(both > 0 and views > LARGER * both)
 
 
-def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:
+def repeats_foretold(repeats: int, reliability: float | None, goal: Goal) -> int:
     """Return how many repeats are foretold to reach the goal, within ``GROWTH``."""
     if reliability is None:
         return max(2, repeats)

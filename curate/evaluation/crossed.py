@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from curate.runtime.intervals import CONFIDENCE
@@ -108,12 +109,11 @@ def interval(
         of_images: Mean square of images, B.
         rest: Mean square of what neither explains, E.
     """
-    by_seeds = max(of_seeds, LEAST * rest) / (seeds * images)
-    by_images = max(of_images - rest, 0.0) / (seeds * images)
+    squares = (of_seeds, of_images, rest)
+    se_seeds, se_images = standard_errors(seeds, images, *squares)
 
     def reach(level: float) -> float:
-        t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
-        return float(np.hypot(t_seeds * np.sqrt(by_seeds), t_images * np.sqrt(by_images)))
+        return float(half_width(seeds, images, *squares, level=level))
 
     half, p = reach(1 - CONFIDENCE), None
     if half > 0:
@@ -128,10 +128,44 @@ def interval(
         images=mean * images,
         low=mean - half,
         high=mean + half,
-        se_seeds=float(np.sqrt(by_seeds)),
-        se_images=float(np.sqrt(by_images)),
+        se_seeds=float(se_seeds),
+        se_images=float(se_images),
         p=p,
     )
+
+
+def half_width(
+    seeds: int,
+    images: int,
+    of_seeds: ArrayLike,
+    of_images: ArrayLike,
+    rest: ArrayLike,
+    *,
+    level: float = 1 - CONFIDENCE,
+) -> np.ndarray:
+    """Return how far intervals reach from the mean gap; mean squares may be arrays of one shape.
+
+    Args:
+        seeds: As in ``interval``, and so are the mean squares.
+        images: As there.
+        of_seeds: As there.
+        of_images: As there.
+        rest: As there.
+        level: The share of intervals that are to miss the truth.
+    """
+    by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, rest)
+    t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
+    return np.hypot(t_seeds * by_seeds, t_images * by_images)
+
+
+def standard_errors(
+    seeds: int, images: int, of_seeds: ArrayLike, of_images: ArrayLike, rest: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return those that seeds and that images give the mean gap, from mean squares."""
+    least = np.multiply(LEAST, rest)
+    by_seeds = np.maximum(of_seeds, least) / (seeds * images)
+    by_images = np.maximum(np.subtract(of_images, rest), 0.0) / (seeds * images)
+    return np.sqrt(by_seeds), np.sqrt(by_images)
 
 
 def _root(excess: Callable[[float], float]) -> float:

@@ -75,5 +75,5 @@ def test_all_repeats_reestimate_the_scores_and_some_do_not(tmp_path):
 
 def test_more_seeds_than_repeats_cannot_rank_anew(tmp_path):
     run = made(tmp_path, 2)
-    with pytest.raises(UsageError, match="--set plan.repeats=3"):
+    with pytest.raises(UsageError, match=r"--set plan\.repeats=3"):
         curate.compare(run, remove=[10], seeds=3, redraw=True, device="cpu")

@@ -19,10 +19,14 @@ from curate.cli.options import (
     Set,
     Workers,
     command,
+    following,
     named,
+    stands,
     typed,
 )
 from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
+from curate.runs.run import Run, enclosing
+from curate.scores.summary import ScoreSummary
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -73,9 +77,12 @@ def probe(
         encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
     )
     display.result(probed, probe_lines(probed))
-    display.hint(
-        "next: 'curate compare --remove N' tells whether selections differ by more than luck"
-    )
+    home = enclosing(encoder)
+    if home is not None and (home / "scores.json").is_file():
+        opened, summary = Run.open(home), ScoreSummary.read(home)
+        remove = max(1, summary.n_scored // 10)
+        comparing = f"curate compare {typed(opened)} --remove {remove} --seeds 5"
+        display.hint(f"next: '{following(stands(opened, summary), comparing)}'")
 
 
 @command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
@@ -130,7 +137,10 @@ def compare(
         data=data,
         progress=display.progress,
     )
-    display.result(comparison, comparison_lines(comparison))
+    lines = comparison_lines(comparison)
+    if comparison.ranking is not None:
+        lines = [f"verdict     {comparison.ranking.text}", *lines]
+    display.result(comparison, lines)
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

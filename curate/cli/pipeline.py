@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from curate.cli.options import (
     DataPath,
     Limit,
     Request,
+    Require,
     command,
+    following,
+    stands,
     typed,
     warn_of_noise,
 )
@@ -28,6 +32,7 @@ from curate.cli.results.pipeline import (
     train_lines,
 )
 from curate.errors import UsageError
+from curate.runs.next_steps import selecting
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
@@ -35,14 +40,17 @@ if TYPE_CHECKING:
 
 
 @command("curate run digits")
-def run(display: Display, asked: Request) -> None:
+def run(display: Display, asked: Request, require: Require = None) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
-    opened, completed = _stage(display, run_all, asked)
+    stage = functools.partial(run_all, require=require)
+    opened, completed = _stage(display, stage, asked)
     display.result(completed, run_lines(completed))
-    warn_of_noise(display, completed.separation)
-    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(opened)}'")
+    warn_of_noise(display, completed.summary.verdict)
+    stand = stands(opened, completed.summary)
+    command = following(stand, selecting(stand))
+    display.hint(f"next: open {completed.report}, or type '{command}'")
 
 
 @command("curate shard folder:photos --out shards")
@@ -166,12 +174,11 @@ def score(
         lines += significant_lines(significant)
     places = [f"scores      {scored.path}"]
     display.result({**scored.to_json(), **more}, [*score_lines(scored), *places, *lines])
-    warn_of_noise(display, scored.separation)
+    warn_of_noise(display, scored.verdict)
     if already and until is None:
         display.hint(f"nothing to do: {opened.path} was scored before")
-    top = max(1, scored.n_scored * 3 // 4)
-    rest = " --unscored keep" if scored.n_unscored else ""
-    display.hint(f"next: 'curate select --top {top}{rest} {typed(opened)}'")
+    stand = stands(opened, scored)
+    display.hint(f"next: '{following(stand, selecting(stand))}'")
 
 
 def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:

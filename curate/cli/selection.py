@@ -12,13 +12,18 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    Require,
     RunName,
     Runs,
     command,
+    following,
     named,
+    stands,
     warn_of_noise,
 )
 from curate.cli.results.selection import select_lines
+from curate.runs.run import Run, enclosing
+from curate.scores.summary import ScoreSummary
 
 # Selections
 
@@ -79,6 +84,7 @@ def select(
         Path | None,
         typer.Option("--out", metavar="PATH", help="With --scores: folder for the manifest."),
     ] = None,
+    require: Require = None,
     runs: Runs = RUNS,
 ) -> None:
     """Select samples by their scores; the manifest says keep or drop for each sample."""
@@ -90,15 +96,28 @@ def select(
     if scores is None:
         if out is not None or by is not None:
             raise errors.UsageError("--by and --out go with --scores; a run keeps its manifests.")
-        selected = curate.select(named(display, run, runs), **wanted)
+        selected = curate.select(named(display, run, runs), **wanted, require=require)
+    elif require is not None:
+        raise errors.UsageError("--require asks about a run; of a table nobody knows it.")
     elif run is not None:
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")
     else:
         selected = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
     display.result(selected, select_lines(selected))
-    warn_of_noise(display, selected.separation)
+    if wanted["strategy"] != "random":
+        places = selected.places
+        warn_of_noise(display, selected.verdict, places=places, luck=selected.luck)
     manifest = shlex.quote(str(selected.path))
-    display.hint(f"next: 'curate export {manifest} --to csv --out manifest.csv'")
+    exporting = f"curate export {manifest} --to csv --out manifest.csv"
+    display.hint(f"next: '{_following(selected.path, exporting)}'")
+
+
+def _following(manifest: Path, then: str) -> str:
+    """Return what follows a manifest: ``then``, or what makes a ranking of its run first."""
+    home = enclosing(manifest)
+    if home is None:
+        return then
+    return following(stands(Run.open(home), ScoreSummary.read(home)), then)
 
 
 def _selection(

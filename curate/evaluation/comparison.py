@@ -16,6 +16,7 @@ from curate.evaluation.crossed import Gaps, Paired
 from curate.runtime.files import replacing, write_json, write_text
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
+from curate.scores.summary import Verdict
 from curate.selection.selection import describe
 
 CONTROL = "random"
@@ -98,6 +99,7 @@ class Summary(Result):
         differences: Of each of them but the random ones.
         verdict: What the intervals allow to be said.
         holds_for: What of: of one selection, or of such as are ranked anew.
+        ranking: The verdict on the scores that were selected by; None where nobody knows.
         confidence: Of the intervals.
         control: The strategy that others are compared with.
     """
@@ -107,6 +109,7 @@ class Summary(Result):
     differences: tuple[Difference, ...]
     verdict: str
     holds_for: str
+    ranking: Verdict | None = None
     confidence: float = CONFIDENCE
     control: str = CONTROL
 
@@ -141,6 +144,7 @@ def summarise(
     scored: int,
     *,
     holds_for: str = THIS_SELECTION,
+    ranking: Verdict | None = None,
 ) -> Summary:
     """Return accuracies of every arm and their paired differences from the random one.
 
@@ -153,6 +157,7 @@ def summarise(
         answers: Which test images each of them had right.
         scored: How many samples were scored, before any were removed.
         holds_for: What the intervals hold for.
+        ranking: The verdict on the scores that were selected by.
     """
     cells: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
@@ -180,7 +185,8 @@ def summarise(
                 )
                 by_pair[str(seed)] = gaps.add(mine, other)
             differences.append(Difference(**vars(about), **vars(gaps.paired()), by_seed=by_pair))
-    return Summary(scored, tuple(arms), tuple(differences), _verdict(differences), holds_for)
+    said = _verdict(differences)
+    return Summary(scored, tuple(arms), tuple(differences), said, holds_for, ranking)
 
 
 def _verdict(differences: Sequence[Difference]) -> str:

@@ -15,7 +15,7 @@ from curate.data.sample import base_uid
 from curate.reports import chosen, words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnails
-from curate.scores.summary import MODERATE
+from curate.scores.verdict import GROUP, NOTHING
 
 SHOWN = 25
 """Images in each gallery of the most and the least memorized."""
@@ -156,11 +156,11 @@ def _span(material: Material, rows: np.ndarray, which: str) -> str:
 
 
 def _sure(material: Material) -> str:
-    if material.summary["separation"] != "clear":
-        return "This run shows no separation: do not read meaning into this order."
-    both = material.summary["reliability"].get("encoders")
-    if both is None or both < MODERATE:
-        return "The order within is mostly noise or unknown; see the verdict."
+    grade = material.summary["verdict"]["grade"]
+    if grade == NOTHING:
+        return "The scores show nothing: do not read meaning into this order."
+    if grade == GROUP:
+        return "The scores show the group, not the ranking: the order within may be noise."
     return "Ranks are not told apart where scores differ by less than their standard errors."
 
 

@@ -24,7 +24,7 @@ from curate.selection.manifest import Manifest
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""
-SUMMARY = ("groups", "tests", "separation", "reliability", "n_scored", "n_unscored", "encoders")
+SUMMARY = ("groups", "tests", "verdict", "reliability", "n_scored", "n_unscored", "encoders")
 """What ``scores.json`` has to say for a report to be made."""
 
 

@@ -119,8 +119,7 @@ def _content(material: Material) -> dict[str, Any]:
         "lede": _lede(material),
         "sections": [(a, t) for a, t in SECTIONS if has.get(a, True)],
         "verdicts": [
-            verdicts.signal(summary),
-            verdicts.ranking(summary),
+            verdicts.scores(summary),
             verdicts.benefit(differences),
         ],
         "meaning": _meaning(material),

@@ -79,11 +79,11 @@ def selections(material: Material) -> Table | None:
                 words.count(chosen.kept, f"{chosen.kept:,} ({words.percent(share, 1)})"),
                 words.count(chosen.dropped),
                 _stays(chosen),
-                words.shown(chosen.facts.get("separation", "–")),
+                words.shown((chosen.facts.get("verdict") or {}).get("grade", "–")),
             ]
         )
     head = ["manifest", "what it keeps", "kept (images)", "dropped (images)"]
-    head += ["expected to stay", "separation"]
+    head += ["expected to stay", "the scores show"]
     return "Manifests of this run", head, rows, {2, 3, 4}
 
 

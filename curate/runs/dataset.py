@@ -55,6 +55,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "recipe": recipe.name,
         "recipe_fingerprint": facts["recipe_fingerprint"],
         "separation": summary["separation"],
+        "verdict": summary["verdict"],
         "reliability": summary["reliability"],
         "seeds": seeds,
         "versions": facts["versions"],

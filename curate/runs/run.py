@@ -172,6 +172,15 @@ class Run:
         if any(there.get(name) != value for name, value in facts.items()):
             self._write_facts({**there, **facts})
 
+    def looks(self) -> int:
+        """Return how often ``--until`` has looked at the run; 0 for never."""
+        return int(self.facts().get("looks", {}).get("n", 0))
+
+    def look(self, at: Mapping[str, Any]) -> None:
+        """Count a look at the run as it is now (``at``), if the last one was at something else."""
+        if self.facts().get("looks", {}).get("at") != dict(at):
+            self.note(looks={"n": self.looks() + 1, "at": dict(at)})
+
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
         write_json(self.path / "run.json", sealed(facts))
 

@@ -345,6 +345,7 @@ def score(run: Run, place: str = "") -> Unit:
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},
         "more": None if place else views_digest(run),
+        "looks": run.looks(),
         "code": versions.code_of("score"),
     }
     return Unit(run, f"{place}score", parts | {"moment": _moment(place)})

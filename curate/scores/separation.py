@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from curate.runtime.intervals import CONFIDENCE
 from curate.scores.estimator import Errors
 from curate.scores.summary import Group, GroupTest, Reliability, Signal
+from curate.scores.verdict import verdict
 
 SIGNIFICANCE = 0.01
 """Level at which the separation of members from non-members counts as shown."""
@@ -22,6 +24,7 @@ def summarise(
     *,
     delta: np.ndarray | None = None,
     fixed_groups: bool = False,
+    looks: int = 0,
 ) -> Signal:
     """Summarise the scores of a run: groups, tests, reliability, separation.
 
@@ -33,7 +36,11 @@ def summarise(
             ``m > 0``.
         fixed_groups: Whether all repeats share their groups, so that their spread does not show
             what other groups would do.
+        looks: How often ``--until`` has looked at the run, this time included; 0 without it. Look k
+            may be wrong by chance with ``2^-k`` of the probability that a run without it may, so
+            that all looks together are not more often wrong, however many there are.
     """
+    spent = 2.0**-looks
     pair = delta is not None
     of_m = by_group(memorization, group)
     of_score = of_m if delta is None else by_group(delta, group)
@@ -43,11 +50,17 @@ def summarise(
     if not pair:
         groups["all"] = scored.group()
     tests = _pair_tests(groups) if pair else [_one_sample("m>0", groups["all"], "greater")]
+    separation = _separation(tests, SIGNIFICANCE * spent)
+    reliability = _reliability(
+        scored, errors, fixed_groups=fixed_groups, confidence=1 - (1 - CONFIDENCE) * spent
+    )
     return Signal(
         groups=groups,
         tests=tuple(tests),
-        separation=_separation(tests),
-        reliability=_reliability(scored, errors, fixed_groups=fixed_groups),
+        separation=separation,
+        reliability=reliability,
+        verdict=verdict(separation, reliability),
+        looks=looks,
         # The paper's headline is that of the candidates, where there are such.
         normalised_mean=of_m.get("C", scored).normalised_mean,
         n_scored=scored.n,
@@ -56,7 +69,9 @@ def summarise(
     )
 
 
-def _reliability(m: Moments, errors: Errors, *, fixed_groups: bool) -> Reliability:
+def _reliability(
+    m: Moments, errors: Errors, *, fixed_groups: bool, confidence: float
+) -> Reliability:
     variance = m.variance or 0.0
 
     def part(square: float) -> float | None:
@@ -71,11 +86,19 @@ def _reliability(m: Moments, errors: Errors, *, fixed_groups: bool) -> Reliabili
         )
     else:
         note = "views and encoders: what a run with other seeds would repeat"
+    both = part(errors.both)
+    ends = None
+    if both is not None:
+        ends = errors.left_out.interval(both, errors.shared, confidence)
+    low, high = ends or (None, None)
     return Reliability(
         views=part(errors.views),
-        encoders=part(errors.both),
+        encoders=both,
         groups="fixed" if fixed_groups else "drawn",
         note=note,
+        low=low,
+        high=high,
+        confidence=confidence,
     )
 
 
@@ -138,15 +161,15 @@ def _test(
     )
 
 
-def _separation(tests: Sequence[GroupTest]) -> str:
+def _separation(tests: Sequence[GroupTest], level: float) -> str:
     """Return ``clear`` where members separate from non-members, ``none`` where not.
 
-    A pair needs C>S and C>E (those of them it can test) at ``SIGNIFICANCE``; a pair with neither
-    group, and every other plan, needs its mean above 0.
+    A pair needs C>S and C>E (those of them it can test) at this level; a pair with neither group,
+    and every other plan, needs its mean above 0.
     """
     decisive = [test.p for test in tests if test.name in ("C>S", "C>E")]
     decisive = decisive or [test.p for test in tests if test.name in ("m>0", "C>0")]
-    shown = bool(decisive) and all(p is not None and p < SIGNIFICANCE for p in decisive)
+    shown = bool(decisive) and all(p is not None and p < level for p in decisive)
     return "clear" if shown else "none"
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
 
-MODERATE, GOOD = 0.4, 0.8
-"""From which reliability on the order of single samples counts for something, and for much."""
+LOW, MODERATE, GOOD = 0.2, 0.4, 0.8
+"""From which reliability on there is a ranking at all, and the order of single samples counts for
+something, and for much."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,32 @@ class Reliability(Result):
         encoders: Where encoders are trained anew as well; None for one encoder a side.
         note: What the numbers hold for.
         groups: ``fixed`` where all repeats share their groups, ``drawn`` else.
+        low: Where the interval of ``encoders`` begins, by jackknife over the repeats of the plan;
+            None for fewer than three.
+        high: Where it ends.
+        confidence: Of the interval; more than 0.95 where ``--until`` looked at the run before.
     """
 
     views: float | None
     encoders: float | None
     note: str
     groups: str = "drawn"
+    low: float | None = None
+    high: float | None = None
+    confidence: float = CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Verdict(Result):
+    """What the scores of a run show (``curate/scores/verdict.py``).
+
+    Attributes:
+        grade: ``nothing``, ``group`` or ``ranking``.
+        text: The same in a sentence, with the numbers.
+    """
+
+    grade: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +122,8 @@ class Signal(Result):
         tests: Whether there is a signal.
         separation: ``clear`` where members separate from non-members, ``none`` where not.
         reliability: Of the ranking.
+        verdict: What both say.
+        looks: How often ``--until`` has looked at the run, this time included; 0 without it.
         normalised_mean: ``mean(m) / (max m - min m)`` of the candidates, in [-1, 1], the paper's
             headline; None where all are equal.
         n_scored: Samples with a score.
@@ -111,6 +135,8 @@ class Signal(Result):
     tests: tuple[GroupTest, ...]
     separation: str
     reliability: Reliability
+    verdict: Verdict
+    looks: int = 0
     normalised_mean: float | None
     n_scored: int
     n_unscored: int

@@ -80,8 +80,8 @@ class Manifest:
             parameters: What the strategy was given. ``by`` names the number that stands in
                 ``memorization`` if it is another.
             provenance: What the scores were made from (dataset_fingerprint, recipe,
-                recipe_fingerprint, separation, seeds, versions...); nothing that differs between
-                equal selections.
+                recipe_fingerprint, separation, verdict, seeds, versions...); nothing that differs
+                between equal selections.
 
         Raises:
             DataError: If a uid is missing or repeated.
@@ -127,6 +127,7 @@ class Manifest:
             "recipe": None,
             "recipe_fingerprint": None,
             "separation": "untested",
+            "verdict": None,
             "seeds": {},
             "versions": {},
             **(provenance or {}),

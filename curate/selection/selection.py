@@ -18,6 +18,7 @@ from curate.data.ordering import one_chunk, repeats, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
 from curate.runtime.results import Result
+from curate.scores.summary import Verdict
 from curate.selection.config import SelectConfig
 from curate.selection.manifest import Manifest
 from curate.selection.strategies import choose
@@ -41,7 +42,11 @@ class Selected(Result):
         description: What is kept, in plain words.
         separation: ``clear`` where the run's scores tell members from non-members, ``none`` where
             they do not, ``untested``; None for a table of which nothing is known, and left out of
-            the JSON then.
+            the JSON then, as the verdict is.
+        verdict: What the run's scores show.
+        places: How many of the highest, or of the lowest, it takes out of all that are scored.
+        luck: How many of these places are decided by chance; None where nothing says how much the
+            scores err, or a selection does not go by them.
     """
 
     path: Path
@@ -51,11 +56,14 @@ class Selected(Result):
     unscored: int
     description: str
     separation: str | None = None
+    verdict: Verdict | None = None
+    places: int = 0
+    luck: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         fields = super().to_json()
-        return fields if self.separation else {k: v for k, v in fields.items() if v is not None}
+        return fields if self.verdict else {k: v for k, v in fields.items() if v is not None}
 
 
 def select_table(
@@ -138,6 +146,10 @@ def decide(
         table, keep, strategy=config.strategy, parameters=settings, provenance=provenance
     )
     manifest.write(path)
+    verdict = Verdict.from_json(provenance["verdict"]) if provenance.get("verdict") else None
+    # One encoder on each side shows a part of the errors alone, a table perhaps none.
+    known = (provenance.get("reliability") or {}).get("encoders") is not None
+    errs = known and config.strategy != "random"
     return Selected(
         path=path,
         kept=int(keep.sum()),
@@ -146,6 +158,9 @@ def decide(
         unscored=left,
         description=describe(config.strategy, kept, scored),
         separation=provenance.get("separation"),
+        verdict=verdict,
+        places=manifest.facts["p_top"]["n"],
+        luck=manifest.facts["p_top"]["luck"] if errs else None,
     )
 
 

@@ -55,7 +55,7 @@ def compare_run(
             anew by.
         DataError: If samples to be probed on have no labels, or some have no score of few repeats.
     """
-    score.score_run(run, context)
+    ranking = score.score_run(run, context).verdict
     scored = run.scores()
     scored = scored.filter(scored["memorization"].is_valid())
     uids = np.array(scored["uid"].to_pylist(), dtype=object)
@@ -93,7 +93,7 @@ def compare_run(
                         answers.add(data.name, data.test, probed_by, right)
                 context.progress("probe", done, len(arms))
             summary = comparison.summarise(
-                rows, answers, len(uids), holds_for=_holds_for(run, config)
+                rows, answers, len(uids), holds_for=_holds_for(run, config), ranking=ranking
             )
             unit.complete(comparison.write(folder, rows, answers, summary, settings))
     return Comparison.read(folder)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import UsageError
-from curate.runs import more_views
+from curate.runs import more_views, units
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
@@ -138,6 +138,12 @@ def refine(
     Reliability follows the Spearman-Brown formula, ``r / (1 - r)`` in proportion to repeats, which
     says how many are to be added; what is there is not done again.
 
+    A run that is tested again and again until its verdict is a good one gets one by chance. So each
+    look spends half of what is left of the probability to be wrong (1/2, 1/4, ... of what a run
+    without ``until`` has; Lan & DeMets 1983 of such spending): ``scores.json`` counts ``looks`` and
+    its verdict is taken at their level. It ends, too, where even the upper end of the interval of
+    reliability foretells more than ``MOST_REPEATS`` repeats.
+
     Args:
         run: Any run; it is extended in place.
         until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
@@ -159,6 +165,9 @@ def refine(
     while True:
         begun = time.monotonic()
         with run.lock():
+            plan, shown = run.recipe.plan, run.recipe.score.views
+            more = units.views_digest(run)
+            run.look({"repeats": plan.repeats, "views": shown, "more": more})
             summary = score.score_run(run, context)
             chosen = _chosen(run) if goal.kind == "overlap" else None
             value = _value(summary, chosen)
@@ -253,6 +262,11 @@ def _next(
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
+    if out_of_reach(repeats, reliability.high, goal):
+        return None, (
+            f"even the upper end of its interval, {reliability.high:.2f}, foretells more than "
+            f"{MOST_REPEATS:,} repeats"
+        )
     more = min(repeats_foretold(repeats, reliability.encoders, goal), MOST_REPEATS) - repeats
     if left is not None:
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
@@ -268,6 +282,14 @@ def _views_err_more(reliability: Reliability) -> bool:
         return False
     views, both = 1 - reliability.views, 1 - reliability.encoders
     return bool(both > 0 and views > LARGER * both)
+
+
+def out_of_reach(repeats: int, high: float | None, goal: Goal) -> bool:
+    """Return whether the upper end of reliability's interval rules a goal for it out."""
+    if high is None or goal.kind != "reliability":
+        return False
+    needed = goal.value / (1 - goal.value) * (1 - high) / max(high, 1e-9)
+    return repeats * needed > MOST_REPEATS
 
 
 def repeats_foretold(repeats: int, reliability: float | None, goal: Goal) -> int:

@@ -16,6 +16,7 @@ from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.scores import verdict
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.selection import selection
@@ -84,6 +85,7 @@ def run(
     device: str = "auto",
     workers: int | None = 1,
     fresh: bool = False,
+    require: str | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Do the whole line for a recipe and return the run.
@@ -96,13 +98,14 @@ def run(
         workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
             their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
         fresh: Set an existing run aside and start over.
+        require: ``reliability=X``: go on by a ranking that is as reliable, or end with the scores.
         progress: Progress callback (what, done, total).
 
     Raises:
         CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
     """
     opened = open_run(recipe, runs=runs, fresh=fresh, data=data)
-    run_all(opened, data=data, device=device, workers=workers, progress=progress)
+    run_all(opened, data=data, device=device, workers=workers, require=require, progress=progress)
     return opened
 
 
@@ -112,20 +115,24 @@ def run_all(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    require: str | None = None,
     progress: Progress = silent,
 ) -> Completed:
-    """Do every stage of a run that is not done.
+    """Do every stage of a run that is not done; see ``run``.
 
     Raises:
         CurateError: The first error of a stage; what was finished before it stays.
     """
     context = Context.of(run, data, device, workers, progress)
+    if require is not None:
+        verdict.required(require)
     with run.lock():
         shard.shard_run(run, context)
         refuse_early(run, context, train.plan(run, context))
         train.train_run(run, context)
         score.align(run, context)
         summary = score.score_run(run, context)
+        verdict.require(require, summary.reliability, run.name)
         inspect.inspect_run(run, context)
         selected = select.select_run(run, run.recipe.select)
         compared = None

@@ -249,6 +249,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             made.group,
             delta=delta_N,
             fixed_groups=made.kind in ("pair", "halves"),
+            looks=run.looks(),
         ).to_json()
         more = more_views.more_views(run) if when == END else more_views.NONE
         about = {

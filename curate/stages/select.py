@@ -6,6 +6,8 @@ import pyarrow.compute as pc
 
 from curate.runs.dataset import held_out_uids, provenance
 from curate.runs.run import Run
+from curate.scores import verdict
+from curate.scores.summary import ScoreSummary
 from curate.selection.config import SelectConfig
 from curate.selection.selection import TAKEN, Selected, decide
 
@@ -19,6 +21,7 @@ def select(
     unscored: str | None = None,
     seed: int = 0,
     name: str | None = None,
+    require: str | None = None,
 ) -> Selected:
     """Select from a run's scores and write ``manifests/NAME.parquet`` and ``.json``.
 
@@ -30,21 +33,28 @@ def select(
         unscored: ``keep`` or ``drop`` what the plan left unscored; needed where there is any.
         seed: Seed of ``random``.
         name: Name of the manifest; None makes one from the strategy and size.
+        require: ``reliability=X``: select by a ranking that is as reliable, or not at all.
 
     Raises:
         UsageError: If there are not so many samples, or it is not said what becomes of unscored.
         DataError: If the run has no scores.
+        UnreliableError: If its ranking is less reliable than required.
     """
     config = SelectConfig.of(
         strategy=strategy, count=count, fraction=fraction, unscored=unscored, seed=seed
     )
+    if require is not None:
+        verdict.required(require)
     with run.lock():
-        return select_run(run, config, name=name)
+        return select_run(run, config, name=name, require=require)
 
 
-def select_run(run: Run, config: SelectConfig, *, name: str | None = None) -> Selected:
+def select_run(
+    run: Run, config: SelectConfig, *, name: str | None = None, require: str | None = None
+) -> Selected:
     """Select from a run's scores; the lock of the run is held."""
     table = run.scores(("uid", "memorization", *TAKEN))
+    verdict.require(require, ScoreSummary.read(run.path).reliability, run.name)
     # A held-out extra set is measured, but is never part of a manifest.
     others = held_out_uids(run)
     if len(others):

@@ -42,7 +42,7 @@ def inspect_lines(inspection: Inspection) -> list[str]:
         f"typical     {kinds.counts['typical']:,} others",
     ]
     if kinds.separation == "none":
-        lines.append("separation  NONE: who is memorized, and with it tail and broken, is noise")
+        lines.append("verdict     nothing: who is memorized, and with it tail and broken, is noise")
     strongest = sorted(inspection.relations.values(), key=lambda r: -abs(r.spearman))[:3]
     lines += [
         f"relation    {r.spearman:+.2f} ({r.low:+.2f} to {r.high:+.2f}, Spearman) with {r.text}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
 from curate.runtime.text import duration
-from curate.scores.summary import GOOD, MODERATE
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
@@ -17,18 +16,6 @@ if TYPE_CHECKING:
     from curate.stages.score import Significant
     from curate.stages.shard import Sharded
     from curate.stages.train import Trained
-
-SEPARATION = {
-    "clear": "clear: samples align worse on encoders that never saw them",
-    "none": "NONE: these scores do not tell members from non-members; do not select by them",
-}
-"""What the verdict of ``scores.json`` means."""
-
-
-NO_SEPARATION = (
-    "separation: none. The scores do not tell samples that were trained on from those that were "
-    "not, so that a selection by them may be no better than a random one."
-)
 
 
 def run_lines(completed: Completed) -> list[str | Listing]:
@@ -92,30 +79,16 @@ def score_lines(summary: ScoreSummary) -> list[str]:
         for test in summary.tests
         if test.name in ("C>S", "C>E", "C>0", "m>0") and test.p is not None
     ]
-    lines.append(f"separation  {SEPARATION[summary.separation]}")
+    lines.append(f"verdict     {summary.verdict.text}")
     reliability = summary.reliability
-    if reliability.encoders is not None:
-        lines.append(
-            f"reliability {reliability.encoders:.2f} (views and encoders; views alone "
-            f"{_known(reliability.views)}): "
-            + (
-                "for these groups; other groups would give another order"
-                if reliability.groups == "fixed"
-                else _ranking(reliability.encoders)
-            )
-        )
-    else:
+    if reliability.encoders is None:
         lines.append(f"reliability {_known(reliability.views)} ({reliability.note})")
+    else:
+        lines.append(
+            f"reliability {_known(reliability.encoders)} of views and encoders, "
+            f"{_known(reliability.views)} of views alone"
+        )
     return lines
-
-
-def _ranking(reliability: float) -> str:
-    """Return in words what a reliability means for the order of single samples."""
-    if reliability >= GOOD:
-        return "another run would rank much alike"
-    if reliability >= MODERATE:
-        return "trust groups such as the top tenth more than single ranks"
-    return "the order of single samples is close to noise"
 
 
 WHY = {

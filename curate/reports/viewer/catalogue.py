@@ -60,7 +60,7 @@ class Catalogue:
             "labels": [{"value": label, "text": self._label(label)} for label in labels],
             "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
             "manifests": self.manifests(),
-            "separation": ScoreSummary.read(self.run.path).separation,
+            "verdict": ScoreSummary.read(self.run.path).verdict.to_json(),
         }
 
     def manifests(self) -> list[str]:

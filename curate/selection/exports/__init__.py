@@ -10,6 +10,7 @@ from pathlib import Path
 from curate.errors import UsageError, unknown
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.scores.summary import Verdict
 from curate.selection.exports import (
     croissant,
     datacomp,
@@ -48,11 +49,13 @@ class Exported(Result):
         format: A name in ``EXPORTS``.
         out: File or folder.
         written: Samples in it.
+        verdict: What the scores show that were selected by; None where nothing is known of them.
     """
 
     format: str
     out: Path
     written: int
+    verdict: Verdict | None
 
 
 def export(
@@ -91,4 +94,5 @@ def export(
         )
     write = functools.partial(paths.write, null=True) if null else EXPORTS[to]
     written = write(manifest, shards or Path(), out, progress)
-    return Exported(to, out, written)
+    said = manifest.facts.get("verdict")
+    return Exported(to, out, written, Verdict.from_json(said) if said else None)

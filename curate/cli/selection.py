@@ -104,12 +104,12 @@ def select(
     else:
         selected = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
     display.result(selected, select_lines(selected))
-    if wanted["strategy"] != "random":
-        places = selected.places
-        warn_of_noise(display, selected.verdict, places=places, luck=selected.luck)
     manifest = shlex.quote(str(selected.path))
-    exporting = f"curate export {manifest} --to csv --out manifest.csv"
-    display.hint(f"next: '{_following(selected.path, exporting)}'")
+    then = f"curate export {manifest} --to csv --out manifest.csv"
+    if wanted["strategy"] != "random":
+        warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
+        then = _following(selected.path, then)
+    display.hint(f"next: '{then}'")
 
 
 def _following(manifest: Path, then: str) -> str:

@@ -77,12 +77,18 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     assert {p.name for p in comparison.glob("comparison.*")} == {
         "comparison.csv",
         "comparison.json",
+        "comparison.parquet",
         "comparison.png",
     }
     arms = json.loads((comparison / "comparison.json").read_text())["arms"]
     assert {(a["strategy"], a["kept"], a["n"]) for a in arms} == {("top", 60, 2), ("random", 60, 2)}
     assert (run / "report.html").read_text().startswith("<!doctype html>")
-    for text in ("80 samples scored by 2 encoders", "separation  NONE", "verdict  ", "report  "):
+    for text in (
+        "80 samples scored by 2 encoders",
+        "verdict     nothing: ",
+        "difference  for",
+        "report  ",
+    ):
         assert text in result.out
     lines = result.err.splitlines()
     assert [line.split(":")[0] for line in lines][:5] == [
@@ -92,7 +98,7 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
         "train fold1",
         "align",
     ]
-    assert any(line.startswith("warning: separation: none") for line in lines)
+    assert any(line.startswith("warning: nothing: the scores do not tell") for line in lines)
     assert lines[-1].startswith(f"next: open {run}/report.html")
 
 
@@ -390,8 +396,9 @@ def test_selections_keep_what_they_say(tiny_runs, arguments, name, ranks):
     facts = json.loads(path.with_suffix(".json").read_text())
     assert facts["counts"]["kept"] == len(ranks)
     assert facts["separation"] == "none"
-    assert "warning: separation: none" in result.err
-    assert f"next: 'curate export {path} --to csv" in result.err
+    assert facts["verdict"]["grade"] == "nothing"
+    assert f"warning: {facts['verdict']['text']}." in result.err
+    assert f"next: 'curate score {tiny_runs}/tiny --set train.epochs=8 --retrain'" in result.err
 
 
 def test_random_selections_depend_on_their_seed(tiny_runs):

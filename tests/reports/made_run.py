@@ -29,7 +29,7 @@ from tests.answered import answered
 PLANS = {
     "pair": PairPlan(kind="pair", shared=0.4, candidates=0.2, independent=0.2, extra=0.1),
     "halves": HalvesPlan(kind="halves"),
-    "folds": FoldsPlan(kind="folds", folds=4, repeats=2),
+    "folds": FoldsPlan(kind="folds", folds=4, repeats=3),
     "subsets": SubsetsPlan(kind="subsets", subsets=6),
 }
 VIEWS = 10
@@ -201,7 +201,7 @@ def add_selection(
         chosen,
         strategy=strategy,
         parameters={"count": keep},
-        provenance={"separation": read_json(path / "scores.json")["separation"]},
+        provenance={key: read_json(path / "scores.json")[key] for key in ("separation", "verdict")},
     )
     made.write(path / "manifests" / f"{name}.parquet")
 

@@ -39,7 +39,7 @@ def test_scores_below_zero_are_not_explained_by_memorization(runs):
     assert "mostly noise" not in galleries(found)["least"]["note"]
 
 
-def test_without_separation_the_order_has_no_meaning(tmp_path):
+def test_where_scores_show_nothing_the_order_has_no_meaning(tmp_path):
     found = gather(make_run(tmp_path / "run", kind="halves", effect=0.0))
     assert "do not read meaning into this order" in galleries(found)["most"]["note"]
 

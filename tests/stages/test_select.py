@@ -3,10 +3,12 @@
 import pytest
 
 import curate
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, UnreliableError, UsageError
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256
 from curate.selection.manifest import Manifest
+from tests.command import TINY
+from tests.command import curate as typed
 
 
 @pytest.fixture
@@ -35,3 +37,45 @@ def test_a_choice_that_cannot_be_made_leaves_no_manifest(run):
     with pytest.raises(DataError, match=r"scores\.parquet is missing"):
         curate.select(run, strategy="top", count=3, name="mine")
     assert sorted((run.path / "manifests").iterdir()) == before
+
+
+@pytest.fixture
+def repeated(tmp_path):
+    """A run whose repeats show how little it ranks."""
+    recipe = curate.load_recipe(str(TINY), {"plan.repeats": 3, "train.epochs": 1, "compare": {}})
+    run = curate.open_run(recipe, runs=tmp_path)
+    curate.score(run, device="cpu")
+    return run
+
+
+def test_a_ranking_that_is_less_reliable_than_required_is_not_selected_by(repeated):
+    with pytest.raises(UnreliableError, match="is required, and nothing was selected"):
+        curate.select(repeated, strategy="top", count=20, require="reliability=0.9")
+    with pytest.raises(UsageError, match="expected reliability=X"):
+        curate.select(repeated, strategy="top", count=20, require="overlap=0.9")
+    assert not (repeated.path / "manifests").exists()
+    command = ["select", repeated.name, "--runs", repeated.path.parent, "--top", "20"]
+    refused = typed(*command, "--require", "reliability=0.9")
+    assert refused.code == 8 and "reliability=0.9'" in refused.err
+    from_table = ["--scores", repeated.path / "scores.parquet", "--require", "reliability=0.9"]
+    assert typed("select", *from_table, "--top", "20").code == 2
+
+
+def test_how_many_places_are_luck_is_said_where_there_is_no_ranking(repeated):
+    selected = curate.select(repeated, strategy="top", count=20)
+    assert selected.verdict.grade in ("nothing", "group")
+    assert selected.places == 20
+    facts = Manifest.read(selected.path).facts
+    assert selected.luck == facts["p_top"]["luck"]
+    assert facts["verdict"] == selected.verdict.to_json()
+    command = ["select", repeated.name, "--runs", repeated.path.parent]
+    said = typed(*command, "--top", "20").err
+    assert f"; {selected.luck:,.0f} of the 20 places are luck." in said
+    assert selected.verdict.text in said
+    random = typed(*command, "--strategy", "random", "--count", "20")
+    assert random.code == 0 and "places are luck" not in random.err
+    assert "next: 'curate export" in random.err
+    exported = typed(
+        "export", selected.path, "--to", "csv", "--out", repeated.path.parent / "a.csv"
+    )
+    assert f"warning: {selected.verdict.text}." in exported.err

@@ -7,7 +7,12 @@ def test_the_folder_has_the_original_bytes_by_class(made, tmp_path):
     manifest, entries, place = made
     out = tmp_path / "deep" / "kept"
     exported = export(manifest, to="folder", out=out, shards=place)
-    assert exported.to_json() == {"format": "folder", "out": str(out), "written": 6}
+    assert exported.to_json() == {
+        "format": "folder",
+        "out": str(out),
+        "written": 6,
+        "verdict": None,
+    }
     found = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert sorted(found.values()) == sorted(e.data for e in entries if e.path != "deep/JPEG")
     suffixes = {data: path.suffix for path, data in found.items()}

@@ -168,4 +168,6 @@ def export(
 
     exported = curate.export(manifest, to=to, out=out, null=null, progress=display.progress)
     display.result(exported, [f"{exported.written:,} samples written to {out}"])
-    display.hint(f"next: train on it, or here: 'curate retrain {shlex.quote(str(manifest))}'")
+    warn_of_noise(display, exported.verdict)
+    then = f"curate retrain {shlex.quote(str(manifest))}"
+    display.hint(f"next: '{_following(manifest, then)}'")

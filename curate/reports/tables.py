@@ -365,8 +365,13 @@ def agreement(of: Agreement) -> Table:
         top = pair.tops[-1]
         text = f"{words.percent(top.overlap)} of {top.n:,} (chance: {words.percent(top.chance)})"
         cells.append(words.Number(text, 100 * top.overlap, "%"))
+        shared = "unknown"
+        if pair.shared_groups is not None:
+            shared = f"{pair.shared_groups:,} of {pair.groups:,}"
+        cells.append(words.Number(shared, pair.shared_groups))
         rows.append(cells)
     level = words.INTERVAL
     head = ["runs", "images of both", f"Kendall’s tau-b ({level} interval)"]
     head += [f"Spearman ({level} interval)", f"Pearson ({level} interval)", "shared top"]
-    return "Agreement of rankings", head, rows, {1, 2, 3, 4, 5}
+    head.append("training sets in both (they agree by these as well)")
+    return "Agreement of rankings", head, rows, {1, 2, 3, 4, 5, 6}

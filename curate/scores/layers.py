@@ -5,6 +5,7 @@ Both are measured in forward passes, without labels, a batch of samples at a tim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -254,21 +255,26 @@ class LayerRow(Result):
     """What is said of a layer.
 
     LayerMem is SSLMem (arXiv 2401.12233, Eq. 2) of the layer's flattened output, scaled to unit
-    length, so that layers compare. The range that it is divided by hangs on the two most extreme
-    samples; ``sslmem`` has the interval.
+    length, so that layers compare. One encoder places views farther apart than another whatever it
+    saw; the paper's mean over what f saw alone has that offset in it, and for a single pair it is
+    larger than what is measured. Both directions together have not: with C the samples of f alone
+    and I those of g alone, ``((g - f on C) - (g - f on I)) / 2``. The range that ``layer_mem``
+    divides by is of the differences on C, and hangs on the two most extreme samples; ``sslmem`` has
+    the interval.
 
     Attributes:
         name: Its name.
         dim: Numbers of its flattened output.
-        sslmem: Mean of align(g) - align(f) in the recipe's distance; above 0 = memorized.
-        se: Its standard error.
+        sslmem: Mean of align(g) - align(f) over what only f was trained on minus that over what
+            only g was, halved, in the recipe's distance; above 0 = memorized.
+        se: Its standard error over both kinds of samples.
         low: Where its 95 % interval begins.
         high: Where that ends.
         layer_mem: ``sslmem`` over the range of the differences, below 1.
         delta_layer_mem: What the layer adds to the one before it; None for the first.
         units: How many units it has of its own.
         unit_mem: Their mean UnitMem in f; None without units.
-        unit_mem_control: The same of g, which never saw the samples.
+        unit_mem_control: The same of g, which never saw the samples of C.
     """
 
     name: str
@@ -284,16 +290,24 @@ class LayerRow(Result):
     unit_mem_control: float | None
 
 
-def layer_rows(measured: LayerMeasurement) -> list[LayerRow]:
-    """Return a row for each layer, the first layer first."""
+def layer_rows(of_f: LayerMeasurement, of_g: LayerMeasurement) -> list[LayerRow]:
+    """Return a row for each layer, the first layer first.
+
+    Args:
+        of_f: What was measured of f and g on the samples that only f was trained on, two at least.
+        of_g: The same on those that only g was trained on.
+    """
     rows: list[LayerRow] = []
-    for i, (name, dim) in enumerate(zip(measured.names, measured.dims, strict=True)):
-        apart = measured.align[1, i] - measured.align[0, i]
-        mean, spread = float(apart.mean()), float(np.ptp(apart))
-        se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
-        reach = t_quantile(len(apart) - 1) * se
+    for i, (name, dim) in enumerate(zip(of_f.names, of_f.dims, strict=True)):
+        apart, back = (m.align[1, i] - m.align[0, i] for m in (of_f, of_g))
+        mean, spread = float(apart.mean() - back.mean()) / 2, float(np.ptp(apart))
+        parts = [float(x.var(ddof=1)) / len(x) / 4 for x in (apart, back)]
+        se = math.sqrt(sum(parts))
+        # Welch & Satterthwaite's degrees of freedom.
+        lost = sum(v**2 / (len(x) - 1) for v, x in zip(parts, (apart, back), strict=True))
+        reach = t_quantile(sum(parts) ** 2 / lost) * se if lost > 0 else 0.0
         layer_mem = mean / spread if spread > 0 else 0.0
-        mem, control = (_mean(measured.units[e][i].values()) for e in (0, 1))
+        mem, control = (_mean(of_f.units[e][i].values()) for e in (0, 1))
         rows.append(
             LayerRow(
                 name=name,
@@ -304,7 +318,7 @@ def layer_rows(measured: LayerMeasurement) -> list[LayerRow]:
                 high=mean + reach,
                 layer_mem=layer_mem,
                 delta_layer_mem=layer_mem - rows[-1].layer_mem if rows else None,
-                units=len(measured.units[0][i].sum),
+                units=len(of_f.units[0][i].sum),
                 unit_mem=mem,
                 unit_mem_control=control,
             )

@@ -107,3 +107,22 @@ def test_what_cannot_be_compared_is_told():
         agree([a, ranking("b", np.arange(9.0), uids=[f"x{i}" for i in range(9)])])
     with pytest.raises(DataError, match="b gives all 9 samples one score"):
         agree([a, ranking("b", np.ones(9))])
+
+
+def test_runs_that_share_groups_are_no_two_witnesses():
+    random = np.random.default_rng(0)
+    truth = random.normal(size=500)
+    x, y = truth + random.normal(size=(2, 500))
+
+    def run(name, scores, *groups):
+        table = ranking(name, scores).table
+        return Ranking(name, table, 0.5, frozenset(groups) if groups else None)
+
+    (apart,) = agree([run("a", x, "p", "q"), run("b", y, "r", "s", "t")]).pairs
+    assert (apart.shared_groups, apart.groups) == (0, 2)
+    assert apart.disattenuated == pytest.approx(apart.pearson.value / 0.5)
+    (alike,) = agree([run("a", x, "p", "q"), run("b", y, "q", "s", "t")]).pairs
+    assert (alike.shared_groups, alike.groups, alike.disattenuated) == (1, 2, None)
+    (unknown,) = agree([run("a", x, "p"), run("b", y)]).pairs
+    assert (unknown.shared_groups, unknown.groups) == (None, None)
+    assert unknown.disattenuated is not None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from curate.encoders.backbone import Encoder
 from curate.encoders.views import VIEWS
@@ -37,17 +38,34 @@ def test_layer_mem_is_what_the_equation_gives_by_hand():
     f = np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]])
     g = np.array([[0.2, 0.3, 0.7], [0.2, 0.2, 0.5]])
     none = [[Units(0), Units(0)], [Units(0), Units(0)]]
-    first, second = layer_rows(LayerMeasurement(["a", "b"], [4, 2], np.stack([f, g]), none))
-    assert (first.sslmem, second.sslmem) == pytest.approx((0.3, 0.1))
-    # Over the range 0.5 and 0.3.
-    assert (first.layer_mem, second.layer_mem) == pytest.approx((0.6, 1 / 3))
-    assert second.delta_layer_mem == pytest.approx(1 / 3 - 0.6)
-    # sd = sqrt((0.2^2 + 0.1^2 + 0.3^2) / 2); Student's quantile of 2 degrees of freedom is 4.303.
-    se = np.sqrt(0.07 / 3)
-    assert first.se == pytest.approx(se)
-    ends = (0.3 - 4.3027 * se, 0.3 + 4.3027 * se)
-    assert (first.low, first.high) == pytest.approx(ends, rel=1e-4)
+    of_f = LayerMeasurement(["a", "b"], [4, 2], np.stack([f, g]), none)
+    # What only g saw, in four samples: -0.1, -0.1, -0.3, -0.3, then all 0.2.
+    back = np.array([[0.4, 0.4, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2]])
+    seen = np.array([[0.3, 0.3, 0.1, 0.1], [0.4, 0.4, 0.4, 0.4]])
+    of_g = LayerMeasurement(["a", "b"], [4, 2], np.stack([back, seen]), none)
+    first, second = layer_rows(of_f, of_g)
+    # (0.3 + 0.2) / 2 and (0.1 - 0.2) / 2.
+    assert (first.sslmem, second.sslmem) == pytest.approx((0.25, -0.05))
+    # Over the range 0.5 and 0.3 of what only f saw.
+    assert (first.layer_mem, second.layer_mem) == pytest.approx((0.5, -1 / 6))
+    assert second.delta_layer_mem == pytest.approx(-1 / 6 - 0.5)
+    welch = stats.ttest_ind([0.1, 0.2, 0.6], [-0.1, -0.1, -0.3, -0.3], equal_var=False)
+    ends = welch.confidence_interval(0.95)
+    assert (first.low, first.high) == pytest.approx((ends.low / 2, ends.high / 2))
+    assert first.se == pytest.approx(np.sqrt(0.07 / 3 + 0.04 / 3 / 4) / 2)
     assert (first.units, first.unit_mem) == (0, None)
+
+
+def test_an_encoder_that_spreads_all_views_more_is_not_taken_for_one_that_forgot():
+    random = np.random.default_rng(0)
+    none = [[Units(0)], [Units(0)]]
+    f, g = 0.5 + 0.01 * random.normal(size=(2, 2, 1, 200))
+    offset = np.array([0.0, 0.05])[:, None, None]
+    of_f = LayerMeasurement(["a"], [4], f + offset, none)
+    of_g = LayerMeasurement(["a"], [4], g + offset, none)
+    (row,) = layer_rows(of_f, of_g)
+    assert row.low < 0 < row.high
+    assert (of_f.align[1] - of_f.align[0]).mean() > 0.04  # what one direction alone would say
 
 
 @pytest.mark.parametrize(

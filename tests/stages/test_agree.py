@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command import curate
+from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
 
@@ -21,6 +21,8 @@ def test_runs_and_files_are_compared_from_the_command_line(tiny_runs, tmp_path):
     facts = json.loads(result.out)
     first, second, _ = facts["pairs"]
     assert first["n"] == 80 and first["kendall"]["value"] == pytest.approx(1)
+    assert (first["shared_groups"], first["groups"]) == (2, 2)
+    assert (second["shared_groups"], second["groups"]) == (None, None)
     assert second["spearman"]["value"] == pytest.approx(-1)
     assert [t["n"] for t in second["tops"]] == [10, 20]
     assert second["tops"][0]["overlap"] == 0 and second["disattenuated"] is None
@@ -28,6 +30,17 @@ def test_runs_and_files_are_compared_from_the_command_line(tiny_runs, tmp_path):
     words = curate("agree", "tiny", "tiny", other, "--by", "loss", "--runs", tiny_runs)
     assert "Kendall tau-b +1.000" in words.out and "Kendall tau-b of every two:" in words.out
     assert "top 8: 100.0% shared" in words.out
+    assert "2 of 2 sets of images that encoders were trained on are the same" in words.out
+
+
+def test_plans_of_other_seeds_share_no_groups(tmp_path):
+    for seed in ("0", "1"):
+        more = ["--set", f"plan.seed={seed}", "--name", f"seed-{seed}", "--device", "cpu"]
+        made = curate("score", TINY, "--runs", tmp_path, *more)
+        assert made.code == 0, made.err
+    result = curate("agree", "seed-0", "seed-1", "--runs", tmp_path, "--json")
+    (pair,) = json.loads(result.out)["pairs"]
+    assert (pair["shared_groups"], pair["groups"]) == (0, 2)
 
 
 @pytest.mark.parametrize(("given", "code", "text"), [

@@ -36,13 +36,18 @@ def test_the_last_layer_of_a_run_aligns_as_its_scores_do(tiny_runs):
         }
         for e in (f, g)
     ]
-    mine = set(plan.members(f)) - set(plan.members(g))
-    apart = np.array([aligned[1][uid] - aligned[0][uid] for uid in sorted(mine)])
+    mine, others = (set(plan.members(e)) for e in (f, g))
+    mine, others = mine - others, others - mine
+    apart, back = (
+        np.array([aligned[1][uid] - aligned[0][uid] for uid in sorted(uids)])
+        for uids in (mine, others)
+    )
+    sslmem = (apart.mean() - back.mean()) / 2
     last = facts["layers"][-1]
-    assert facts["candidates"] == len(mine)
-    assert last["sslmem"] == pytest.approx(apart.mean(), rel=0, abs=2e-6)
+    assert (facts["candidates"], facts["independent"]) == (len(mine), len(others))
+    assert last["sslmem"] == pytest.approx(sslmem, rel=0, abs=2e-6)
     off = 2e-6 / np.ptp(apart)
-    assert last["layer_mem"] == pytest.approx(apart.mean() / np.ptp(apart), rel=0, abs=4 * off)
+    assert last["layer_mem"] == pytest.approx(sslmem / np.ptp(apart), rel=0, abs=4 * off)
     assert last["delta_layer_mem"] == pytest.approx(
         last["layer_mem"] - facts["layers"][-2]["layer_mem"]
     )

@@ -59,6 +59,12 @@ def agreement_lines(agreement: Agreement) -> list[str | Listing]:
             f"p = {r.p:.2g})"
             for name, r in named.items()
         ]
+        if pair.shared_groups:
+            lines.append(
+                f"  {pair.shared_groups} of {pair.groups} sets of images that encoders were "
+                "trained on are the same in both: they agree by these as well, and more than runs "
+                "with another plan.seed would"
+            )
         if pair.disattenuated is not None:
             lines.append(f"  without the noise of both: {pair.disattenuated:+.2f} (Pearson)")
         lines += [

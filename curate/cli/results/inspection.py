@@ -140,7 +140,8 @@ def localize_lines(localized: Localized) -> list[str | Listing]:
         rows.append((row.name, sslmem, interval, layer_mem, added, units))
     header = ("layer", "SSLMem", "95 % interval", "LayerMem", "added", f"UnitMem in {f}, in {g}")
     return [
-        f"{localized.candidates:,} samples that {f} was trained on and {g} was not",
+        f"{localized.candidates:,} samples that {f} was trained on and {g} was not, "
+        f"{localized.independent:,} the other way round",
         Listing(header, rows, lines),
         f"layers      {localized.path}",
         f"units       {localized.units}",

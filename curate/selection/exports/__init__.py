@@ -94,5 +94,6 @@ def export(
         )
     write = functools.partial(paths.write, null=True) if null else EXPORTS[to]
     written = write(manifest, shards or Path(), out, progress)
-    said = manifest.facts.get("verdict")
+    by_chance = manifest.facts.get("strategy") == "random"
+    said = None if by_chance else manifest.facts.get("verdict")
     return Exported(to, out, written, Verdict.from_json(said) if said else None)

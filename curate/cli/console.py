@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from curate.errors import ResourceError
 from curate.runtime.text import visible_lines
 
 
@@ -103,6 +104,8 @@ class Display:
             text = json.dumps(facts, indent=2, sort_keys=True)
         else:
             text = visible_lines("\n".join(lines))
+        if sys.stdout is None:
+            raise ResourceError("the result cannot be shown: stdout is closed.")
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

@@ -130,7 +130,9 @@ class _Bench:
     def shard(self) -> Rate:
         """Measure the writing of shards."""
         data = self.recipe.data
-        source = sources.open_source(data.source, split=data.split, data=self.context.data)
+        source = sources.open_source(
+            data.source, split=data.split, data=self.context.data, **data.opening()
+        )
         limit = min(IMAGES, data.limit or IMAGES)
         count = 0
 

@@ -413,7 +413,20 @@ def faults_in_short(facts: dict[str, Any]) -> str:
     """Return the message that ``curate verify`` ends with: the first faults, and how many more."""
     lines = verify_lines(facts)
     more = f" (and {len(lines) - 3:,} more)" if len(lines) > 3 else ""
-    return f"{facts['path']}: {'; '.join(lines[:3])}{more}."
+    return f"{facts['path']}: {'; '.join(lines[:3])}{more}.\n{_mend(facts)}"
+
+
+def _mend(facts: dict[str, Any]) -> str:
+    """Return what to do about the faults of a run, of shards or of a manifest."""
+    path = shlex.quote(facts["path"])
+    if facts["kind"] == "run" and any(f["file"] == "run.json" for f in facts["faults"]):
+        return "Put run.json back as it was, or start over beside it with --fresh."
+    return {
+        "run": f"'curate run {path}' makes again what is missing or changed; select anew what it "
+        "does not.",
+        "shards": "Write them again with 'curate shard', into a new folder.",
+        "manifest": "Make it again with 'curate select'.",
+    }[facts["kind"]]
 
 
 def _fault(*, file: str, problem: str, offset: int | None, key: str | None) -> str:

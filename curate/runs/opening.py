@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.data import sources
-from curate.errors import UsageError, unknown
+from curate.errors import DataError, MismatchError, UsageError, unknown
 from curate.runs import recipe as recipes
 from curate.runs import recipe_files
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.files import read_json
+from curate.runtime.files import read_json, read_sealed
 from curate.runtime.versions import versions
 
 log = logging.getLogger("curate")
@@ -74,9 +74,15 @@ def open_run(
         asks = create or bool(given)
         if found is not None and not fresh and (not asks or _unchanged(found, given)):
             return Run.open(found)
-        recipe, origin = _recipe_of(name, found, given)
+        try:
+            recipe, origin = _recipe_of(name, found, given)
+        except (DataError, MismatchError):
+            # A run that cannot be read any more is begun again from its recipe.
+            if not fresh or _is_run(name):
+                raise
+            recipe, origin = _recipe_of(name, None, given)
         path = found or folder / _name_of(recipe, called)
-    there = read_json(path / "run.json") if (path / "run.json").is_file() else {}
+    there = _stored(path)
     if not isinstance(name, Recipe):
         given = _merged(there.get("overrides", {}), given)
     if fresh and path.exists():
@@ -117,6 +123,18 @@ def recipe_of(
     run = Run.open(path)
     # What a run of other settings has done says nothing of this recipe.
     return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+
+
+def _is_run(name: str) -> bool:
+    return (Path(name) / "run.json").is_file()
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says; nothing where there is none, or none that can be read."""
+    try:
+        return read_sealed(path / "run.json")
+    except DataError:
+        return {}
 
 
 def _name_of(recipe: Recipe, called: str | None) -> str:

@@ -26,7 +26,7 @@ from curate.errors import DataError, InUseError, MismatchError, UsageError
 from curate.runs import late, units
 from curate.runs.recipe import Recipe, parse
 from curate.runtime import versions
-from curate.runtime.files import TEMPORARY, read_json, write_json
+from curate.runtime.files import TEMPORARY, read_json, read_sealed, sealed, write_json
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
@@ -69,7 +69,7 @@ class Run:
             DataError: If ``path`` holds no run.
             MismatchError: If another version of curate made it.
         """
-        facts = read_json(path / "run.json")
+        facts = read_sealed(path / "run.json")
         if facts.get("schema_version") != SCHEMA_VERSION:
             raise MismatchError(
                 f"run {path} was made by another version of curate; start over with --fresh."
@@ -164,7 +164,7 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""
-        return read_json(self.path / "run.json")
+        return read_sealed(self.path / "run.json")
 
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json``."""
@@ -173,7 +173,7 @@ class Run:
             self._write_facts({**there, **facts})
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
-        write_json(self.path / "run.json", facts)
+        write_json(self.path / "run.json", sealed(facts))
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:

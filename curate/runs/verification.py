@@ -12,7 +12,7 @@ from curate.data.shards import Fault
 from curate.errors import CurateError, DataError, UsageError
 from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
-from curate.runtime.files import file_sha256, read_json
+from curate.runtime.files import TEMPORARY, file_sha256, read_json
 from curate.runtime.progress import Progress, silent
 from curate.selection.manifest import stored
 
@@ -81,10 +81,29 @@ def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
                 named.add(name)
                 faults.append(fault)
         progress("verify records", done, len(records))
+    recorded = {name for record in records for name, _ in _record(path, record, known, full=False)}
+    for name in _made(path):
+        if name not in recorded and name not in named:
+            checked += 1
+            faults.append(Fault(name, "has no record, so that nobody knows whether it is whole"))
     for manifest in sorted((path / "manifests").glob("*.parquet")):
         checked += 1
         faults += _manifest(manifest, f"manifests/{manifest.name}")[1]
     return checked, faults
+
+
+MADE = (
+    *("plan.parquet", "encoders/*/*", "alignment/*/*", "scores.*", "views.parquet", "inspect*"),
+    *("measures.*", "localize.json", "units.parquet", "snapshots.json", "cache/canvas.npy"),
+    *("shards/index.parquet", "shards/*.tar", "retrained/*/*", "comparisons/*/comparison.*"),
+)
+"""Files of a run that completion records name."""
+
+
+def _made(path: Path) -> list[str]:
+    """Return the files of a run that some record should name."""
+    files = {file for pattern in MADE for file in path.glob(pattern) if file.is_file()}
+    return sorted(f.relative_to(path).as_posix() for f in files if not f.name.endswith(TEMPORARY))
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -140,6 +140,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a JSON object.")
     return content
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the checksum of its other content, by which a change shows."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return {**rest, "checksum": hashlib.sha256(text.encode()).hexdigest()[:32]}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a JSON object and hold it against its checksum, where it has one; returns the rest.
+
+    Raises:
+        DataError: If it is missing, no JSON object, or changed since it was written.
+    """
+    content = read_json(path)
+    if "checksum" in content and sealed(content) != content:
+        raise DataError(f"{path} changed since it was written; put back what it was.")
+    return {key: value for key, value in content.items() if key != "checksum"}
 
 
 def file_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.data.ordering import order_of_scores, repeats, sorted_by_uid
 from curate.errors import DataError, MismatchError
-from curate.runtime.files import file_sha256, read_json, write_json, write_table
+from curate.runtime.files import file_sha256, read_sealed, replacing, sealed, write_json
 from curate.scores.top_probability import luck, p_selected
 
 SCHEMA_VERSION = 1
@@ -141,11 +142,20 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write ``path`` (``.parquet``) and the JSON beside it, which holds the parquet's sha256.
 
-        Equal selections give equal bytes in both files.
+        Equal selections give equal bytes in both files. One that is there is the old one or the new
+        at every moment: until the table is replaced, the JSON speaks of both.
         """
         path = _parquet(path)
-        write_table(path, self.table)
-        write_json(path.with_suffix(".json"), {**self.facts, "sha256": file_sha256(path)})
+        beside = path.with_suffix(".json")
+        before = None
+        with contextlib.suppress(DataError):
+            before = {**stored(path)[0], "sha256": file_sha256(path)}
+        with replacing(path) as temporary:
+            pq.write_table(self.table, temporary, compression="zstd")
+            facts = {**self.facts, "sha256": file_sha256(temporary)}
+            if before is not None:
+                write_json(beside, sealed({**facts, "before": before}))
+        write_json(beside, sealed(facts))
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -217,13 +227,17 @@ def stored(path: Path) -> tuple[dict[str, Any], int]:
     """
     if not path.is_file():
         raise DataError(f"no manifest at {path}; make one with 'curate select'.")
-    facts = read_json(path.with_suffix(".json"))
+    facts = read_sealed(path.with_suffix(".json"))
+    digest, before = file_sha256(path), facts.pop("before", None)
+    if before is not None and before.get("sha256") == digest:
+        # Making it again was cut short before the table was replaced.
+        facts = before
     if facts.get("schema_version") != SCHEMA_VERSION:
         raise DataError(
             f"{path.with_suffix('.json')} is no manifest of version {SCHEMA_VERSION}; "
             "make it again with 'curate select'."
         )
-    if file_sha256(path) != facts.pop("sha256", None):
+    if digest != facts.pop("sha256", None):
         raise DataError(
             f"manifest {path} does not match the sha256 in {path.with_suffix('.json').name}: "
             "one of them changed; make it again with 'curate select'."

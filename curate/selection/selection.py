@@ -90,7 +90,7 @@ def decide(
     kept = kept_count(config, scored)
     check_unscored(left, len(m), config.unscored)
     path = folder / f"{file_name(name or _default_name(config))}.parquet"
-    if path.is_file() and Manifest.read(path).facts["strategy"] == BY_HAND:
+    if path.is_file() and _strategy(path) == BY_HAND:
         raise UsageError(f"{path} was made by hand and is not replaced; give another name.")
     keep = np.full(len(m), config.unscored == "keep")
     uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
@@ -114,6 +114,14 @@ def decide(
         "unscored": left,
         "description": describe(config.strategy, kept, scored),
     }
+
+
+def _strategy(path: Path) -> str | None:
+    """Return how a manifest that is there was made; None for one that is not whole."""
+    try:
+        return str(Manifest.read(path).facts["strategy"])
+    except DataError:
+        return None
 
 
 def kept_count(config: SelectConfig, scored: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def report(
         DataError: If a run has no scores yet.
     """
     agreement = agree([run, *against], runs=runs) if against else None
-    # Without the lock: it only reads, and its files are the old ones or the new.
-    say_outdated(run)
-    return reports.build(run.path, formats=formats, agreement=agreement)
+    # It only reads, and so it does while another command holds the run.
+    with contextlib.nullcontext() if run.in_use() else run.lock():
+        say_outdated(run)
+        return reports.build(run.path, formats=formats, agreement=agreement)

@@ -45,10 +45,10 @@ def train_run(run: Run, context: Context) -> Plan:
     if missing:
         run.check_code("train", wanted.values())
         device = context.resolved_device()
+        run.note(device=device_name(device))
         missing = [name for name in missing if not wanted[name].fetch(device)]
     if missing:
         canvas(run, context)
-        run.note(device=device_name(device))
         with run.timed("train"):
             jobs = [
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})

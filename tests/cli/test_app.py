@@ -593,7 +593,8 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
 def faulty(result, *texts):
     """Assert that a verification listed its fault on stdout, and named it in its message."""
     assert result.code == 3 and result.out.count("\n") == 1
-    message = result.err.splitlines()[-1]
+    message, mend = result.err.splitlines()[-2:]
+    assert "again" in mend
     assert message.startswith("error: ") and all(t in message and t in result.out for t in texts)
 
 

@@ -19,9 +19,7 @@ def moving(name):
 
 def part_of(name):
     """Whether a file is still being written, which its name says."""
-    return name.endswith(".tmp") or any(
-        p.startswith(".") and p.endswith(".part") for p in name.split("/")
-    )
+    return any(p.startswith(".") and p.endswith((".tmp", ".part")) for p in name.split("/"))
 
 
 def broken(path):

@@ -67,7 +67,7 @@ def replaced(*names, forget=()):
 PLANTED = {
     "weights as a torch checkpoint": (weights, SCORE, None),
     "weights, probed": (weights, ("probe", f"{RUN}/encoders/fold0"), 3),
-    "canvas of objects": (canvas, SCORE, 3),
+    "canvas of objects": (canvas, SCORE, None),
     "scores.parquet": (
         replaced("scores.parquet"),
         ("select", "tiny", "--runs", "runs", "--top", "9"),

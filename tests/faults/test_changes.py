@@ -60,10 +60,10 @@ def test_another_recipe_is_refused_and_begun_beside_the_old(line, zygotes, fault
         before = snapshot(work)
         changed = [*undisturbed.arguments, "--set", setting]
         ended = zygote.type(work, *changed)
-        touched = [n for n in differing(before, snapshot(work)) if not n.endswith(".tmp")]
+        touched = [n for n in differing(before, snapshot(work)) if ".tmp" not in n]
         fresh = zygote.type(work, *changed, "--fresh")
         old = {n.replace(RUN, f"{RUN}.old-1"): d for n, d in before.items()}
-        kept = [n for n in old if snapshot(work).get(n) != old[n] and not n.endswith(".tmp")]
+        kept = [n for n in old if snapshot(work).get(n) != old[n] and ".tmp" not in n]
         wrong = goes_on_fresh(zygote, work, fresh, changed)
         return ended, touched or kept or wrong
 

@@ -98,7 +98,9 @@ def test_a_run_that_is_killed_while_it_is_begun_anew_loses_neither(
         ]  # fmt: skip
         last = zygote.type(work, *line["train"].arguments)
         found, expected = snapshot(work / "runs/tiny"), snapshot(line["train"].folder / "runs/tiny")
-        made = differing(found, expected) == [] or whole == ["runs/tiny"]
+        # With the encoders of the old run, which have the same keys, no image is decoded.
+        other = [name for name in differing(found, expected) if "canvas" not in name]
+        made = other == [] or whole == ["runs/tiny"]
         right = (first.code, last.code) == (-signal.SIGKILL, 0) and len(whole) == 1 and made
         return None if right else f"{first}, {last}, whole: {whole}"
 

@@ -14,7 +14,6 @@ SECONDS = {
     "inspect": ["inspect", "tiny", "--runs", "runs"],
     "run": ["run", TINY, *ALONE, *OFTEN],
     "select": ["select", "tiny", "--top", "9", "--runs", "runs"],
-    "report": ["report", "tiny", "--runs", "runs"],
     "fresh": ["train", TINY, *ALONE, *OFTEN, "--fresh"],
 }
 """What is typed while another command works on the run."""
@@ -37,6 +36,11 @@ def test_the_second_is_refused_and_the_dead_are_not_obeyed(
             second = two.type(work, *arguments, hang=30)
             if second.code != 5 or f"process {first.pid} on " not in second.err:
                 wrong = f"{what}: {second}"
+        # What only reads does, or says what there is not yet.
+        reads = two.type(work, "report", "tiny", "--runs", "runs", hang=30)
+        if reads.code not in (0, 3):
+            wrong = f"report: {reads}"
+        (work / "runs/tiny/report.html").unlink(missing_ok=True)
         # Killed, or ended in its own time.
         number_of_signal = (signal.SIGKILL, signal.SIGCONT)[number % 2]
         first = one.go_on(number_of_signal)

@@ -10,7 +10,7 @@ import curate
 from curate.runs import late, units
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from tests.command import TINY
 from tests.command import curate as typed
 
@@ -256,7 +256,7 @@ def test_every_setting_has_its_stage_and_changes_the_keys_of_just_those_after_it
         for section in sections:
             node = node[section]
         node[last] = "crop-flip" if setting == "views.measure" else other(value)
-        (run.path / "run.json").write_text(json.dumps({**stored, "recipe": recipe}))
+        write_json(run.path / "run.json", sealed({**stored, "recipe": recipe}))
         changed = {stage for stage, key in keys(run).items() if key != before[stage]}
         first = units.stage_of(setting)
         redone = set(units.stages_after([first])) if first else set()

@@ -1,6 +1,7 @@
 """Verification finds every fault there is, says where it is, and names each once."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -61,8 +62,36 @@ def test_every_file_of_every_record_is_checked(tiny_runs):
 def test_a_damaged_record_is_a_fault(tiny_runs, content):
     run = tiny_runs / "tiny"
     (run / "records" / "plan.json").write_bytes(content)
-    ((file, offset, key, problem),) = faults(run)
-    assert (file, offset, key) == ("records/plan.json", None, None) and problem
+    first, second = faults(run)
+    assert first[:3] == ("records/plan.json", None, None) and first[3]
+    assert second[0] == "plan.parquet" and "has no record" in second[3]
+
+
+def test_files_without_records_are_unknown_and_never_well(tiny_runs):
+    run = tiny_runs / "tiny"
+    shutil.rmtree(run / "records")
+    named = {file for file, *_ in faults(run, full=True)}
+    assert {"plan.parquet", "scores.parquet", "shards/00000.tar", "inspect.json"} <= named
+    assert "encoders/fold0/weights.safetensors" in named
+    assert "manifests/top-0.5.parquet" not in named  # which has a digest of its own
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifests/top-0.5.json"])
+def test_a_flipped_bit_in_json_is_found(tiny_runs, name):
+    path = tiny_runs / "tiny" / name
+    whole = path.read_bytes()
+    for place in range(7, len(whole) - 7, len(whole) // 40):
+        data = bytearray(whole)
+        data[place] ^= 1
+        path.write_bytes(data)
+        try:
+            same = json.loads(data) == json.loads(whole)
+        except ValueError:
+            same = False
+        if not same and b'"checksum"' in data:
+            assert [file for file, *_ in faults(tiny_runs / "tiny")], place
+    path.write_bytes(whole)
+    well(tiny_runs / "tiny")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
@@ -80,7 +109,9 @@ def test_many_faults_are_counted_and_the_first_named(tiny_runs):
     facts = verify(run)
     assert len(verify_lines(facts)) == len(facts["faults"]) == 6
     text = faults_in_short(facts)
-    assert text.endswith("(and 3 more).") and text.count("is missing") == 3
+    first, mend = text.splitlines()
+    assert first.endswith("(and 3 more).") and first.count("is missing") == 3
+    assert mend.startswith(f"'curate run {run}' makes again what is missing or changed")
     assert text.startswith(f"{run}: encoders/fold0/config.json is missing; ")
 
 

@@ -120,6 +120,11 @@ def find(split: str, have: Sequence[str], where: str) -> str:
     raise UsageError(f"{where} has no split {split!r}; it has: {known}.")
 
 
+def training_first(split: str) -> tuple[bool, str]:
+    """Return what sorts splits: those for training come first."""
+    return WORDS.get(split.lower()) != TRAIN, split
+
+
 def for_tests(have: Sequence[str], train: str) -> str | None:
     """Return the split that probes are tested on, or None: the tests', else for validation."""
     for kind in (TEST, VALIDATION):
@@ -178,6 +183,7 @@ def of_files(paths: Sequence[str], where: str) -> Splits:
         if split:
             of[split] = (*of.get(split, ()), path)
     by = "folders" if any(_of_folders(path) for path in paths) else "files"
+    of = {split: of[split] for split in sorted(of, key=training_first)}
     return Splits(of, f"by the names of {by}", tuple(without))
 
 

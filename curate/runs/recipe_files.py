@@ -13,6 +13,7 @@ import yaml
 
 from curate.errors import UsageError, unknown
 from curate.runtime.files import file_sha256
+from curate.runtime.text import short
 
 PARTS = "parts"
 """The key of a recipe that names its parts, and the folder beside recipes that holds them."""
@@ -49,6 +50,31 @@ def find(name: str) -> Path:
     return known[name]
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read; write the value out")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str) -> Any:
+    """Return YAML as plain data; values are of the kinds that JSON has.
+
+    Raises:
+        ValueError: If it is no YAML, has aliases, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, Loader=_Plain)  # noqa: S506 (a safe loader)
+    except MemoryError:
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except Exception as error:  # a foreign text makes PyYAML raise nearly anything
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read one file, a recipe's or a part's, as plain data.
 
@@ -56,10 +82,10 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: If it is not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         line = str(error).replace("\n", " ")
-        raise UsageError(f"cannot read recipe {path}: {line}") from error
+        raise UsageError(f"cannot read recipe {path}: {line[:300]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"recipe {path} is not a YAML mapping of sections.")
     return content
@@ -75,7 +101,7 @@ def parts(path: Path) -> list[Path]:
     """
     names = read(path).get(PARTS, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f"recipe {path}: parts: expected a list of names (got {names!r}).")
+        raise UsageError(f"recipe {path}: parts: expected a list of names (got {short(names)}).")
     known = _named(path.parent / PARTS, _installed() / PARTS)
     for name in names:
         if name not in known:

@@ -175,10 +175,10 @@ def open_folder(where: str, choice: Choice, data: Path | None) -> Folder:
         raise UsageError(f"source folder: there is no folder {root}.")
     inside = Inside(root, outside=choice.outside)
     found, described = _survey(root, inside)
-    laid = Splits({}, "") if splits.is_pattern(choice.split) else _layout(root, sorted(found))
     everything = choice.split == splits.EVERYTHING
-    if everything and splits.EVERYTHING not in laid.of:
-        laid = Splits({}, "all of it, as was said")
+    laid = Splits({}, "all of it, as was said" if everything else "")
+    if not everything and not splits.is_pattern(choice.split):
+        laid = _layout(root, sorted(found))
     homes = tuple(home for places in laid.of.values() for home in places)
     bare = [_below(folder, homes) for folder in found]
     metadata = read_metadata(root, sorted(described), choice, classes=any(bare))
@@ -259,6 +259,8 @@ def _chosen(
     if laid.why:
         out["split"] = f"{split}, {laid.why}" + (f"; also: {', '.join(others)}" if others else "")
     metadata = tree.metadata
+    if laid.strays:
+        out["beside"] = f"{splits.shown(laid.strays)}, in no split"
     if by_metadata:
         out["labels"] = f"column {metadata.label} of {splits.shown(metadata.files)}"
     elif classes:
@@ -290,17 +292,13 @@ def _layout(root: Path, holding: list[str]) -> Splits:
                 split: tuple(f"{inside}{place}" for place in places)
                 for split, places in found.of.items()
             }
-            of = {split: of[split] for split in sorted(of, key=_training_first)}
+            of = {split: of[split] for split in sorted(of, key=splits.training_first)}
             return Splits(of, found.why, tuple(f"{inside}{stray}" for stray in found.strays))
         if len(names) != 1 or loose:
             _check_below(tails, where)
             return Splits({}, "")
         above = f"{above}/{names[0]}" if above else names[0]
     return Splits({}, "")
-
-
-def _training_first(split: str) -> tuple[bool, str]:
-    return splits.WORDS.get(split.lower()) != splits.TRAIN, split
 
 
 def _check_below(tails: list[str], where: str) -> None:
@@ -330,7 +328,7 @@ def _by_names(tree: Tree) -> Splits | None:
     paths = (i.path for i in _walk(tree.root, "", tree.metadata.rows, tree.inside)
              if i.kind == IMAGE)  # fmt: skip
     found = splits.of_names(paths)
-    of = dict.fromkeys(sorted(found, key=_training_first), ("",))
+    of = dict.fromkeys(sorted(found, key=splits.training_first), ("",))
     return Splits(of, "by the names of files") if found else None
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from curate.data import labels
+from curate.data.csv import check_names, read_csv
 from curate.data.labels import Label
 from curate.data.sources.base import Choice, plain
 from curate.errors import DataError
@@ -22,8 +21,6 @@ from curate.runtime.text import short
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 """The column that names files, unless another is said."""
-BLOCK = 2**30
-"""Bytes of a csv that are read at once: a value may be as long as it likes."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
             yield from read_csv(file, texts=(FILE_NAME, *labels.LABEL_NAMES)).to_pylist()
         else:
             table = pq.read_table(file, partitioning=None)
-            _check_names(table.column_names, file)
+            check_names(table.column_names, file)
             yield from table.to_pylist()
     except (DataError, MemoryError):
         raise
@@ -144,34 +141,6 @@ def _of_json(file: Path) -> Iterator[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise DataError(f"cannot read {file}, line {number}: it is no JSON object.")
                 yield row
-
-
-def read_csv(file: Path, *, texts: Iterable[str] = ()) -> pa.Table:
-    """Read a csv whose values may hold line breaks, as long as they like.
-
-    Args:
-        file: The csv.
-        texts: Columns that are taken as they stand, for Arrow reads ``001`` as 1.
-
-    Raises:
-        ArrowException: If it is no csv.
-        DataError: If two columns have one name.
-    """
-    size = min(max(2**20, file.stat().st_size + 1), BLOCK)
-    table = pyarrow.csv.read_csv(
-        file,
-        read_options=pyarrow.csv.ReadOptions(block_size=size),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
-    )
-    _check_names(table.column_names, file)
-    return table
-
-
-def _check_names(names: list[str], file: Path) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{file} has two columns called {short(twice)}; rename one.")
 
 
 def _label(value: Any, file: Path, name: str, number: int, column: str | None) -> Label:

@@ -1,6 +1,7 @@
 """Exports write exactly what a manifest keeps."""
 
 import json
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -47,6 +48,7 @@ def test_the_folder_has_the_original_bytes_by_class(made, tmp_path):
     facts = export(manifest, to="folder", out=out, shards=place)
     assert facts == {"format": "folder", "out": str(out), "written": 6}
     found = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert found.pop(Path("classes.txt")).startswith(b"00\t")
     assert sorted(found.values()) == sorted(e.data for e in entries if e.path != "deep/JPEG")
     suffixes = {data: path.suffix for path, data in found.items()}
     assert [suffixes[e.data] for e in entries if e.path != "deep/JPEG"] == [

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
+from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
 
 
 @command("curate inspect digits")
@@ -30,11 +30,14 @@ def inspect(
     import curate
 
     made = named(display, run, runs, set_)
-    facts = curate.inspect(made, sample=sample, device=device, data=data, progress=display.progress)
     if sample is not None:
-        display.result(facts, results.sample_lines(facts))
+        card = curate.inspect(
+            made, sample=sample, data=data, device=device, progress=display.progress
+        )
+        display.result(card, sample_lines(card))
         return
-    display.result(facts, results.inspect_lines(facts))
+    inspection = curate.inspect(made, data=data, device=device, progress=display.progress)
+    display.result(inspection, inspect_lines(inspection))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 
@@ -61,8 +64,8 @@ def measure(
 
     made = named(display, run, runs, set_)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    facts = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
-    display.result(facts, results.measure_lines(facts))
+    measured = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
+    display.result(measured, measure_lines(measured))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
 
@@ -89,10 +92,10 @@ def localize(
 
     made = named(display, run, runs, set_)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    facts = curate.localize(
+    localized = curate.localize(
         made, encoders=pair, device=device, data=data, progress=display.progress
     )
-    display.result(facts, results.localize_lines(facts))
+    display.result(localized, localize_lines(localized))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

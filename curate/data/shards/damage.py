@@ -17,6 +17,7 @@ from curate.data.shards.writer import UNFINISHED
 from curate.errors import DataError
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.runtime.text import short
 
 READ = 2**20
@@ -24,7 +25,7 @@ READ = 2**20
 
 
 @dataclass(frozen=True)
-class Fault:
+class Fault(Result):
     """Something that is missing or changed.
 
     Attributes:

@@ -33,6 +33,7 @@ MORE_FORMATS = {"AVIF": "avif", "HEIF": "heic", "JXL": "jxl"}
 """What is decoded besides where it can be."""
 PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif"), "JXL": ("pillow_jxl", "pillow-jxl-plugin")}
 """Modules that let Pillow decode a format, and the packages that have them."""
+ALWAYS = list(FORMATS)
 JPEG_WITH_MORE = "MPO"
 """What Pillow calls a JPEG with further pictures behind it, as phones write."""
 MAX_BYTES = 2**28
@@ -108,8 +109,11 @@ def check(data: bytes) -> Checked:
             if _orientation(image) in SIDEWAYS:
                 width, height = height, width
             if kind != "JPEG":
-                for strip in _strips(image):
-                    _converted(strip, 1.0)
+                if width * height <= STRIP:
+                    _converted(image, 1.0)
+                else:
+                    for strip in _strips(image):
+                        _converted(strip, 1.0)
     if kind == "PNG":  # Pillow skips the checksums of what it decodes
         try:
             with Image.open(io.BytesIO(_without_text(data)), formats=[kind]) as again:
@@ -387,6 +391,8 @@ TEXT = 512
 
 def _known(data: bytes) -> list[str]:
     """Return the formats that an image may be in, what is installed for its own included."""
+    if data.startswith((PNG_MARK, b"\xff\xd8\xff")):
+        return ALWAYS
     kind = looks_like(data[:32])
     return [*FORMATS, kind] if kind in MORE_FORMATS and decodes(kind) else list(FORMATS)
 

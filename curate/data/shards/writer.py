@@ -244,7 +244,8 @@ def _samples(
             for entry in source.entries(select):
                 for path, reason in source.rejected[told:]:
                     yield Found(path, role, reason=reason)
-                yield from _left_out(source, role)
+                if source.left_out:
+                    yield from _left_out(source, role)
                 seen += 1 + len(source.rejected) - told
                 told = len(source.rejected)
                 yield Found(entry.path, role, entry)

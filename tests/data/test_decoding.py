@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curate.data.budget import Budget
 from curate.data.decoding import (
     FORMATS,
     MAX_BYTES,
@@ -326,3 +327,42 @@ def test_the_callers_thread_works_too_and_an_error_keeps_its_place(cores, monkey
 def test_an_error_in_a_thread_reaches_the_caller():
     with pytest.raises(DataError, match="empty"):
         list(in_order(check, [encoded(render(1, 9, 9), "PNG"), b""], size=len))
+
+
+def test_a_png_with_a_long_text_is_an_image_and_a_damaged_one_is_told():
+    plain = encode_png(render(1, 9, 9))
+    text = b"zTXtnote\0\0" + zlib.compress(bytes(2**21))
+    for place in (33, len(plain) - 12):  # before and behind the pixels
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+        data = plain[:place] + chunk + plain[place:]
+        assert check(data) == check(plain)
+        assert np.array_equal(np.asarray(picture(data)), np.asarray(picture(plain)))
+        broken = data[: place + 40] + b"\xff" + data[place + 41 :]
+        with pytest.raises(DataError, match="damaged"):
+            check(broken)
+
+
+def test_a_large_image_in_strips_has_the_pixels_of_the_whole(monkeypatch):
+    for name in MODES:
+        data = MODES[name][0]
+        whole = np.asarray(picture(data))
+        with monkeypatch.context() as patch:
+            patch.setattr("curate.data.decoding.STRIP", 20)
+            assert np.array_equal(np.asarray(picture(data)), whole), name
+
+
+def test_threads_share_one_budget_of_pixels():
+    budget, most, held = Budget(100), [0], threading.Lock()
+
+    def work(size):
+        with budget.room(size), budget.room(size):
+            with held:
+                most[0] = max(most[0], budget.held)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in [40, 60, 30, 500, 70] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert budget.held == 0 and most[0] in (100, 500)

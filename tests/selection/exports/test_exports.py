@@ -13,7 +13,7 @@ from PIL import Image
 from curate.data import shards
 from curate.data.canvas import decode
 from curate.data.sample import Entry, content_uid
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.selection.exports import EXPORTS, export
 from curate.selection.manifest import Manifest
 from tests.given import Given
@@ -189,3 +189,19 @@ def test_images_cannot_be_exported_without_them(made, tmp_path):
     for to in set(EXPORTS) - {"csv"}:
         with pytest.raises(UsageError, match="lies in no run"):
             export(manifest, to=to, out=tmp_path / "x", shards=None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["new\nline.jpg", "c\r.jpg", "lat\\xe9in.jpg", "u\u2028.jpg", "n\x85.jpg"],
+)
+def test_paths_that_are_no_line_are_refused_and_named(tmp_path, name):
+    entries = [Entry(n, encoded(Image.fromarray(picture(i, 9, 9)), "PNG"))
+               for i, n in enumerate(["a.jpg", name])]  # fmt: skip
+    shards.write([(Given(entries), "train")], tmp_path / "s")
+    index = pq.read_table(tmp_path / "s" / "index.parquet")
+    table = index.append_column("memorization", [np.array([1.0, 0.0])])
+    manifest = Manifest.build(table, np.array([True, True]), strategy="top", parameters={})
+    with pytest.raises(DataError, match="1 paths cannot stand on a line"):
+        export(manifest, to="paths", out=tmp_path / "o.txt", shards=tmp_path / "s")
+    assert not (tmp_path / "o.txt").exists()

@@ -1,4 +1,4 @@
-"""Order of samples: rows by uid and by score, for millions of them, with no object a sample."""
+"""Order of samples: rows by uid, for millions of them, with no object a sample."""
 
 from __future__ import annotations
 
@@ -60,17 +60,6 @@ def order_of_texts(texts: pa.Array) -> np.ndarray:
         some = order[alike]
         order[alike] = some[pc.sort_indices(texts.take(pa.array(some))).to_numpy()]
     return order
-
-
-def order_of_scores(scores: np.ndarray) -> np.ndarray:
-    """Return the order from the highest of (N,) scores down, equal ones as they stand, (N,) int64.
-
-    No score is NaN.
-    """
-    bits = (0.0 - np.asarray(scores, dtype=np.float64)).view(np.uint64)
-    # Of two numbers below 0, the one with the smaller bits is the larger.
-    bits = np.where(bits >> np.uint64(63), ~bits, bits | np.uint64(1 << 63))
-    return _order(bits)
 
 
 def _order(numbers: np.ndarray) -> np.ndarray:

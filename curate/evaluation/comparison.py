@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from curate.runtime.files import read_json, replacing, write_json, write_text
+from curate.runtime.files import replacing, write_json, write_text
 from curate.runtime.intervals import CONFIDENCE, half_width
 from curate.runtime.results import Result
 from curate.selection.selection import describe
@@ -146,7 +146,7 @@ class Comparison(Summary):
     @classmethod
     def read(cls, folder: Path) -> Comparison:
         """Read what ``write`` wrote."""
-        return cls.from_json({**read_json(folder / "comparison.json"), "path": folder})
+        return cls.load(folder / "comparison.json", path=folder)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> Summary:

@@ -15,6 +15,7 @@ from curate.data.sample import base_uid
 from curate.reports import chosen, words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnails
+from curate.scores.summary import MODERATE
 
 SHOWN = 25
 """Images in each gallery of the most and the least memorized."""
@@ -155,7 +156,7 @@ def _sure(material: Material) -> str:
     if material.summary["separation"] != "clear":
         return "This run shows no separation: do not read meaning into this order."
     both = material.summary["reliability"].get("encoders")
-    if both is None or both < words.MODERATE:
+    if both is None or both < MODERATE:
         return "The order within is mostly noise or unknown; see the verdict."
     return "Ranks are not told apart where scores differ by less than their standard errors."
 

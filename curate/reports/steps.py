@@ -7,6 +7,7 @@ from pathlib import Path
 
 from curate.reports import words
 from curate.reports.material import Material
+from curate.scores.summary import GOOD
 
 Step = tuple[str, str | None]
 """Advice, and the command that follows it, if one does."""
@@ -29,12 +30,12 @@ def steps(material: Material) -> list[Step]:
             )
         )
     reliability = material.summary["reliability"].get("encoders")
-    if reliability is None or reliability < words.GOOD:
+    if reliability is None or reliability < GOOD:
         made.append(
             (
                 "Make the ranking more reliable: training noise is averaged out by more encoders, "
                 "not by more views.",
-                f"curate score {run} --until reliability={words.GOOD:g}",
+                f"curate score {run} --until reliability={GOOD:g}",
             )
         )
     scored = material.summary["n_scored"]

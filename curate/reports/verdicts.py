@@ -9,6 +9,7 @@ from typing import Any
 from curate.reports import words
 from curate.reports.words import INTERVAL, NBSP, number
 from curate.scores.separation import SIGNIFICANCE
+from curate.scores.summary import GOOD, MODERATE
 
 LEVEL = 0.05
 """Chance of calling any difference real where there is none."""
@@ -93,9 +94,9 @@ def ranking(summary: Mapping[str, Any]) -> Verdict:
         "trained encoders; the rest is chance"
     )
     part += "." if views is None else f" (counting views alone: {words.percent(max(0.0, views))})."
-    if both >= words.GOOD:
+    if both >= GOOD:
         return Verdict(question, "good", f"Good: {words.fixed(both, 2)} of 1", part)
-    if both >= words.MODERATE:
+    if both >= MODERATE:
         more = " Trust groups of images, such as the top tenth, more than neighbouring ranks."
         return Verdict(question, "open", f"Moderate: {words.fixed(both, 2)} of 1", part + more)
     more = " The order of single images is close to noise: read galleries as examples, not proof."

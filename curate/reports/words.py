@@ -8,8 +8,6 @@ from curate.scores.separation import SIGNIFICANCE
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"
 """The level of every interval of a report."""
-MODERATE, GOOD = 0.4, 0.8
-"""From which reliability on the order of single images counts for something, and for much."""
 
 GROUPS = {
     "S": "S: shared, both encoders saw it",

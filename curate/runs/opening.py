@@ -13,8 +13,8 @@ from typing import Any
 
 from curate.data import sources
 from curate.errors import DataError, MismatchError, UsageError, unknown
+from curate.runs import late, recipe_files
 from curate.runs import recipe as recipes
-from curate.runs import recipe_files
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -49,7 +49,8 @@ def open_run(
         fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over with its settings
             and its data, but for those that are given.
         create: Whether a run that does not exist is made; else it is an error.
-        called: Name of the run; None takes that of the recipe.
+        called: Name of the run; None takes that of the recipe. A new run begins with the settings
+            and the data of the run ``name``, if there is one.
         retrain: Whether a run that is there may be given settings that train it anew.
 
     Raises:
@@ -74,17 +75,20 @@ def open_run(
         asks = create or bool(given)
         if found is not None and not fresh and (not asks or _unchanged(found, given)):
             return Run.open(found)
+        # A new name beside a run that is there begins with that run's settings and data.
+        beside = _existing(name, folder) if found is None and called is not None else None
         try:
-            recipe, origin = _recipe_of(name, found, given)
+            recipe, origin = _recipe_of(name, found or beside, given)
         except (DataError, MismatchError):
             # A run that cannot be read any more is begun again from its recipe.
             if not fresh or _is_run(name):
                 raise
             recipe, origin = _recipe_of(name, None, given)
         path = found or folder / _name_of(recipe, called)
+        stored = _stored(found or beside or path)
+        given = _merged(stored.get("overrides", {}), given)
+        data = data or (stored.get("data_path") if beside else None)
     there = _stored(path)
-    if not isinstance(name, Recipe):
-        given = _merged(there.get("overrides", {}), given)
     if fresh and path.exists():
         data = data or there.get("data_path")
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
@@ -121,8 +125,8 @@ def recipe_of(
     if not (path / "run.json").is_file():
         return recipe, None
     run = Run.open(path)
-    # What a run of other settings has done says nothing of this recipe.
-    return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+    # What a run has trained by other settings says nothing of this recipe.
+    return recipe, None if late.change(run.resolved, recipe.resolved()).retrains else run
 
 
 def _is_run(name: str) -> bool:

@@ -136,10 +136,10 @@ class Recipe(Section):
         return digest(without_neutral_keys(self.resolved()))
 
 
-def digest(settings: Mapping[str, Any]) -> str:
-    """Return 16 hex digits of plain data, whatever the order of its keys."""
+def digest(settings: Mapping[str, Any], *, digits: int = 16) -> str:
+    """Return hex digits of plain data, whatever the order of its keys."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:

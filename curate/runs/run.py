@@ -224,17 +224,25 @@ class Run:
     def record(self, unit: str) -> dict[str, Any] | None:
         """Return the completion record of a unit, whatever became of its files; None for none."""
         path = self.record_path(unit)
-        return read_json(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            record = read_sealed(path)
+            if {"key", "parts", "outputs"} <= set(record):
+                return record
+        except DataError:
+            pass
+        log.warning("%s is damaged; what it records is made again.", path)
+        return None
 
     def done(self, unit: str) -> dict[str, Any] | None:
         """Return the completion record of a unit such as ``train/f``, or None if it is to be done.
 
         Files that were deleted or cut short since are noticed by their size.
         """
-        path = self.record_path(unit)
-        if not path.is_file():
+        record = self.record(unit)
+        if record is None:
             return None
-        record = read_json(path)
         for name, output in record["outputs"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != output["bytes"]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,20 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curate.encoders import views
-from curate.runs.recipe import training_settings
+from curate.runs.recipe import NOT_SHAPING, digest, training_settings
 from curate.runs.store import Entry
 from curate.runtime import randomness, versions
-from curate.runtime.files import file_sha256, write_json
+from curate.runtime.files import file_sha256, sealed, write_json
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
 
 log = logging.getLogger("curate")
 
-NEUTRAL = (
-    *("name", "description", "data.max_bad", "score.batch_size", "train.save_every"),
-    "views.train",
-)
+NEUTRAL = ("name", "views.train", *NOT_SHAPING)
 """Settings that shape no result; of a view set its values do, not its name."""
 READ_BY = {
     "shard": ("data.source", "data.split", "data.extra", "data.test", "data.limit"),
@@ -62,8 +58,6 @@ MADE_FROM = {
     "compare": ("score", "train"),
 }
 """The stages whose results each stage reads. Of a plan an encoder reads its own samples alone."""
-CHEAP = ("score", "inspect")
-"""Stages whose results are made again when their code changes; others stay what they are."""
 
 
 def stage_of(setting: str) -> str | None:
@@ -103,8 +97,13 @@ class Unit:
     @property
     def key(self) -> str:
         """The digest of ``parts``, 32 hex digits, the same on every machine."""
-        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return digest(self.parts, digits=32)
+
+    @property
+    def stage(self) -> str:
+        """The stage that makes it, such as ``align``, also of a snapshot."""
+        parts = self.name.split("/")
+        return parts[2] if parts[0] == "snapshots" and len(parts) > 2 else parts[0]
 
     def same_but_code(self, record: Mapping[str, Any]) -> bool:
         """Return whether a record is of this unit, made by whatever code."""
@@ -148,10 +147,8 @@ class Unit:
 
     def entry(self, device: str) -> Entry:
         """Return the unit's place in the store: by its key, its code, and the kind of device."""
-        kind = self.name.rpartition("snapshots/")[2].partition("/")[0]
-        whole = {"key": self.key, "device": device, "code": versions.of_stage(kind)}
-        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-        return Entry(self.run.path.parent, kind, hashlib.sha256(text.encode()).hexdigest()[:32])
+        whole = {"key": self.key, "device": device, "code": versions.of_stage(self.stage)}
+        return Entry(self.run.path.parent, self.stage, digest(whole, digits=32))
 
     def fetch(self, device: str) -> bool:
         """Take the unit from the store, if another run has made it; returns whether it did."""
@@ -159,7 +156,7 @@ class Unit:
         record = entry.take(self.run.path, self.name)
         if record is None:
             return False
-        write_json(self.run.record_path(self.name), {**record, "parts": dict(self.parts)})
+        write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
         return True
 
     def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
@@ -173,15 +170,15 @@ class Unit:
         """
         written = {}
         for path in sorted(outputs):
-            digest = file_sha256(path)
-            remember(path, digest)
+            sha256 = file_sha256(path)
+            remember(path, sha256)
             name = path.relative_to(self.run.path).as_posix()
-            written[name] = {"bytes": path.stat().st_size, "sha256": digest}
+            written[name] = {"bytes": path.stat().st_size, "sha256": sha256}
         about = {
             "unit": self.name,
             "key": self.key,
             "parts": dict(self.parts),
-            "code": versions.of_stage(self.name.rpartition("snapshots/")[2].partition("/")[0]),
+            "code": versions.of_stage(self.stage),
             "outputs": written,
         }
         record = {**facts, **about}
@@ -190,7 +187,7 @@ class Unit:
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.
             entry.keep(self.run.path, record)
-        write_json(self.run.record_path(self.name), record)
+        write_json(self.run.record_path(self.name), sealed(record))
         shutil.rmtree(self.run.states(self.name), ignore_errors=True)
 
 
@@ -305,8 +302,14 @@ def align(run: Run, name: str, encoder: str, shard_sha256: str, *, more: bool) -
         "shard": shard_sha256,
         "samples": (run.done("plan") or {})["samples"],
         "more": views_digest(run) if more else None,
+        "moment": _moment(name),
     }
     return Unit(run, name, parts)
+
+
+def _moment(name: str) -> str | None:
+    """Return the snapshot that the name of a unit begins with; None for the end of a training."""
+    return name.split("/")[1] if name.startswith("snapshots/") else None
 
 
 def measuring(run: Run) -> dict[str, Any]:
@@ -344,7 +347,7 @@ def score(run: Run, place: str = "") -> Unit:
         "more": None if place else views_digest(run),
         "code": versions.code_of("score"),
     }
-    return Unit(run, f"{place}score", parts)
+    return Unit(run, f"{place}score", parts | {"moment": _moment(place)})
 
 
 def inspect(run: Run, space: str | None) -> Unit:

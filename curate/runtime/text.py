@@ -1,4 +1,4 @@
-"""Visible text: what comes from outside, without the characters that act instead of being seen."""
+"""Text for people: names from outside as text that only shows, and times."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ _SHORT.maxlevel = 3
 def _hidden(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the largest unit of which there are two or more, e.g. ``2.5 h``."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"

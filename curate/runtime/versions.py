@@ -70,17 +70,12 @@ def of_stage(stage: str) -> dict[str, str]:
     """
     found = versions()
     return {name: found[name] for name in SHAPING if name in found} | {
-        "curate code": _digest(stage)
+        "curate code": code_of(stage)
     }
 
 
-def code_of(stage: str) -> str:
-    """Return the digest of the code that makes the results of a stage."""
-    return _digest(stage)
-
-
 @cache
-def _digest(stage: str) -> str:
+def code_of(stage: str) -> str:
     """Return 12 hex digits that change with the code of a stage, not with comments or blanks."""
     home = Path(__file__).parent.parent
     digest = hashlib.sha256()

@@ -210,17 +210,22 @@ BLOCK = 2**13
 """Samples that are ranked at a time."""
 
 
-def rank(memorization: np.ndarray, scratch: Path) -> np.ndarray:
+def rank(memorization: np.ndarray, scratch: Path | None = None) -> np.ndarray:
     """Return ranks (N,) int64 of samples sorted by uid: 1 the most memorized, 0 where undefined.
 
-    Ties go by uid. What is as long as the samples lies on disk, in the folder ``scratch``.
+    Ties go by uid. What is as long as the samples lies on disk, in the folder ``scratch``, or in
+    memory where there is none.
     """
+
+    def room(size: int, dtype: type) -> np.ndarray:
+        return np.zeros(size, dtype) if scratch is None else on_disk(size, dtype, scratch)
+
     n = len(memorization)
-    highest, out = on_disk(n, np.float64, scratch), on_disk(n, np.int64, scratch)
+    highest, out = room(n, np.float64), room(n, np.int64)
     np.negative(memorization, out=highest)
     highest.sort()  # in place; what is undefined comes last
     scored = int(np.searchsorted(highest, np.inf, side="right"))
-    tied = on_disk(scored, np.int32, scratch)  # at the first of equals, how many were ranked
+    tied = room(scored, np.int32)  # at the first of equals, how many were ranked
     for start in range(0, n, BLOCK):
         block = -memorization[start : start + BLOCK]
         known = np.flatnonzero(~np.isnan(block))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.runtime.files import read_json
 from curate.runtime.results import Result
+
+MODERATE, GOOD = 0.4, 0.8
+"""From which reliability on the order of single samples counts for something, and for much."""
 
 
 @dataclass(frozen=True)
@@ -135,4 +137,4 @@ class ScoreSummary(Result):
     @classmethod
     def read(cls, run: Path) -> ScoreSummary:
         """Return what ``scores.json`` in the folder of a scored run holds."""
-        return cls.from_json(read_json(run / "scores.json"))
+        return cls.load(run / "scores.json")

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.data.ordering import order_of_scores, repeats, sorted_by_uid
+from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError, MismatchError
 from curate.runtime.files import file_sha256, read_sealed, replacing, sealed, write_json
+from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected
 
 SCHEMA_VERSION = 1
@@ -109,9 +110,10 @@ class Manifest:
         }
         cut = counts["dropped_scored" if strategy in _FROM_BELOW else "kept_scored"]
         chance, by_luck = _chance(m, _floats(columns["se"]), cut, _reliability(provenance))
+        ranks = rank(m)
         by = parameters.get("by") or "memorization"
         columns |= {
-            "rank": _ranks(m),
+            "rank": pa.array(ranks, mask=ranks == 0),
             "p_top": chance,
             "decision": _of(["drop", "keep"], keep.astype(np.int8)),
             "reason": _reasons(strategy, keep, scored, counts, by),
@@ -291,18 +293,6 @@ def _chance(
     chance = np.full(len(m), np.nan)
     chance[scored] = p_selected(m[scored], se[scored], n, reliability)
     return pa.array(chance, from_pandas=True), luck(chance[scored])
-
-
-def _ranks(m: np.ndarray) -> pa.Array:
-    """Return ranks of scores in the order of their uids: 1 the highest, equal ones by uid."""
-    ranks = np.empty(len(m), dtype=np.int64)
-    missing = np.isnan(m)
-    if not missing.any():
-        ranks[order_of_scores(m)] = np.arange(1, len(m) + 1)
-        return pa.array(ranks)
-    scored = np.flatnonzero(~missing)
-    ranks[scored[order_of_scores(m[scored])]] = np.arange(1, len(scored) + 1)
-    return pa.array(ranks, mask=missing)
 
 
 def _highest(by: str) -> str:

@@ -19,7 +19,7 @@ from curate.inspection.summary import Inspection
 from curate.runs import sample_lookup, units
 from curate.runs.run import Run
 from curate.runs.sample_lookup import SampleCard
-from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
@@ -272,8 +272,7 @@ def inspect_run(run: Run, context: Context) -> Inspection:
                 device=context.resolved_device(),
                 progress=context.progress,
             )
-    table, summary = run.path / "inspect.parquet", read_json(run.path / "inspect.json")
-    return Inspection.from_json({**summary, "path": table})
+    return Inspection.load(run.path / "inspect.json", path=run.path / "inspect.parquet")
 
 
 def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:

@@ -16,7 +16,7 @@ from curate.errors import DataError, DivergedError, UsageError, unknown
 from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
-from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores.layers import Found, LayerRow, layer_rows, measure, unit_table
@@ -113,7 +113,7 @@ def localize(
                 write_table(table_path, unit_table(found, (f, g), uids))
                 write_json(path, content)
                 unit.complete([path, table_path])
-        return Localized.from_json({**read_json(path), "path": path, "units": table_path})
+        return Localized.load(path, path=path, units=table_path)
 
 
 def _check_finite(found: Found, run: Run) -> None:

@@ -97,11 +97,13 @@ def probe_data(
 def _files(name: str, data: Path | None) -> str | None:
     """Return a digest of the names, sizes and times of a source's files; None for one without."""
     place = data or Path(name.partition(":")[2] or name)
-    if not place.exists():
+    # Tars may be named by a pattern.
+    places = [place] if place.exists() else sorted(place.parent.glob(place.name or "*"))
+    if not places:
         return None
     digest = hashlib.sha256(str(place.resolve()).encode())
-    for path in [place, *sorted(place.rglob("*"))]:
-        stat = path.stat()
+    for path in (p for found in places for p in [found, *sorted(found.rglob("*"))]):
+        stat = path.lstat()  # a link may lead nowhere
         digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 

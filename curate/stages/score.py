@@ -21,7 +21,7 @@ from curate.errors import DataError, DivergedError
 from curate.runs import more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
+from curate.runtime.files import on_disk, replacing, write_json, write_table
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
@@ -368,8 +368,8 @@ def score(
         already = all(unit is not None and unit.intact() for unit in wanted)
         if not already:
             score_run(run, Context.of(run, data, device, workers, progress))
-    content = read_json(run.path / "scores.json")
-    return Scored.from_json({**content, "path": run.path / "scores.parquet", "already": already})
+    table = run.path / "scores.parquet"
+    return Scored.load(run.path / "scores.json", path=table, already=already)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from tests.faults.drilling import copied
 from tests.faults.line import ALONE, TINY
 from tests.faults.test_tars import Payload
@@ -49,7 +49,7 @@ def _sized(run, record, path):
     """Make a record say what it would if it had been made with the file that is there."""
     facts = json.loads((run / record).read_text())
     facts["outputs"][str(path.relative_to(run))]["bytes"] = path.stat().st_size
-    (run / record).write_text(json.dumps(facts))
+    write_json(run / record, sealed(facts))
 
 
 def replaced(*names, forget=()):

@@ -12,7 +12,7 @@ from curate.data.canvas import open_canvas
 from curate.data.shards import Reader
 from curate.encoders import training
 from curate.runs.recipe import load_recipe
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from tests.faults.drilling import copied, snapshot
 from tests.faults.line import ALONE, OFTEN, TINY
 
@@ -97,7 +97,7 @@ def spoiled(kind):
         made = facts["outputs"][f"encoders/{name}/weights.safetensors"]
         # As if the training had ended so: weights that only changed since are trained again.
         made["bytes"], made["sha256"] = path.stat().st_size, file_sha256(path)
-        record.write_text(json.dumps(facts))
+        write_json(record, sealed(facts))
 
     return spoil
 

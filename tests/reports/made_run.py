@@ -112,6 +112,7 @@ def make_run(
         "representation": "full",
         "calibrated": True,
         "encoders": list(plan.encoders),
+        "interval": {"confidence": 0.95, "freedom": None, "quantile": 1.96},
         "offsets": dict(zip(plan.encoders, fit.offsets().tolist(), strict=True)),
     }
     write_json(path / "scores.json", summary)

@@ -4,7 +4,9 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import curate
 from curate.runs import late, units
@@ -39,9 +41,17 @@ def stamps(run, pattern):
 @pytest.mark.parametrize(
     ("settings", "says", "redone"),
     [
-        (["views.measure=rotate-90"], "measures 2 encoders again, trains none", {"align", "score"}),
-        (["score.distance=cosine"], "measures 2 encoders again, trains none", {"align", "score"}),
-        (["encoder.representation=pooled"], "trains none", {"align", "score"}),
+        (
+            ["views.measure=rotate-90"],
+            "measures 2 encoders again, trains no encoder",
+            {"align", "score"},
+        ),
+        (
+            ["score.distance=cosine"],
+            "measures 2 encoders again, trains no encoder",
+            {"align", "score"},
+        ),
+        (["encoder.representation=pooled"], "trains no encoder", {"align", "score"}),
         (["score.calibrate=false"], "scores again", {"score"}),
         (["inspect.neighbours=5"], "inspects again", set()),
         (["select.fraction=0.25"], "selects again", set()),
@@ -80,7 +90,7 @@ def test_settings_that_train_anew_are_refused_unless_asked_for(tiny_runs, settin
     result = again(tiny_runs, setting, code=4)
     key, _, value = setting.partition("=")
     assert f"{key}: " in result.err and f"-> {value}" in result.err
-    assert "train 2 encoders anew (about 1 s)" in result.err
+    assert "train 2 encoders anew (about " in result.err
     assert "--retrain" in result.err and "--name" in result.err
     assert "nothing to do" in again(tiny_runs).err
 
@@ -96,6 +106,18 @@ def test_retrain_does_it_in_place_and_a_name_beside(tiny_runs):
     assert typed("score", "tiny", *given, "--retrain").code == 0
     assert digests(run, "encoders/*/weights.safetensors") == beside
     assert digests(run, "scores.parquet") == digests(tiny_runs / "other", "scores.parquet")
+
+
+def test_a_run_beside_another_begins_with_its_settings(tmp_path):
+    where = ("--runs", tmp_path, *DEVICE)
+    own = ("--set", "train.epochs=3", "--limit", "60")
+    assert typed("score", TINY, *where, *own).code == 0
+    beside = typed("score", "tiny", *where, "--name", "noisy", "--set", "views.measure=noise")
+    assert beside.code == 0 and "train fold0" not in beside.err
+    run = Run.open(tmp_path / "noisy")
+    assert run.recipe.train.epochs == 3 and run.scores().num_rows == 60
+    assert run.facts()["overrides"]["views.measure"] == "noise"
+    assert curate.open_run("noisy", runs=tmp_path).recipe.data.limit == 60
 
 
 def test_other_images_may_be_asked_for_with_retrain(tiny_runs):
@@ -354,7 +376,67 @@ def test_the_scores_of_another_run_are_not_taken(tiny_runs, tmp_path):
     assert typed("select", "tiny", "--top", "3", "--runs", tiny_runs).code == 0
 
 
+@pytest.mark.parametrize("name", ["train/fold0", "plan", "score", "align/fold1/00000", "canvas"])
+def test_a_damaged_record_is_never_used(tiny_runs, name):
+    run = tiny_runs / "tiny"
+    record = run / "records" / f"{name}.json"
+    whole, before = record.read_bytes(), digests(run, "scores.*")
+    drawn = random.Random(name)
+    for content in (b"", b"{}", b"[1]", b"\xff", *(flipped(whole, drawn) for _ in range(6))):
+        record.write_bytes(content)
+        result = typed("score", "tiny", "--runs", tiny_runs, *DEVICE)
+        assert result.code == 0, result.err
+        assert digests(run, "scores.*") == before
+        record.write_bytes(whole)
+
+
+def flipped(whole, drawn):
+    data = bytearray(whole)
+    bit = drawn.randrange(8 * len(data))
+    data[bit // 8] ^= 1 << bit % 8
+    return bytes(data)
+
+
+def test_what_a_probe_read_of_a_source_is_read_again_when_it_changed(tiny_runs, tmp_path):
+    images = tmp_path / "images"
+    for name in ("a", "b"):
+        (images / name).mkdir(parents=True)
+        for k in range(8):
+            pixels = np.full((8, 8), 15 * k + (100 if name == "b" else 0), np.uint8)
+            pixels[k, :4] = 255 - 20 * k
+            Image.fromarray(pixels).save(images / name / f"{k}.png")
+    (images / "gone").symlink_to(tmp_path / "nowhere")
+    encoder = tiny_runs / "tiny" / "encoders" / "fold0"
+    command = ("probe", encoder, "--on", f"folder:{images}", "--kind", "knn", *DEVICE, "--json")
+
+    def samples():
+        result = typed(*command)
+        assert result.code == 0, result.err
+        row = json.loads(result.out)["results"][0]
+        return row["n_train"] + row["n_test"]
+
+    assert samples() == samples() == 16
+    (images / "a" / "0.png").unlink()
+    assert samples() == 15
+
+
+def test_a_forecast_knows_what_late_settings_leave(tiny_runs):
+    late_setting = {"views.measure": "rotate-90"}
+    found = curate.forecast("tiny", runs=tiny_runs, overrides=late_setting)
+    assert found.to_train == 0 and len(found.encoders) == 2
+    assert curate.forecast("tiny", runs=tiny_runs, overrides={"train.lr": 1.0}).to_train == 2
+
+
 # Code
+
+
+def test_a_unit_of_a_snapshot_is_made_by_the_code_of_its_stage(tiny_runs):
+    run = Run.open(tiny_runs / "tiny")
+    of = {name: units.Unit(run, name, {}).stage for name in (
+        "train/fold0", "score", "snapshots", "snapshots/00002/score", "compare/a/b",
+        "snapshots/00002/align/fold0/00000",
+    )}  # fmt: skip
+    assert list(of.values()) == ["train", "score", "snapshots", "score", "compare", "align"]
 
 
 def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
@@ -365,7 +447,7 @@ def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(versions, "__file__", str(home / "runtime" / "versions.py"))
 
     def digest(stage="train"):
-        for remembered in (versions._digest, versions._parsed, versions._bare):
+        for remembered in (versions.code_of, versions._parsed, versions._bare):
             remembered.cache_clear()
         return versions.code_of(stage)
 
@@ -389,6 +471,6 @@ def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
         assert digest() == trained
         assert digest("score") != scored
     finally:
-        digest_again = (versions._digest, versions._parsed, versions._bare)
+        digest_again = (versions.code_of, versions._parsed, versions._bare)
         for remembered in digest_again:
             remembered.cache_clear()

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
 from curate.stages import measure as measuring
@@ -104,7 +104,7 @@ def test_what_is_there_is_kept_and_what_is_missing_is_added(tiny_runs, monkeypat
     assert list(told["measures"]) == ["alignment", "loss"]
     # Other scores, other measures.
     record = tiny_runs / "tiny" / "records" / "measure.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "key": "of other scores"}))
+    write_json(record, sealed({**json.loads(record.read_text()), "key": "of other scores"}))
     measure(tiny_runs, "--kinds", "loss")
     assert asked == [["alignment"], ["loss"]]
     assert table(tiny_runs).column_names == ["uid", "loss"]

@@ -12,6 +12,7 @@ import curate
 from curate.data.shards import writer
 from curate.errors import DataError
 from curate.runs.run import Run
+from curate.runtime.files import sealed, write_json
 from curate.scores.plan import Plan
 from curate.scores.table import ScoreTable
 from curate.stages import placement, score
@@ -81,6 +82,9 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     end = json.loads((run / "scores.json").read_text())
     assert {**rows[1], "epoch": 0, "loss": 0} == {**end, "epoch": 0, "loss": 0}
 
+    # An encoder as it was then is measured by itself, whatever the end of its training gave.
+    half_way = (run / "snapshots/00002/alignment/fold0/00000.parquet").read_bytes()
+    assert half_way != (run / "alignment/fold0/00000.parquet").read_bytes()
     # What a snapshot gives is what those encoders would give, were they the run's own.
     half = json.loads((run / "snapshots/00002/scores.json").read_text())
     assert {**rows[0], "epoch": 0, "loss": 0} == {**half, "epoch": 0, "loss": 0}
@@ -93,7 +97,7 @@ def test_memorization_is_scored_along_a_training(tmp_path):
         facts = json.loads(record.read_text())
         made = facts["outputs"][f"encoders/{name}/{file}"]
         made["sha256"] = facts["outputs"][f"encoders/{name}/snapshots/00002/{file}"]["sha256"]
-        record.write_text(json.dumps(facts))
+        write_json(record, sealed(facts))
     shutil.rmtree(tmp_path / ".store")
     shutil.rmtree(run / "records/align")
     (run / "records/score.json").unlink()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
+from curate.runtime.text import duration
+from curate.scores.summary import GOOD, MODERATE
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
@@ -64,9 +66,9 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         f"{forecast.to_train} left to train",
         f"parameters  {parameters.encoder:,} of the encoder, {parameters.method:,} in training",
         f"steps       {forecast.steps:,} of {forecast.batch_size:,} images, "
-        f"{_duration(forecast.seconds_per_step)} each{scaled}",
-        f"time        {_duration(forecast.train_seconds)} to train on {forecast.device} "
-        f"({forecast.workers} at a time), {_duration(forecast.score_seconds)} to score",
+        f"{duration(forecast.seconds_per_step)} each{scaled}",
+        f"time        {duration(forecast.train_seconds)} to train on {forecast.device} "
+        f"({forecast.workers} at a time), {duration(forecast.score_seconds)} to score",
         f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
         f"disk        {_gib(sum(disk.values()))} besides the shards ("
         + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
@@ -75,13 +77,6 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     if sum(disk.values()) > forecast.free_disk_bytes:
         lines.append("the disk is too small")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms"
 
 
 def _gib(n: int) -> str:
@@ -116,9 +111,9 @@ def score_lines(summary: ScoreSummary) -> list[str]:
 
 def _ranking(reliability: float) -> str:
     """Return in words what a reliability means for the order of single samples."""
-    if reliability >= 0.8:
+    if reliability >= GOOD:
         return "another run would rank much alike"
-    if reliability >= 0.4:
+    if reliability >= MODERATE:
         return "trust groups such as the top tenth more than single ranks"
     return "the order of single samples is close to noise"
 

@@ -33,7 +33,7 @@ LAYERS = (
 LIBRARIES = LAYERS[: LAYERS.index("runs")]
 """Rooms that know no run, and can be read, tested and used alone."""
 HOMES = {
-    "timm": {"encoders/backbone", "encoders/pretrained", "encoders/training"},
+    "timm": {"encoders/backbone", "encoders/pretrained", "encoders/schedule"},
     "faiss": {"inspection/neighbours"},
     "opacus": {"encoders/dp_sgd"},
     "datasets": {"data/sources/huggingface"},

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 
 from curate.data.budget import Budget
 from curate.errors import DataError
@@ -250,7 +250,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(_too_large("more than twice that many")) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         kind = looks_like(data[:32])
         if kind in MORE_FORMATS and not decodes(kind):
             raise DataError(f"{kind}: {install(kind)}") from error

@@ -126,7 +126,7 @@ def find(thumbs: Tensor, threshold: float, progress: Progress = silent) -> Pairs
     n = len(thumbs)
     if n < 2:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    whole = torch.cat([_coarse(part.float()) for part in thumbs.split(BLOCK)]).numpy()
+    whole = torch.cat([_coarse(part.float()) for part in torch.split(thumbs, BLOCK)]).numpy()
     index = Index.of(whole, WHOLE_K + 1)
     crowd = np.full(n, HOPEFUL, dtype=np.float32)
     held: list[tuple[np.ndarray, ...]] = []

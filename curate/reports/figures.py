@@ -172,7 +172,10 @@ def _smooth(se: np.ndarray) -> np.ndarray:
     window = np.ones(min(2 * width + 1, len(se)))
     total = np.convolve(square, window, "same")
     count = np.convolve(known, window, "same")
-    return np.sqrt(np.divide(total, count, out=np.full(len(se), np.nan), where=count > 0))
+    smooth = np.full(len(se), np.nan)
+    np.divide(total, count, out=smooth, where=count > 0)
+    np.sqrt(smooth, out=smooth)
+    return smooth
 
 
 def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Drawn:

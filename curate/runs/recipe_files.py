@@ -50,7 +50,7 @@ def find(name: str) -> Path:
     return known[name]
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """YAML without aliases: a few lines of them stand for more than any memory holds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

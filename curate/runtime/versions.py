@@ -37,13 +37,13 @@ SHAPING = ("curate", "torch", "timm", "numpy", "pillow")
 
 def versions() -> dict[str, str]:
     """Return the installed version of every package that shapes a run's artefacts."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 CODE = {
@@ -68,10 +68,9 @@ def of_stage(stage: str) -> dict[str, str]:
 
     The version alone does not tell one checkout from the next.
     """
-    found = versions()
-    return {name: found[name] for name in SHAPING if name in found} | {
-        "curate code": code_of(stage)
-    }
+    installed = versions()
+    shaping = {name: installed[name] for name in SHAPING if name in installed}
+    return shaping | {"curate code": code_of(stage)}
 
 
 @cache

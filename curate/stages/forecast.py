@@ -22,7 +22,8 @@ from curate.data.canvas import Canvas
 from curate.encoders import methods
 from curate.encoders.backbone import Encoder
 from curate.encoders.checkpoint import tensors_of
-from curate.encoders.training import optimizer, snapshot_epochs, train_encoder
+from curate.encoders.schedule import optimizer, snapshot_epochs
+from curate.encoders.training import train_encoder
 from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run

@@ -21,6 +21,7 @@ from curate.runs.run import Run
 from curate.runs.sample_lookup import SampleCard
 from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import plain
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.stages.context import Context
@@ -112,7 +113,8 @@ def write_inspection(
     memorization, rank = _scores(run, names)
     outlier, lof = found.outlier_score(), found.local_outlier_factor()
     stands = triage.representatives(group, width.astype(np.int64) * height, size)
-    triaged = triage.triage(rank, outlier, reason, (group >= 0) & ~stands, thresholds)
+    copies = (group >= 0) & ~stands
+    triaged = triage.triage(rank, outlier, reason, copies, thresholds, _separation(run))
 
     alone = found.near.shape[1] == 0
     nearest = pa.nulls(n, pa.int64()) if alone else pa.array(found.near[:, 0])
@@ -138,7 +140,7 @@ def write_inspection(
         "samples": n,
         "neighbours": found.near.shape[1],
         "space": {"kind": space.kind, "name": space.name, "dim": points.shape[1]},
-        "index": found.facts,
+        "index": found.search,
         "mean_outlier_score": None if alone else float(outlier.mean()),
         "duplicates": {
             "threshold": config.duplicate_threshold,
@@ -162,12 +164,12 @@ def write_inspection(
         ),
         "labels": per_label,
         "label_share": share,
-        "triage": {**triaged.summary, "separation": _separation(run)},
+        "triage": triaged.summary,
     }
     paths = [run.path / name for name in FILES]
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
     write_table(paths[1], _neighbour_table(names, found))
-    write_json(paths[2], summary)
+    write_json(paths[2], plain(summary))
     unit.complete(paths, encoder=space.name)
 
 

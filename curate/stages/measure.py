@@ -145,7 +145,7 @@ def _samples(
         labels=labels[rows],
         classes=len(classes),
         align=align,
-        public_words=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
+        public_keys=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
     return samples, rows, public

@@ -149,7 +149,7 @@ def train_unit(
     )
     files = [path for path in out.rglob("*") if path.is_file()]
     kept = device if unit.name.startswith("train/") else None
-    unit.complete(files, kept, n=len(uids), **trained, **facts)
+    unit.complete(files, kept, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(

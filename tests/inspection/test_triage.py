@@ -119,19 +119,19 @@ def test_classes_in_order_of_precedence():
     assert alike.classes.tolist() == ["redundant", "typical", "redundant"] + ["typical"] * 7
     both = sorted_out(rank, outlier, reason=["label", *[None] * 9], redundant=[1, *[0] * 9])
     assert both.classes[0] == "broken"
-    assert both.summary["counts"] == {"tail": 0, "broken": 1, "redundant": 0, "typical": 9}
-    assert both.summary["reasons"] == {"blank": 0, "noise": 0, "blurred": 0, "label": 1}
-    assert flawed.summary["flaws"]["blank"] == 2
-    assert plain.summary["thresholds"]["rank"] == 2
-    assert plain.summary["thresholds"]["contrast"] == 0.1
+    assert both.summary.counts == {"tail": 0, "broken": 1, "redundant": 0, "typical": 9}
+    assert both.summary.reasons == {"blank": 0, "noise": 0, "blurred": 0, "label": 1}
+    assert flawed.summary.flaws["blank"] == 2
+    assert plain.summary.thresholds["rank"] == 2
+    assert plain.summary.thresholds["contrast"] == 0.1
 
 
 def test_without_scores_nothing_is_said_of_memorization():
     found = sorted_out([0] * 4, [9, 1, 1, 1], reason=["blank", *[None] * 3], redundant=[0, 1, 0, 0])
     assert found.classes.tolist() == ["typical", "redundant", "typical", "typical"]
-    assert found.summary["scored"] is False
-    assert found.summary["thresholds"]["rank"] is None
-    assert found.summary["flaws"]["blank"] == 1
+    assert found.summary.scored is False
+    assert found.summary.thresholds["rank"] is None
+    assert found.summary.flaws["blank"] == 1
 
 
 def test_samples_without_a_score_are_not_memorized():

@@ -16,7 +16,7 @@ from curate.runtime.files import file_sha256
 from curate.runtime.progress import silent
 from curate.scores.alignment import align_images
 from curate.scores.config import ScoreConfig
-from curate.scores.layers import Found, Units, layer_rows, layers_of, look, measure
+from curate.scores.layers import LayerMeasurement, Units, layer_rows, layers_of, look, measure
 from curate.scores.plan import Plan
 from curate.stages import localize as localizing
 from tests.command import curate
@@ -45,7 +45,7 @@ def test_layer_mem_by_hand():
     f = np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]])
     g = np.array([[0.2, 0.3, 0.7], [0.2, 0.2, 0.5]])
     none = [[Units(0), Units(0)], [Units(0), Units(0)]]
-    first, second = layer_rows(Found(["a", "b"], [4, 2], np.stack([f, g]), none))
+    first, second = layer_rows(LayerMeasurement(["a", "b"], [4, 2], np.stack([f, g]), none))
     assert (first.sslmem, second.sslmem) == pytest.approx((0.3, 0.1))
     # Over the range 0.5 and 0.3.
     assert (first.layer_mem, second.layer_mem) == pytest.approx((0.6, 1 / 3))
@@ -244,7 +244,9 @@ def test_values_that_are_not_finite_are_told(tiny_runs, monkeypatch):
     monkeypatch.setattr(
         localizing,
         "measure",
-        lambda *_, **__: Found(["conv1"], [4], np.full((2, 1, 3), np.nan), [[Units(0)]] * 2),
+        lambda *_, **__: LayerMeasurement(
+            ["conv1"], [4], np.full((2, 1, 3), np.nan), [[Units(0)]] * 2
+        ),
     )
     result = localize(tiny_runs, code=7)
     assert "layer conv1 of an encoder of" in result.err

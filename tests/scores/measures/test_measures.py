@@ -23,7 +23,7 @@ def samples(n=2, *, labels=None, align=None, public=()):
         labels=np.zeros(n, dtype=np.int64) if labels is None else np.array(labels),
         classes=2,
         align=np.zeros(n) if align is None else np.array(align),
-        public_words=np.arange(100, 100 + len(public), dtype=np.uint64),
+        public_keys=np.arange(100, 100 + len(public), dtype=np.uint64),
         public_labels=np.array(public, dtype=np.int64),
     )
 

@@ -324,12 +324,27 @@ def test_missing_labels_are_noticed_before_training(tmp_path, unlabelled):
     command += ["--set", f"data.source=folder:{unlabelled}", "--set", "train.epochs=1"]
     result = curate(*command)
     assert (result.code, result.out) == (3, "")
-    assert "no label" in result.err
+    assert "none of 24 samples has a label" in result.err
     assert not (tmp_path / "runs" / "tiny" / "encoders").exists()
     # Without a comparison labels are not needed.
     assert curate(*command, "--set", "compare.remove=[]", "--fresh").code == 0
     encoder = tmp_path / "runs" / "tiny" / "encoders" / "fold0"
-    refused(curate("probe", encoder, "--on", "self", "-q"), 3, "no label")
+    refused(curate("probe", encoder, "--on", "self", "-q"), 3, "none of 24 samples has a label")
+
+
+def test_a_set_that_is_partly_labelled_is_compared_on_what_is(tmp_path, unlabelled):
+    for i, path in enumerate(sorted(unlabelled.iterdir())[:18]):
+        folder = unlabelled / ("cat", "dog")[i % 2]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+    command = ["run", TINY, "--runs", tmp_path / "runs", "--workers", "1", "--device", "cpu"]
+    command += ["--set", f"data.source=folder:{unlabelled}", "--set", "train.epochs=1"]
+    result = curate(*command, "--set", "compare.remove=[4]", "--set", "compare.seeds=1")
+    assert result.code == 0, result.err
+    assert "6 of 24 samples have no label and are left out" in result.err
+    encoder = tmp_path / "runs" / "tiny" / "encoders" / "fold0"
+    found = json.loads(curate("probe", encoder, "--on", "self", "--json").out)["results"]
+    assert {row["n_train"] + row["n_test"] for row in found} == {18}
 
 
 @pytest.mark.parametrize("n", [0, 1])

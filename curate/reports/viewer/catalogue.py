@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from curate.data.canvas import decode
+from curate.data.decoding import Box, reduced
 from curate.data.shards import Reader
 from curate.errors import DataError, UsageError
 from curate.reports import words
@@ -146,11 +147,10 @@ class Catalogue:
         if row < 0 or size not in SIDES:
             raise DataError(f"no image of {words.shown(uid, limit=40)}.")
         data = next(iter(Reader(self.run.path / "shards").read([int(self.rows[row])])))
-        pixels = decode(data, channels=self.run.recipe.data.channels).transpose(1, 2, 0)
-        picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels.copy())
-        exact = max(picture.size) <= 64
-        picture.thumbnail((SIDES[size], SIDES[size]), Image.Resampling.LANCZOS)
+        side, channels = SIDES[size], self.run.recipe.data.channels
+        picture = reduced(data, functools.partial(_within, side=side, channels=channels), side=side)
         out = io.BytesIO()
+        exact = max(picture.size) <= 64
         if exact:
             picture.save(out, format="PNG")
         else:
@@ -195,6 +195,16 @@ class Catalogue:
 
     def _numbers(self, name: str) -> np.ndarray:
         return np.asarray(self.table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def _within(image: Image.Image, box: Box, *, side: int, channels: int) -> Image.Image:
+    """Return an image shrunk until its longest side is ``side``; a smaller one in its own size."""
+    width, height = round(box[2] - box[0]), round(box[3] - box[1])
+    share = min(1.0, side / max(width, height))
+    shape = (max(1, round(width * share)), max(1, round(height * share)))
+    if shape != image.size:
+        image = image.resize(shape, Image.Resampling.LANCZOS, box)
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _number(name: str, text: str) -> float:

@@ -31,7 +31,7 @@ class Marks:
     """The marks of a run, in ``marks.jsonl``: one line a decision, the last of a sample counts.
 
     Lines are only ever added, so that no crash loses what was marked before; a line that was cut
-    short is no mark.
+    short, or is damaged, is no mark.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,12 +42,12 @@ class Marks:
     def read(self) -> dict[str, str]:
         """Return the mark of each sample that has one."""
         found: dict[str, str] = {}
-        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-        for line in text.split("\n")[:-1]:
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        for line in data.split(b"\n")[:-1]:
             try:
                 said = json.loads(line)
-                uid, mark = said["uid"], said["mark"]
-            except (ValueError, TypeError, KeyError):
+                uid, mark = str(said["uid"]), said["mark"]
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue
             if mark in KINDS:
                 found[uid] = mark
@@ -56,21 +56,27 @@ class Marks:
         return found
 
     def put(self, uids: Iterable[str], mark: str | None) -> None:
-        """Mark samples; None takes their marks away.
+        """Mark samples, all of them or none; a mark of None takes theirs away.
 
         Raises:
             ResourceError: If it cannot be written.
         """
         lines = "".join(json.dumps({"uid": uid, "mark": mark}) + "\n" for uid in uids)
         try:
-            with self.writing, self.path.open("ab+") as stream:
-                if stream.seek(0, os.SEEK_END):
+            with self.writing, self.path.open("ab+", buffering=0) as stream:
+                before = stream.seek(0, os.SEEK_END)
+                if before:
                     stream.seek(-1, os.SEEK_END)
                     if stream.read(1) != b"\n":
                         lines = "\n" + lines
-                stream.write(lines.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
+                rest = lines.encode()
+                try:
+                    while rest:
+                        rest = rest[stream.write(rest) :]
+                    os.fsync(stream.fileno())
+                except OSError:
+                    stream.truncate(before)
+                    raise
         except OSError as error:
             if error.errno not in REFUSED:
                 raise

@@ -17,7 +17,7 @@ import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.data.account import LIMIT, Account
+from curate.data.account import LIMIT, Account, kind_of
 from curate.data.decoding import Checked, check, quiet
 from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
 from curate.data.shards.repeats import Repeats
@@ -66,7 +66,7 @@ class Tally:
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
-    reasons: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     digests: int = 0
     """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
@@ -335,8 +335,10 @@ def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterato
             continue
         account.reject(sample.reason)
         tally.rejected[sample.role] += 1
-        if len(tally.reasons) < 3:
-            tally.reasons.append(f"{visible(sample.path)}: {sample.reason}")
+        if len(tally.reasons) < 3:  # the first of each kind
+            tally.reasons.setdefault(
+                kind_of(sample.reason), f"{visible(sample.path)}: {visible(sample.reason)}"
+            )
 
 
 # Shards
@@ -411,8 +413,8 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
-            f"(shard --max-bad, or else --set data.max_bad); first: {'; '.join(tally.reasons)}. "
-            f"All are in {folder / 'rejected.jsonl'}."
+            f"(shard --max-bad, or else --set data.max_bad); such as "
+            f"{'; '.join(tally.reasons.values())}. All are in {folder / 'rejected.jsonl'}."
         )
 
 

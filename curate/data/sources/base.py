@@ -264,4 +264,4 @@ class Inside:
         return any(place.startswith(r) or place == r.rstrip(os.sep) for r in self._roots)
 
 
-OUTSIDE = "leads out of the folder (--outside takes it, in a recipe data.outside)"
+OUTSIDE = "leads out of the folder (--outside follows it, elsewhere --set data.outside=true)"

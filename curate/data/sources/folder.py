@@ -394,8 +394,13 @@ def _survey(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
         if images:
             holding.append(path)
         for place, name in sorted(below):
-            if not os.path.islink(place) or inside.holds(place):  # noqa: PTH114
-                look(place, f"{path}/{name}" if path else name, (*above, me))
+            if os.path.islink(place) and not inside.holds(place):  # noqa: PTH114
+                # A whole class may lie there: it is no single file, to be rejected and counted.
+                raise DataError(
+                    f"{place} is a link to a folder outside of {root}; to follow it, say --outside "
+                    "(elsewhere --set data.outside=true), else remove it."
+                )
+            look(place, f"{path}/{name}" if path else name, (*above, me))
 
     look(root, "", ())
     return holding, list(dict.fromkeys(described))

@@ -277,11 +277,29 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     assert labels(source) == {
         "cat/a.jpg": 0, "cat/d.jpg": 0, "dog/b.jpg": 1, "dog/c.jpg": 1,
     }  # fmt: skip
+    with pytest.raises(DataError, match=r"dog is a link to a folder outside of .*--outside"):
+        opened(tmp_path / "in")
+    (tmp_path / "in" / "dog").unlink()
     within = opened(tmp_path / "in")
     assert labels(within) == {"cat/a.jpg": 0}
-    assert [path for path, _ in within.rejected] == ["cat/d.jpg", "dog"]
+    assert [path for path, _ in within.rejected] == ["cat/d.jpg"]
     assert all("leads out of the folder (--outside" in why for _, why in within.rejected)
     assert [path for path, _ in within.left_out] == ["cat/loop/"]
+
+
+def test_a_folder_may_be_a_link_and_hold_links_to_places_inside(tmp_path):
+    lay(tmp_path, dict.fromkeys(["real/cat/a.jpg", "real/cat/b.jpg", "real/.blobs/c.jpg"]))
+    (tmp_path / "set").symlink_to(tmp_path / "real")
+    (tmp_path / "set" / "dog").mkdir()
+    (tmp_path / "set" / "dog" / "c.jpg").symlink_to("../.blobs/c.jpg")
+    (tmp_path / "set" / "dog" / "d.jpg").symlink_to(tmp_path / "set" / "cat" / "b.jpg")
+    (tmp_path / "set" / "eel").symlink_to("cat")
+    want = {"cat/a.jpg": 0, "cat/b.jpg": 0, "dog/c.jpg": 1, "dog/d.jpg": 1,
+            "eel/a.jpg": 2, "eel/b.jpg": 2}  # fmt: skip
+    for place in (tmp_path / "set", tmp_path / "real", f"{tmp_path}/set/"):
+        assert labels(opened(place)) == want
+    (tmp_path / "above").symlink_to(tmp_path)
+    assert labels(opened(tmp_path / "above" / "set")) == want
 
 
 def test_odd_names_are_kept(tmp_path):

@@ -76,12 +76,14 @@ def shard(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for no labels."),
+        typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for none."),
     ] = None,
     image: Annotated[
         str | None,
         typer.Option(
-            "--image", metavar="COLUMN", help="Column of images; of tars, the ending of images."
+            "--image",
+            metavar="COLUMN",
+            help="Column of images, in a metadata file of their names; of tars, their ending.",
         ),
     ] = None,
     outside: Annotated[

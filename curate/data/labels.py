@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.text import short
 
-LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category", "species",
-               "class_name", "label_name", "y")  # fmt: skip
-"""Columns that are labels without anybody saying so; the first that is there is taken."""
+LABEL = "label"
+"""The column that is labels without anybody saying so."""
+LABEL_NAMES = ("labels", "fine_label", "class", "target", "category", "species", "class_name",
+               "label_name", "y")  # fmt: skip
+"""Columns that are labels where their type is one and they are the only one; see ``forms``."""
 NONE = "none"
 """What is said instead of a column where there are no labels."""
 LARGEST = 2**63 - 1
+SHOWN = 4
+"""Columns that a line names."""
 DIGITS = 19
 """Of the largest label."""
 
@@ -102,11 +106,31 @@ def classes_of(labels: Iterable[Label], where: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def chosen_column(said: str | None, have: Iterable[str], where: str) -> str | None:
-    """Return the column of labels: the one that is said, else the first of ``LABEL_NAMES``.
+def forms(name: str) -> tuple[str, ...]:
+    """Return a name as columns have it: ``label``, ``Label``, ``LABEL``."""
+    return name, name.capitalize(), name.upper()
+
+
+def candidates(have: Iterable[str]) -> tuple[str | None, list[str]]:
+    """Return the column called ``label``, or None, and those that are called as labels may be."""
+    names = list(have)
+    sure = next((name for name in forms(LABEL) if name in names), None)
+    return sure, [name for known in LABEL_NAMES for name in forms(known) if name in names]
+
+
+def chosen_column(
+    said: str | None, have: Iterable[str], where: str, is_label: Callable[[str], bool]
+) -> str | None:
+    """Return the column of labels: the one that is said, ``label``, or the only one that can be.
+
+    Args:
+        said: What the user said, or None.
+        have: Names of the columns.
+        where: What a message calls the table.
+        is_label: Whether what a column holds can be labels.
 
     Raises:
-        UsageError: If the one that is said is not there.
+        UsageError: If the one that is said is not there, or several can be meant.
     """
     names = list(have)
     if said is not None and said in names:
@@ -115,4 +139,20 @@ def chosen_column(said: str | None, have: Iterable[str], where: str) -> str | No
         return None
     if said is not None:
         raise UsageError(f"--label: {unknown(f'column of {where}', said, names)}")
-    return next((name for name in LABEL_NAMES if name in names), None)
+    sure, others = candidates(names)
+    if sure is not None:
+        return sure
+    can = [name for name in others if is_label(name)]
+    if len(can) > 1:
+        raise UsageError(
+            f"{where} has {len(can)} columns that can be labels, {', '.join(can)}; say which: "
+            f"--label {can[0]} (elsewhere --set data.label={can[0]}), or --label {NONE}."
+        )
+    return can[0] if can else None
+
+
+def none_of(have: Iterable[str]) -> str:
+    """Return what is said where no column is taken for labels: which could be named."""
+    names = [short(name)[1:-1] for name in have]
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"none; --label takes one of {', '.join(names[:SHOWN])}{more}" if names else "none"

@@ -85,20 +85,18 @@ def choose(
     if twice is not None:
         raise DataError(f"{name} has two columns called {short(twice)}; rename one.")
     taken, also = _image_column(schema, declared, name, image)
-    found = labels.chosen_column(label, (n for n in names if n != taken), name)
+    rest = [n for n in names if n != taken]
+    found = labels.chosen_column(label, rest, name, lambda n: _can_be_label(schema, declared, n))
     chosen = {"images": f"column {taken}" + (f"; also there: {', '.join(also)}" if also else "")}
     if found is not None and found in schema.names and not declared.get(found, Declared()).names:
         kind = schema.field(found).type
         if not _is_label(kind):
-            if label is None and found not in ("label", "labels"):
-                found = None  # a 'target' or 'y' may be anything
-            else:
-                raise DataError(
-                    f"column {found!r} of {name} is of type {kind}, which is no label; name "
-                    f"another column with --label, or --label {labels.NONE}."
-                )
-    if found:
-        chosen["labels"] = f"column {found}"
+            raise DataError(
+                f"column {found!r} of {name} is of type {kind}, which is no label; name "
+                f"another column with --label, or --label {labels.NONE}."
+            )
+    plain = [n for n in rest if n not in schema.names or _is_label(schema.field(n).type)]
+    chosen["labels"] = f"column {found}" if found else labels.none_of(plain)
     extras = tuple(f.name for f in schema if f.name not in (taken, found) and _is_plain(f.type))
     return Columns(taken, found, extras, chosen)
 
@@ -173,6 +171,16 @@ def _is_label(kind: pa.DataType) -> bool:
     if _is_list(kind):
         return _is_label(kind.value_type)
     return _is_number(kind) or _is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+
+
+def _can_be_label(schema: pa.Schema, declared: Mapping[str, Declared], name: str) -> bool:
+    """Return whether a column that nobody named is labels: whole numbers or names by its type."""
+    if name not in schema.names or declared.get(name, Declared()).names:
+        return True
+    kind = schema.field(name).type
+    while pa.types.is_dictionary(kind) or _is_list(kind):
+        kind = kind.value_type
+    return _is_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

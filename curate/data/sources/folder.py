@@ -266,9 +266,12 @@ def _chosen(
     elif classes:
         out["labels"] = "by the names of folders"
     if metadata.ignored and not by_metadata:
+        how = out.get("labels")
         out["labels"] = (
-            f"{out.get('labels', 'none')}; not column {metadata.ignored} of "
-            f"{splits.shown(metadata.files)} (--label {metadata.ignored})"
+            f"{how}; not {splits.shown(metadata.ignored)} of {splits.shown(metadata.files)} "
+            f"(--label {metadata.ignored[0]})"
+            if how
+            else labels.none_of(metadata.ignored)
         )
     return out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ class Metadata:
         files: The files, by path within the root.
         rows: What they say of each image, by path within the root.
         label: The column that labels come from, or None.
-        ignored: A column that could be labels, and is not taken where folders are.
+        ignored: Columns that could be labels, and are not taken.
     """
 
     files: tuple[str, ...]
     rows: dict[str, Listed]
     label: str | None
-    ignored: str | None = None
+    ignored: tuple[str, ...] = ()
 
 
 def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes: bool) -> Metadata:
@@ -71,14 +71,16 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
         if len(files) > 1:
             raise DataError(f"{place} has both {files[0].name} and {files[1].name}; leave one.")
         for file in files:
-            tables[folder] = (file, list(_rows(file)))
+            tables[folder] = (file, list(_rows(file, choice)))
     name_column = choice.image or FILE_NAME
     columns = dict.fromkeys(key for _, rows in tables.values() for row in rows for key in row)
     where = str(root / next(iter(tables.values()))[0].name) if tables else f"the metadata of {root}"
-    label = labels.chosen_column(choice.label, (c for c in columns if c != name_column), where)
-    ignored = None
-    if classes and choice.label is None and label != "label":
-        label, ignored = None, label
+    rest = [name for name in columns if name != name_column]
+    sure, others = labels.candidates(rest)
+    label, ignored = None, tuple(others)
+    if not classes or sure is not None or choice.label is not None:
+        label = labels.chosen_column(choice.label, rest, where, lambda n: _are_labels(tables, n))
+        ignored = () if label or choice.label else tuple(rest)
     listed: dict[str, Listed] = {}
     for folder, (file, rows) in tables.items():
         texts = _texts(rows, label) if file.suffix == ".csv" and label else None
@@ -87,7 +89,7 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
             if not isinstance(name, str) or not name:
                 raise DataError(
                     f"{file} has a row without {name_column} (row {number + 1}); its columns: "
-                    f"{', '.join(map(short, row)) or 'none'}."
+                    f"{', '.join(map(short, row)) or 'none'} (--image names the one of files)."
                 )
             path = os.path.normpath(f"{folder}/{name}" if folder else name)
             if path.startswith(("../", "/")) or path == ".." or "\0" in path:
@@ -113,12 +115,27 @@ def _texts(rows: list[dict[str, Any]], label: str) -> list[Any]:
     return labels.of_texts(None if row.get(label) is None else str(row[label]) for row in rows)
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _are_labels(tables: Mapping[str, tuple[Path, list[dict[str, Any]]]], column: str) -> bool:
+    """Return whether every value of a column is a label."""
+    try:
+        for file, rows in tables.values():
+            values = [row.get(column) for row in rows]
+            for value in _texts(rows, column) if file.suffix == ".csv" else values:
+                labels.label_of(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(file: Path, choice: Choice) -> Iterator[dict[str, Any]]:
     try:
         if file.suffix == ".jsonl":
             yield from _of_json(file)
         elif file.suffix == ".csv":
-            yield from read_csv(file, texts=(FILE_NAME, *labels.LABEL_NAMES)).to_pylist()
+            texts = {FILE_NAME, *filter(None, (choice.label, choice.image))}
+            for known in (labels.LABEL, *labels.LABEL_NAMES):
+                texts |= {*labels.forms(known)}
+            yield from read_csv(file, texts=texts).to_pylist()
         else:
             table = pq.read_table(file, partitioning=None)
             check_names(table.column_names, file)

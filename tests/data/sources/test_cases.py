@@ -247,6 +247,44 @@ def test_labels_of_other_names_are_found_and_said(tmp_path, name):
         open_source(f"hf:{tmp_path}", label="oddd")
 
 
+def test_of_several_columns_that_can_be_labels_one_must_be_named(tmp_path):
+    table(tmp_path / "p" / "train.parquet", 2, species=["a", "b"], target=[3, 4])
+    lay(tmp_path / "m", {"0.jpg": None, "1.jpg": None})
+    lay(tmp_path / "m", {"metadata.csv": "file_name,target,species\n0.jpg,03,a\n1.jpg,04,b\n"})
+    for source in (f"hf:{tmp_path / 'p'}", f"folder:{tmp_path / 'm'}"):
+        said = "2 columns that can be labels, target, species; say which: --label target .*none"
+        with pytest.raises(UsageError, match=said):
+            open_source(source)
+        assert open_source(source, label="species").classes == ("a", "b")
+        assert open_source(source, label="none").classes == ()
+    assert open_source(f"folder:{tmp_path / 'm'}", label="target").classes == ("03", "04")
+    table(tmp_path / "p" / "train.parquet", 2, species=["a", "b"], Label=["x", "y"])
+    assert open_source(f"hf:{tmp_path / 'p'}").classes == ("x", "y")
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.5], [[1.0, 2.0], [3.0, 4.0]], [{"a": 1}, {"a": 2}]])
+def test_a_column_that_may_be_labels_and_is_not_is_said_to_be_left(tmp_path, values):
+    table(tmp_path / "p" / "train.parquet", 2, y=values, species=["a", "b"])
+    assert open_source(f"hf:{tmp_path / 'p'}").classes == ("a", "b")
+    table(tmp_path / "p" / "train.parquet", 2, y=values, caption=["a", "b"])
+    told = open_source(f"hf:{tmp_path / 'p'}").chosen["labels"]
+    assert told.startswith("none; --label takes one of ") and "caption" in told
+    rows = [{"file_name": f"{i}.jpg", "y": y, "note": "a"} for i, y in enumerate(values)]
+    lines = "\n".join(map(json.dumps, rows))
+    lay(tmp_path / "m", {"0.jpg": None, "1.jpg": None, "metadata.jsonl": lines})
+    told = open_source(f"folder:{tmp_path / 'm'}").chosen["labels"]
+    assert told == "none; --label takes one of y, note"
+
+
+def test_a_named_column_of_a_csv_is_taken_as_it_stands(tmp_path):
+    lay(tmp_path, {"0.jpg": None, "1.jpg": None})
+    lay(tmp_path, {"metadata.csv": "name,Label,code\n0.jpg,007,0x1F\n1.jpg,008,0x20\n"})
+    with pytest.raises(DataError, match="without file_name"):
+        open_source(str(tmp_path))
+    assert open_source(str(tmp_path), image="name").classes == ("007", "008")
+    assert open_source(str(tmp_path), image="name", label="code").classes == ("0x1F", "0x20")
+
+
 def test_the_column_called_image_is_taken_and_others_are_named(tmp_path):
     for name, front in (("a", "annotation"), ("b", "depth"), ("c", "mask")):
         rows = {front: [{"bytes": d, "path": None} for d in IMAGES[:2]], "image": IMAGES[2:4]}

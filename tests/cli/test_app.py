@@ -804,5 +804,5 @@ def test_names_cannot_break_a_line_or_order_a_terminal_about(tmp_path):
         (folder / name).mkdir(parents=True)
         (folder / name / f"{i}.png").write_bytes(b"no image")
     result = curate("shard", f"folder:{folder}", "--out", tmp_path / "shards", "--quiet")
-    refused(result, 3, "a\\u000ab/0.png: not an image", "\\u001b[31mred", "\\u202eevil")
+    refused(result, 3, "a\\u000ab/0.png", "\\u001b[31mred", "\\u202eevil/2.png: not an image")
     assert "\x1b" not in result.err and "\u202e" not in result.err

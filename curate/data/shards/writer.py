@@ -32,6 +32,8 @@ from curate.runtime.threads import in_order
 SHARD_SAMPLES = 5_000
 SHARD_BYTES = 2**28
 """A shard is closed at this many samples or bytes, whichever comes first."""
+NAMED = 3
+"""Reasons, and samples of each, that a message names."""
 UNFINISHED = ".unfinished"
 """Marks a folder that a writer has begun and not finished, and is locked while it works."""
 OURS = re.compile(r"\d{5,}\.tar|index\.parquet|dataset\.json|rejected\.jsonl|\..*\.tmp")
@@ -66,7 +68,8 @@ class Tally:
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """For ``NAMED`` kinds of reasons, the first one and the first paths."""
     accounts: dict[str, Account] = field(default_factory=dict)
     digests: int = 0
     """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
@@ -335,10 +338,22 @@ def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterato
             continue
         account.reject(sample.reason)
         tally.rejected[sample.role] += 1
-        if len(tally.reasons) < 3:  # the first of each kind
-            tally.reasons.setdefault(
-                kind_of(sample.reason), f"{visible(sample.path)}: {visible(sample.reason)}"
-            )
+        _remember(tally.reasons, sample)
+
+
+def _remember(reasons: dict[str, tuple[str, list[str]]], sample: Found) -> None:
+    kind = kind_of(sample.reason)
+    if kind in reasons or len(reasons) < NAMED:
+        _, paths = reasons.setdefault(kind, (sample.reason, []))
+        if len(paths) < NAMED:
+            paths.append(sample.path)
+
+
+def _told(reasons: dict[str, tuple[str, list[str]]]) -> str:
+    """Return why samples were rejected, each reason with the first of them."""
+    return "; ".join(
+        f"{', '.join(map(visible, paths))}: {visible(why)}" for why, paths in reasons.values()
+    )
 
 
 # Shards
@@ -414,7 +429,7 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
             f"(shard --max-bad, or else --set data.max_bad); such as "
-            f"{'; '.join(tally.reasons.values())}. All are in {folder / 'rejected.jsonl'}."
+            f"{_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
         )
 
 

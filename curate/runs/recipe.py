@@ -25,6 +25,7 @@ from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
 from curate.runtime.settings import Section
 from curate.runtime.text import short
+from curate.runtime.yaml_text import read_yaml
 from curate.scores.config import PLANS, PlanSection, ScoreConfig
 from curate.selection.config import SelectConfig
 
@@ -222,7 +223,7 @@ def _scalar(text: str) -> Any:
     if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE):
         return float(text)
     try:
-        return recipe_files.read_yaml(text)
+        return read_yaml(text)
     except ValueError:
         return text
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curate.errors import UsageError, unknown
 from curate.runtime.files import file_sha256
 from curate.runtime.text import short
+from curate.runtime.yaml_text import read_yaml
 
 PARTS = "parts"
 """The key of a recipe that names its parts, and the folder beside recipes that holds them."""
@@ -48,31 +47,6 @@ def find(name: str) -> Path:
             )
         raise unknown("recipe", name, known, listed_by="curate recipes")
     return known[name]
-
-
-class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML without aliases: a few lines of them stand for more than any memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read; write the value out")
-        return super().compose_node(parent, index)
-
-
-def read_yaml(text: str) -> Any:
-    """Return YAML as plain data; values are of the kinds that JSON has.
-
-    Raises:
-        ValueError: If it is no YAML, has aliases, or is nested too deeply.
-    """
-    try:
-        return yaml.load(text, Loader=_Plain)  # noqa: S506 (a safe loader)
-    except MemoryError:
-        raise
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    except Exception as error:  # a foreign text makes PyYAML raise nearly anything
-        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.data import labels, splits, tables
+from curate.data import cards, labels, splits, tables
 from curate.data.sample import Entry
 from curate.data.sources.base import (
     OUTSIDE,
@@ -281,7 +281,7 @@ def _from_parquet(
     elif choice.split == splits.EVERYTHING:
         laid = Splits({choice.split: tuple(files)}, "all of it, as was said")
     else:
-        laid = splits.of_files(files, place)
+        laid = cards.splits_of(root, files) or splits.of_files(files, place)
     split = splits.find(choice.split, laid.names, place)
     first = split == laid.names[0] or splits.WORDS.get(split) == splits.TRAIN
     beside = [*others, *((stray, "in no split") for stray in laid.strays)] if first else []

@@ -12,12 +12,12 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from curate.data import members, splits
+from curate.data import cards, members, splits
 from curate.data.index import Index, open_index
 from curate.data.labels import NONE
 from curate.data.members import Found, Scan
@@ -140,7 +140,7 @@ def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own
     if not tars:
         raise UsageError(f"source wds: no tar file at {place}.")
     named = list(_labels(tuple(tars)))
-    laid = _laid([name for name, _ in named], choice, place)
+    laid = _laid(named, choice, place)
     split = splits.find(choice.split, laid.names, f"wds:{place}")
     first = split == laid.names[0] or splits.WORDS.get(split) == splits.TRAIN
     beside = [*others, *((stray, "in no split") for stray in laid.strays)] if first else []
@@ -162,7 +162,8 @@ def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own
     )
 
 
-def _laid(names: list[str], choice: Choice, place: str) -> Splits:
+def _laid(named: list[tuple[str, Path]], choice: Choice, place: str) -> Splits:
+    names = [name for name, _ in named]
     if splits.is_pattern(choice.split):
         fit = tuple(name for name in names if splits.matches(choice.split, name))
         if not fit:
@@ -171,6 +172,12 @@ def _laid(names: list[str], choice: Choice, place: str) -> Splits:
         return Splits({choice.split: fit}, "by the pattern", rest)
     if choice.split == splits.EVERYTHING:
         return Splits({choice.split: tuple(names)}, "all of it, as was said")
+    if Path(place).is_dir():
+        inside = {os.path.relpath(path, place): name for name, path in named}
+        said = cards.splits_of(Path(place), [*inside])
+        if said is not None:
+            of = {split: tuple(inside[path] for path in some) for split, some in said.of.items()}
+            return replace(said, of=of, strays=tuple(inside[path] for path in said.strays))
     return splits.of_files(names, f"wds:{place}")
 
 

@@ -148,7 +148,7 @@ class Catalogue:
             raise DataError(f"no image of {words.shown(uid, limit=40)}.")
         data = next(iter(Reader(self.run.path / "shards").read([int(self.rows[row])])))
         side, channels = SIDES[size], self.run.recipe.data.channels
-        picture = reduced(data, functools.partial(_within, side=side, channels=channels), side=side)
+        picture = reduced(data, functools.partial(shrunk, side=side, channels=channels), side=side)
         out = io.BytesIO()
         exact = max(picture.size) <= 64
         if exact:
@@ -197,7 +197,7 @@ class Catalogue:
         return np.asarray(self.table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def _within(image: Image.Image, box: Box, *, side: int, channels: int) -> Image.Image:
+def shrunk(image: Image.Image, box: Box, *, side: int, channels: int) -> Image.Image:
     """Return an image shrunk until its longest side is ``side``; a smaller one in its own size."""
     width, height = round(box[2] - box[0]), round(box[3] - box[1])
     share = min(1.0, side / max(width, height))

@@ -19,7 +19,7 @@ from PIL import Image
 
 import curate
 from curate.errors import DataError, UsageError
-from curate.reports.viewer.catalogue import _within
+from curate.reports.viewer.catalogue import shrunk
 from curate.reports.viewer.marks import Marks
 from curate.reports.viewer.server import CONNECTIONS, View
 from curate.runs.run import Run
@@ -378,5 +378,5 @@ def test_marks_that_do_not_fit_on_the_disk_are_all_refused(tmp_path, room):
     ],
 )
 def test_an_image_is_shrunk_to_fit_and_never_enlarged(size, box, want):
-    assert _within(Image.new("RGB", size), box, side=192, channels=3).size == want
-    assert _within(Image.new("L", size), box, side=192, channels=1).mode == "L"
+    assert shrunk(Image.new("RGB", size), box, side=192, channels=3).size == want
+    assert shrunk(Image.new("L", size), box, side=192, channels=1).mode == "L"

@@ -99,7 +99,7 @@ def embeddings(
         ResourceError: If pretrained weights cannot be had.
     """
     if space.kind == "file":
-        return _given(Path(space.name), uids, images.uids[rows])
+        return read_embeddings(Path(space.name), uids, images.uids[rows])
     if space.kind == "timm":
         kind, _, network_name = space.name.partition(":")
         random = f"{kind}:" == TIMM_RANDOM
@@ -115,20 +115,20 @@ def embeddings(
     return representation.features(encoder, images, rows, progress)
 
 
-def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:
+def read_embeddings(path: Path, uids: pa.ChunkedArray, needed: np.ndarray) -> np.ndarray:
     """Return the embeddings that a file has for some samples, (n, D) float32.
 
     Args:
         path: A ``.npy``, (N, D) numbers in the order of the index, or a ``.parquet`` of ``uid`` and
             one column of lists of D numbers.
         uids: (N,) uids of the index.
-        wanted: (n,) uids, bytes.
+        needed: (n,) uids, bytes.
 
     Raises:
         DataError: If it cannot be read, has another number of rows, lacks a sample, or is no table
             of numbers.
     """
-    names = pa.array(wanted).cast(pa.string())
+    names = pa.array(needed).cast(pa.string())
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -46,6 +46,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
+HOME = Path(__file__).parent.parent
 CODE = {
     "shard": ("data/shards/writer", "data/sources"),
     "canvas": ("data/canvas",),
@@ -74,9 +75,13 @@ def of_stage(stage: str) -> dict[str, str]:
 
 
 @cache
-def code_of(stage: str) -> str:
-    """Return 12 hex digits that change with the code of a stage, not with comments or blanks."""
-    home = Path(__file__).parent.parent
+def code_of(stage: str, home: Path = HOME) -> str:
+    """Return 12 hex digits that change with the code of a stage, not with comments or blanks.
+
+    Args:
+        stage: One of ``CODE``.
+        home: Where curate's modules lie; they are read once.
+    """
     digest = hashlib.sha256()
     for path in sorted(_closure(home, stage)):
         digest.update(f"{path.relative_to(home).as_posix()}\0{_bare(path)}\0".encode())

@@ -145,7 +145,7 @@ class Prior:
             return 0.0
         mean, square, expected, _ = self._sums / self._n
         excess = (square - mean**2) * self._n / (self._n - 1) - expected
-        return 2 * _inverse_trigamma(excess) if excess > 0 else np.inf
+        return 2 * inverse_trigamma(excess) if excess > 0 else np.inf
 
     @property
     def scale(self) -> float:
@@ -179,7 +179,7 @@ class Prior:
         return Spread(unit, observed.factor, np.where(d > 0, d0 + d, 0.0))
 
 
-def _inverse_trigamma(y: float) -> float:
+def inverse_trigamma(y: float) -> float:
     """Return x with ``trigamma(x) = y`` > 0, by Newton's method (Smyth 2004, appendix)."""
     if y > 1e7:
         return float(1 / np.sqrt(y))

@@ -24,6 +24,6 @@ def export(
         MismatchError: If the manifest was made from another dataset than the run it lies in.
     """
     path, home = Path(manifest), run_directory.enclosing(Path(manifest))
-    made = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
+    kept = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
     shards = home / "shards" if home else None
-    return exports.export(made, to=to, out=Path(out), shards=shards, progress=progress)
+    return exports.export(kept, to=to, out=Path(out), shards=shards, progress=progress)

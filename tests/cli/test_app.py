@@ -1,6 +1,5 @@
 """What a user types, what lands on disk, and what each error says and ends with."""
 
-import errno
 import json
 import os
 import pty
@@ -12,14 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from curate.cli import app
-from curate.cli.exits import explain
 from curate.runs import recipe_files
 from curate.runs.run import locked
 from curate.runtime.files import file_sha256
@@ -728,27 +725,6 @@ def test_no_command_shows_the_help():
 
 
 # Ends
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "text"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device", "x"), 6, "x: No space left"),
-        (PermissionError(errno.EACCES, "Permission denied", "x"), 6, "x: Permission denied"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 2, "x: No such file"),
-        (FileNotFoundError(errno.ENOENT, "Failed to open 'x'"), 3, "read: [Errno 2] Failed to op"),
-        (OSError("thrift: invalid data"), 3, "data cannot be read: thrift: invalid data; get"),
-        (pa.ArrowInvalid("no magic bytes"), 3, "a table cannot be read: no magic bytes; get or"),
-        (MemoryError(), 6, "out of memory"),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), 6, "GPU memory"),
-        (ValueError("odd\nmore"), 1, "ValueError: odd\nThis is a bug"),
-    ],
-)
-def test_every_error_has_its_code(error, code, text):
-    found, message = explain(error)
-    assert found == code
-    assert text in message
-    assert len(message.splitlines()) <= 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

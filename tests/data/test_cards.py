@@ -1,4 +1,4 @@
-"""What a README says of files and splits is what datasets makes of it, and nothing it says hurts."""
+"""Splits of files are those that a README describes, and nothing it says hurts."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,8 +61,10 @@ def test_splits_are_those_of_the_card(tmp_path, name):
 
 @pytest.mark.parametrize(
     "head",
-    ["license: mit", "configs: 7", "configs: [7, {}]", "configs:\n- data_files: 7", "a: [",
-     "configs:\n- data_files: gone/*", "configs: &x [*x]", "- a", "configs:\n- data_files: {a: [1]}",
+    ["license: mit", "configs: 7",
+     "configs: [7, {}]", "configs:\n- data_files: 7", "a: [",
+     "configs:\n- data_files: gone/*", "configs: &x [*x]", "- a",
+     "configs:\n- data_files: {a: [1]}",
      "configs:\n- data_files: data/*.csv"],
 )  # fmt: skip
 def test_a_card_that_says_nothing_of_the_files_is_none(tmp_path, head):

@@ -1,8 +1,12 @@
+"""Schedule: rates, the optimizer, and the epochs whose encoders are kept."""
+
 import pytest
 import torch
 
 from curate.encoders import schedule
 from curate.encoders.config import TrainConfig
+
+pytestmark = pytest.mark.numeric
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():

@@ -51,7 +51,7 @@ def test_labels_are_told_apart_as_far_as_they_are():
     assert abs(relations.by_label(noise, label)[1]) < 0.01
 
 
-def test_labels_of_few_samples():
+def test_a_label_of_one_sample_has_a_mean_and_no_error():
     nan = np.nan
     assert relations.by_label(np.array([nan, 1.0]), np.array([0, -1])) == ({}, None)
     table, share = relations.by_label(np.array([1.0, 2.0]), np.array([0, 1]))

@@ -41,7 +41,7 @@ def test_colour_is_measured_as_luma():
     assert triage.quality(red)["brightness"][0] == pytest.approx(0.299)
 
 
-def test_batches_change_nothing():
+def test_the_quality_of_an_image_does_not_depend_on_its_batch():
     pixels = np.concatenate([stacked(CLEAN)] * 6)
     found = triage.quality(pixels)
     for values in found.values():

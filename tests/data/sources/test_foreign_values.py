@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from curate.data.sources import open_source
 from curate.encoders.backbone import load_encoder
 from curate.errors import CurateError
-from curate.inspection.spaces import _given
+from curate.inspection.spaces import read_embeddings
 from curate.runs import recipe, recipe_files
 from curate.selection.selection import read_scores
 from tests.rendered import mixed
@@ -123,7 +123,7 @@ def test_embeddings_of_every_arrow_kind(tmp_path, kind, name):
     stored(tmp_path / "e.parquet", columns | {name: COLUMNS[kind]})
 
     uids = pa.chunked_array([["a", "b"]])
-    holds(lambda: _given(tmp_path / "e.parquet", uids, np.array([b"a", b"b"])))
+    holds(lambda: read_embeddings(tmp_path / "e.parquet", uids, np.array([b"a", b"b"])))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from curate.cli.options import (
     command,
     named,
     typed,
+    values,
 )
 from curate.cli.results.runs import (
     after_verify,
@@ -95,6 +96,21 @@ def recipes(
     resolved = curate.load_recipe(name).resolved()
     display.result(resolved, [as_yaml(resolved).rstrip()])
     display.hint(f"next: 'curate run {shlex.quote(name)}'")
+
+
+@command("curate init ./photos")
+def init(
+    display: Display,
+    source: Annotated[str, typer.Argument(help="A folder of images, or another SOURCE.")],
+    data: DataPath = None,
+    set_: Set = None,
+) -> None:
+    """Print a commented recipe for your own images, fitted to them and to this machine."""
+    import curate
+
+    text = curate.init(source, data=data, overrides=values(set_))
+    display.result({"recipe": text}, [text])
+    display.hint(f"next: 'curate init {shlex.quote(source)} > mine.yaml', 'curate run mine.yaml'")
 
 
 @command("curate doctor")

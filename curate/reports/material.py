@@ -68,6 +68,7 @@ class Material:
         selections: Manifests in order of their names.
         comparisons: (folder name, ``comparison.json``).
         probes: (file name, content) of ``probes/*.json``.
+        learned: Content of ``learned.json``, or None.
         members: How many samples each encoder was trained on.
         records: Completion record of each encoder's training.
     """
@@ -87,6 +88,7 @@ class Material:
     selections: tuple[Selection, ...] = ()
     comparisons: tuple[tuple[str, dict[str, Any]], ...] = ()
     probes: tuple[tuple[str, dict[str, Any]], ...] = ()
+    learned: dict[str, Any] | None = None
     members: dict[str, int] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -202,7 +204,7 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
         raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
     scores = ScoreTable.read(path / "scores.parquet").table
     inspect_file, along = path / "inspect.parquet", path / "snapshots.json"
-    inspect_facts = path / "inspect.json"
+    inspect_facts, learned = path / "inspect.json", path / "learned.json"
     return Material(
         path=path,
         run=run,
@@ -224,6 +226,7 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
             (p.name, _object(p, ("encoder", "results")))
             for p in sorted((path / "probes").glob("*.json"))
         ),
+        learned=_object(learned, ("verdict",)) if learned.is_file() else None,
         members=_members(path / "plan.parquet"),
         records={
             p.stem: _object(p, ("loss", "seconds", "n", "epochs"))

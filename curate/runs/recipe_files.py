@@ -42,8 +42,8 @@ def find(name: str) -> Path:
     if name not in known:
         if Path(name).is_dir():
             raise UsageError(
-                f"{name} is a folder, and no run; to use its images, name a recipe and say --data: "
-                f"'curate score imagenet-100k --data {shlex.quote(name)}'."
+                f"{name} is a folder, and no run; to use its images, say ./{name}: "
+                f"'curate run {shlex.quote(f'./{name}')}'."
             )
         raise unknown("recipe", name, known, listed_by="curate recipes")
     return known[name]

@@ -59,6 +59,7 @@ CODE = {
 """Where the code of each stage begins; what these modules import belongs to it as well."""
 CODE |= {"measure": ("stages/measure", "scores/measures")}
 CODE |= {"localize": ("stages/localize", "scores/layers")}
+CODE |= {"learned": ("stages/learned", "evaluation/probing", "evaluation/probes")}
 CODE |= {"retrain": CODE["train"], "compare": CODE["train"]}
 FOLLOWED = ("data", "encoders", "scores", "inspection", "runtime/randomness")
 """Rooms whose modules shape results; how a run is kept, shown or typed shapes none."""

@@ -418,7 +418,7 @@ def bench(
     Raises:
         DataError: If the source has fewer than two images.
     """
-    recipe, run = recipe_of(name, runs=runs, overrides=overrides)
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     context = Context.of(run, data, device, 1, progress)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:

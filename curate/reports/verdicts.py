@@ -79,8 +79,8 @@ def learned(probes: Mapping[str, Any]) -> Verdict:
     text = (
         f"A k-NN probe on their features names the class of {a} of "
         f"{words.size(probes['n_test'], 'test image')}, one on random weights {b} "
-        f"(difference of shares {number(probes['low'], 2)} to {number(probes['high'], 2)}, 95{NBSP}%"
-        f" interval, mean of {words.size(probes['encoders'], 'network')} each)."
+        f"(difference of shares {number(probes['low'], 2)} to {number(probes['high'], 2)}, "
+        f"95{NBSP}% interval, mean of {words.size(probes['encoders'], 'network')} each)."
     )
     if probes["verdict"] == "better":
         return Verdict(question, "good", "Yes: they beat random weights", text)

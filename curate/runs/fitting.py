@@ -55,7 +55,7 @@ class Budget:
     backbone: str
 
 
-CPU = Budget(48, 400_000, 80_000, (20, 400), 64, "convnet")
+CPU = Budget(48, 320_000, 80_000, (20, 400), 64, "convnet")
 """About five minutes of two cores for up to a thousand images (docs/performance.md)."""
 CUDA = Budget(96, 20_000_000, 4_000_000, (50, 800), 512, "resnet18")
 """Counted, not measured."""
@@ -295,6 +295,5 @@ def settings(seen: Look, asked: Recipe) -> dict[str, Any]:
         "plan.repeats": repeats,
         "encoder.backbone": budget.backbone,
         "train.epochs": epochs,
-        "train.warmup_epochs": min(5, epochs // 10),
         "train.batch_size": batch,
     }

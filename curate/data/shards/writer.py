@@ -9,9 +9,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import filelock
 import pyarrow as pa
@@ -43,8 +43,7 @@ NO_LABEL = -1
 the members of every sample from the first, and lose those that come up later."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A sample of a source; decoded if ``checked`` is set, refused if ``reason`` is.
 
     What is no sample has ``left_out``, the reason why.
@@ -267,9 +266,9 @@ def _samples(
         try:
             _check_label(found.entry.label, classes)
             checked, digest = check(found.entry.data), hashlib.sha256(found.entry.data)
-            return replace(found, checked=checked, sha256=digest.hexdigest())
+            return Found(found.path, found.role, found.entry, checked, digest.hexdigest())
         except DataError as error:
-            return replace(found, entry=None, reason=str(error))
+            return Found(found.path, found.role, reason=str(error))
 
     def size(found: Found) -> int:
         return len(found.entry.data) if found.entry else 0

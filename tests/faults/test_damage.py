@@ -1,0 +1,227 @@
+"""A bit that flips, a file that goes or that is another run's: named, mended, or without effect."""
+
+import random
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from curate.reports.viewer.marks import Marks
+from curate.runs.run import Run
+from tests.faults.drilling import copied, differing, snapshot
+from tests.faults.line import ALONE, RUNS, TINY
+
+FEW = 20
+"""Drills that every test run has; with as many a file is hit four times, with more that often."""
+RUN = "runs/tiny"
+MANIFEST = f"{RUN}/manifests/top-0.5.parquet"
+
+SCORE = ("score", "tiny", *ALONE)
+INSPECT = ("inspect", "tiny", *RUNS)
+SELECT = ("select", "tiny", "--top", "40", "--runs", "runs")
+REPORT = ("report", "tiny", "--runs", "runs")
+SAMPLE = (*INSPECT, "--sample", "UID")
+PROBE = ("probe", f"{RUN}/encoders/fold0", "--on", "self", "--device", "cpu")
+CSV = ("export", MANIFEST, "--to", "csv", "--out", "kept.csv")
+FOLDER = ("export", MANIFEST, "--to", "folder", "--out", "kept")
+METADATA = ("export", MANIFEST, "--to", "hf-metadata", "--out", "for-hub")
+VERIFY = ("verify", RUN, "--full")
+
+ALIGN = (f"{RUN}/records/align/*/*.json", "runs/.store/align/*/record.json")
+CANVAS = (f"{RUN}/records/canvas.json", "runs/.store/canvas/*/record.json")
+SCORES = (f"{RUN}/records/score.json",)
+INSPECTED = (f"{RUN}/records/inspect.json",)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file, and the commands that read it.
+
+    Attributes:
+        name: As the table has it.
+        file: Where it lies in the run.
+        commands: What is typed after it was damaged, in this order.
+        without: Records that are not there yet when it is damaged, so that a stage has to read it.
+    """
+
+    name: str
+    file: str
+    commands: tuple = ()
+    without: tuple = ()
+
+
+BETWEEN_STAGES = (
+    Artefact("weights", "encoders/fold0/weights.safetensors", (SCORE,), (*ALIGN, *SCORES)),
+    Artefact("weights, probed", "encoders/fold1/weights.safetensors", (PROBE,)),
+    Artefact("canvas", "cache/canvas.npy", (SCORE, REPORT), (*ALIGN, *SCORES)),
+    Artefact("alignment", "alignment/fold1/00000.parquet", (SCORE,), SCORES),
+    Artefact("plan", "plan.parquet", (SCORE, REPORT), SCORES),
+    Artefact("index", "shards/index.parquet", (SCORE, FOLDER), SCORES),
+    Artefact("tar", "shards/00000.tar", (SCORE, FOLDER), (*CANVAS, *ALIGN, *SCORES)),
+    Artefact("facts of the shards", "shards/dataset.json", (SCORE, REPORT, METADATA), SCORES),
+    Artefact("scores", "scores.parquet", (SELECT, INSPECT, REPORT), INSPECTED),
+    Artefact("summary of the scores", "scores.json", (SELECT, REPORT)),
+    Artefact("inspection", "inspect.parquet", (SAMPLE, METADATA, REPORT)),
+    Artefact("neighbours", "inspect_neighbours.parquet", (SAMPLE, REPORT)),
+    Artefact("summary of the inspection", "inspect.json", (REPORT,)),
+)
+OF_A_RUN = (
+    Artefact("run.json", "run.json", (SCORE, REPORT)),
+    Artefact("record of an encoder", "records/train/fold0.json", (SCORE, REPORT)),
+    Artefact("record of the plan", "records/plan.json", (SCORE, REPORT)),
+    Artefact("record of the shards", "records/shard.json", (SCORE, REPORT), SCORES),
+    Artefact("record of an alignment", "records/align/fold1/00000.json", (SCORE,), SCORES),
+    Artefact("record of the scores", "records/score.json", (SELECT, SCORE, REPORT)),
+    Artefact("record of the inspection", "records/inspect.json", (SAMPLE, INSPECT, REPORT)),
+    Artefact("scores", "scores.parquet", (SELECT, REPORT)),
+    Artefact("summary of the scores", "scores.json", (SELECT, REPORT)),
+    Artefact("manifest", "manifests/top-0.5.parquet", (CSV, REPORT, VERIFY)),
+    Artefact("JSON of a manifest", "manifests/top-0.5.json", (CSV, REPORT, VERIFY)),
+    Artefact("marks", "marks.jsonl", (VERIFY,)),
+    Artefact("inspection", "inspect.parquet", (SAMPLE, METADATA, REPORT)),
+    Artefact("neighbours", "inspect_neighbours.parquet", (SAMPLE, REPORT)),
+    Artefact("summary of the inspection", "inspect.json", (REPORT,)),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(line, zygotes, home):
+    """A finished run, with marks of four samples and a manifest that was saved of them."""
+    folder = copied(line["run"].folder, home / "whole")
+    return marked(folder)
+
+
+@pytest.fixture(scope="module")
+def other(zygotes, home):
+    """The same recipe on the same images with other seeds: another run, of the same name."""
+    folder = home / "other"
+    folder.mkdir()
+    typed = ("run", TINY, *ALONE, "--seed", "1", "--set", "compare.remove=[]")
+    ended = zygotes.type(folder, *typed)
+    assert ended.code == 0, ended
+    return marked(folder)
+
+
+def marked(folder):
+    uids = Run.open(folder / RUN).scores(["uid"])["uid"].to_pylist()
+    Marks(folder / RUN / "marks.jsonl").put(uids[:4], "keep")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole, zygotes, home):
+    """Gives the files that commands leave when nothing is damaged, by what is to be made again."""
+    made = {}
+
+    def after(artefact):
+        asked = artefact.commands, artefact.without
+        if asked not in made:
+            work = ready(whole, home / f"undisturbed-{len(made)}", artefact)
+            for command in artefact.commands:
+                ended = zygotes.type(work, *spelled(command, whole))
+                assert ended.code == 0, ended
+            made[asked] = snapshot(work)
+        return made[asked]
+
+    return after
+
+
+def ready(whole, work, artefact):
+    """Copy the finished run, without what the artefact is to be read for."""
+    copied(whole, work)
+    for pattern in artefact.without:
+        for path in work.glob(pattern):
+            path.unlink()
+    return work
+
+
+def spelled(command, whole):
+    """Return a command with the uid of a sample in it."""
+    uid = Run.open(whole / RUN).scores(["uid"])["uid"][5].as_py()
+    return [uid if word == "UID" else word for word in command]
+
+
+def flip(bit):
+    """Return what flips a bit of a file where it lies, and so of all that are links to it."""
+
+    def done(path):
+        data = bytearray(path.read_bytes())
+        data[bit // 8] ^= 1 << bit % 8
+        with path.open("rb+") as stream:
+            stream.write(data)
+
+    return done
+
+
+def judged(zygote, whole, expected, work, artefact, damage):
+    """Damage a file, type the commands; returns how that ended, and why."""
+    ready(whole, work, artefact)
+    path = work / RUN / artefact.file
+    damage(path)
+    damaged = path.read_bytes() if path.is_file() else None
+    said, codes = "", []
+    for command in artefact.commands:
+        ended = zygote.type(work, *spelled(command, whole))
+        said, codes = said + ended.err, [*codes, ended.code]
+    # A warning or an error has to name the file or the folder of the encoder, not only a stage.
+    names = re.search(rf"{re.escape(path.name)}", said) is not None
+    why = f"exit codes {codes}: {said[-700:]}"
+    if any(codes):
+        return ("named" if names and {*codes} <= {0, 2, 3, 4} else "used in silence"), why
+    now, there = path.read_bytes() if path.is_file() else None, snapshot(work)
+    left = [name for name in differing(there, expected) if name != f"{RUN}/{artefact.file}"]
+    if now == (whole / RUN / artefact.file).read_bytes() and not left:
+        return ("mended" if names else "all results equal"), why
+    if not left and (now == damaged or differing(there, expected) == []):
+        return ("named" if names else "all results equal"), why
+    if names:
+        return "named", why
+    return "used in silence", f"{left} differ; {why}"
+
+
+def count(drills):
+    return max(1, drills // 5) if drills <= FEW else drills
+
+
+def tried(zygotes, faults, whole, undisturbed, place, artefact, fault, damages):
+    expected = undisturbed(artefact)
+
+    def go(zygote, numbered):
+        number, damage = numbered
+        return judged(zygote, whole, expected, place / f"{number}", artefact, damage)
+
+    for end, why in zygotes.map(go, enumerate(damages), f"{fault} {artefact.name}"):
+        faults.damaged(artefact.name, fault, end, why)
+
+
+def flips(artefact, whole, n):
+    drawn, size = random.Random(artefact.name), (whole / RUN / artefact.file).stat().st_size
+    return [flip(drawn.randrange(8 * size)) for _ in range(n)]
+
+
+@pytest.mark.parametrize("artefact", BETWEEN_STAGES, ids=lambda a: a.name)
+def test_a_bit_flipped_between_stages(
+    artefact, whole, undisturbed, zygotes, faults, drills, place
+):
+    damages = flips(artefact, whole, count(drills))
+    fault = "one bit flipped between stages"
+    tried(zygotes, faults, whole, undisturbed, place, artefact, fault, damages)
+
+
+@pytest.mark.parametrize("artefact", OF_A_RUN, ids=lambda a: a.name)
+def test_a_file_of_a_run_that_is_flipped_deleted_or_another_runs(
+    artefact, whole, other, undisturbed, zygotes, faults, drills, place
+):
+    def swap(path):
+        path.unlink()
+        path.write_bytes((other / RUN / artefact.file).read_bytes())
+
+    cases = {
+        "one bit flipped": flips(artefact, whole, count(drills)),
+        "deleted": [lambda path: path.unlink()],
+        "another run's": [swap],
+    }
+    for fault, damages in cases.items():
+        folder = place / fault.replace(" ", "-")
+        folder.mkdir()
+        tried(zygotes, faults, whole, undisturbed, folder, artefact, fault, damages)

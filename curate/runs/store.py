@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 
 from curate.errors import DataError, ResourceError
-from curate.runtime.files import TEMPORARY, file_sha256, read_json, write_json
+from curate.runtime.files import TEMPORARY, file_sha256, read_json, sealed, write_json
 
 FOLDER = ".store"
 RECORD = "record.json"
@@ -56,6 +56,8 @@ class Entry:
         with locked(self.runs):
             try:
                 record = read_json(self.folder / RECORD)
+                if record["stored"] != f"{self.kind}/{self.key}":
+                    return None
                 old, new = (
                     f"/{name.split('/')[1]}/" for name in (f"{record['unit']}/", f"{unit}/")
                 )
@@ -76,7 +78,8 @@ class Entry:
     def keep(self, run: Path, record: Mapping[str, Any]) -> None:
         """Take the files of a unit of a run into the store, unless they are there."""
         with locked(self.runs):
-            if (self.folder / RECORD).is_file():
+            with contextlib.suppress(DataError):
+                read_json(self.folder / RECORD)
                 return
             beside = self.folder.with_name(f".{self.key}{TEMPORARY}")
             shutil.rmtree(beside, ignore_errors=True)
@@ -85,7 +88,7 @@ class Entry:
                 home = _home(record["outputs"])
                 for name in record["outputs"]:
                     put(run / name, beside / Path(name).relative_to(home))
-                write_json(beside / RECORD, record)
+                write_json(beside / RECORD, sealed(record))
                 beside.rename(self.folder)
             except OSError as error:
                 shutil.rmtree(beside, ignore_errors=True)

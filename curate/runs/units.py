@@ -244,7 +244,7 @@ def train(run: Run, encoder: str) -> Unit:
     parts = {
         **training(run),
         "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
-        "samples": members(run)[encoder],
+        "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
 

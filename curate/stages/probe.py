@@ -20,7 +20,7 @@ from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_pr
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.run import Run
-from curate.runtime.files import read_json, write_json
+from curate.runtime.files import read_json, sealed, write_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.stages import shard
@@ -89,7 +89,7 @@ def probe_data(
             fit=fit,
             progress=context.progress,
         )
-        write_json(ready, {**wanted, "test_role": "test" if test else None})
+        write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
@@ -182,7 +182,8 @@ def probe(
         context = Context.of(None, data, device, 1, progress)
         if not (folder / "config.json").is_file():
             raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
-        network = load_encoder(folder, device=context.resolved_device())
+        held = run.held_encoder(folder) if run else folder
+        network = load_encoder(held, device=context.resolved_device())
         if run:
             during.enter_context(run.timed("probe"))
             read = run.path / "probes" / "data"
@@ -195,5 +196,5 @@ def probe(
             return Probed(folder, tuple(results), None)
         place = folder.resolve().relative_to(home)
         path = run.path / "probes" / f"{slug(str(place))}-on-{slug('-'.join(on))}.json"
-        write_json(path, {"encoder": str(place), "results": plain(results)})
+        write_json(path, sealed({"encoder": str(place), "results": plain(results)}))
         return Probed(folder, tuple(results), path)

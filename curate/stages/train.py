@@ -60,6 +60,7 @@ def train_run(run: Run, context: Context) -> Plan:
     wanted = {name: units.train(run, name) for name in made.encoders}
     missing = [name for name, unit in wanted.items() if not unit.done()]
     if missing:
+        run.check_settings(wanted[name] for name in missing)
         run.check_code("train", wanted.values())
         device = context.resolved_device()
         run.note(device=device_name(device))

@@ -237,7 +237,7 @@ def copied(source, to):
 
     def copy(file, target):
         inode = os.lstat(file).st_ino
-        if inode in first and not os.path.islink(file):
+        if inode in first and not Path(file).is_symlink():
             os.link(first[inode], target)
         else:
             shutil.copy2(file, target, follow_symlinks=False)

@@ -102,8 +102,9 @@ class Recorder:
         for name, table in self.tables().items():
             begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
             block = f"{begin}\n{about}\n\n{table}\n{end}"
-            text, n = re.subn(f"{begin}.*?{end}", lambda _: block, text, flags=re.DOTALL)
-            assert n == 1, f"{page} lacks the marks {begin} and {end}"
+            parts = re.split(f"{begin}.*?{end}", text, flags=re.DOTALL)
+            assert len(parts) == 2, f"{page} lacks the marks {begin} and {end}"
+            text = block.join(parts)
         Path(page).write_text(text, encoding="utf-8")
 
 

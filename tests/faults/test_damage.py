@@ -2,11 +2,12 @@
 
 import random
 import re
+import shutil
 from dataclasses import dataclass
 
 import pytest
 
-from curate.reports.viewer.marks import Marks
+from curate.runs.marks import Marks
 from curate.runs.run import Run
 from tests.faults.drilling import copied, differing, snapshot
 from tests.faults.line import ALONE, RUNS, TINY
@@ -42,17 +43,19 @@ class Artefact:
         file: Where it lies in the run.
         commands: What is typed after it was damaged, in this order.
         without: Records that are not there yet when it is damaged, so that a stage has to read it.
+        said: What names it; nothing stands for the name of the file.
     """
 
     name: str
     file: str
     commands: tuple = ()
     without: tuple = ()
+    said: str = ""
 
 
 BETWEEN_STAGES = (
     Artefact("weights", "encoders/fold0/weights.safetensors", (SCORE,), (*ALIGN, *SCORES)),
-    Artefact("weights, probed", "encoders/fold1/weights.safetensors", (PROBE,)),
+    Artefact("weights, probed", "encoders/fold0/weights.safetensors", (PROBE,)),
     Artefact("canvas", "cache/canvas.npy", (SCORE, REPORT), (*ALIGN, *SCORES)),
     Artefact("alignment", "alignment/fold1/00000.parquet", (SCORE,), SCORES),
     Artefact("plan", "plan.parquet", (SCORE, REPORT), SCORES),
@@ -61,25 +64,39 @@ BETWEEN_STAGES = (
     Artefact("facts of the shards", "shards/dataset.json", (SCORE, REPORT, METADATA), SCORES),
     Artefact("scores", "scores.parquet", (SELECT, INSPECT, REPORT), INSPECTED),
     Artefact("summary of the scores", "scores.json", (SELECT, REPORT)),
-    Artefact("inspection", "inspect.parquet", (SAMPLE, METADATA, REPORT)),
-    Artefact("neighbours", "inspect_neighbours.parquet", (SAMPLE, REPORT)),
+    Artefact("inspection", "inspect.parquet", (REPORT, METADATA, SAMPLE)),
+    Artefact("neighbours", "inspect_neighbours.parquet", (REPORT, SAMPLE)),
     Artefact("summary of the inspection", "inspect.json", (REPORT,)),
 )
 OF_A_RUN = (
-    Artefact("run.json", "run.json", (SCORE, REPORT)),
+    Artefact(
+        "run.json", "run.json", (SCORE, REPORT), said="run.json|records/train/fold0.json is of"
+    ),
     Artefact("record of an encoder", "records/train/fold0.json", (SCORE, REPORT)),
-    Artefact("record of the plan", "records/plan.json", (SCORE, REPORT)),
+    Artefact(
+        "record of the plan", "records/plan.json", (SCORE, REPORT), said="plan.(json|parquet)"
+    ),
     Artefact("record of the shards", "records/shard.json", (SCORE, REPORT), SCORES),
     Artefact("record of an alignment", "records/align/fold1/00000.json", (SCORE,), SCORES),
-    Artefact("record of the scores", "records/score.json", (SELECT, SCORE, REPORT)),
-    Artefact("record of the inspection", "records/inspect.json", (SAMPLE, INSPECT, REPORT)),
+    Artefact(
+        "record of the scores",
+        "records/score.json",
+        (SELECT, SCORE, REPORT),
+        said="score.json|scores.(json|parquet)|scores of run runs/tiny are older",
+    ),
+    Artefact(
+        "record of the inspection",
+        "records/inspect.json",
+        (SAMPLE, INSPECT, REPORT),
+        said="inspect.(json|parquet)",
+    ),
     Artefact("scores", "scores.parquet", (SELECT, REPORT)),
     Artefact("summary of the scores", "scores.json", (SELECT, REPORT)),
     Artefact("manifest", "manifests/top-0.5.parquet", (CSV, REPORT, VERIFY)),
     Artefact("JSON of a manifest", "manifests/top-0.5.json", (CSV, REPORT, VERIFY)),
     Artefact("marks", "marks.jsonl", (VERIFY,)),
-    Artefact("inspection", "inspect.parquet", (SAMPLE, METADATA, REPORT)),
-    Artefact("neighbours", "inspect_neighbours.parquet", (SAMPLE, REPORT)),
+    Artefact("inspection", "inspect.parquet", (REPORT, METADATA, SAMPLE)),
+    Artefact("neighbours", "inspect_neighbours.parquet", (REPORT, SAMPLE)),
     Artefact("summary of the inspection", "inspect.json", (REPORT,)),
 )
 
@@ -114,14 +131,14 @@ def undisturbed(whole, zygotes, home):
     made = {}
 
     def after(artefact):
-        asked = artefact.commands, artefact.without
-        if asked not in made:
-            work = ready(whole, home / f"undisturbed-{len(made)}", artefact)
-            for command in artefact.commands:
+        for command in artefact.commands:
+            asked = command, artefact.without
+            if asked not in made:
+                work = ready(whole, home / f"undisturbed-{len(made)}", artefact)
                 ended = zygotes.type(work, *spelled(command, whole))
                 assert ended.code == 0, ended
-            made[asked] = snapshot(work)
-        return made[asked]
+                made[asked] = snapshot(work)
+        return {command: made[command, artefact.without] for command in artefact.commands}
 
     return after
 
@@ -154,29 +171,38 @@ def flip(bit):
 
 
 def judged(zygote, whole, expected, work, artefact, damage):
-    """Damage a file, type the commands; returns how that ended, and why."""
-    ready(whole, work, artefact)
-    path = work / RUN / artefact.file
-    damage(path)
-    damaged = path.read_bytes() if path.is_file() else None
-    said, codes = "", []
-    for command in artefact.commands:
-        ended = zygote.type(work, *spelled(command, whole))
-        said, codes = said + ended.err, [*codes, ended.code]
-    # A warning or an error has to name the file or the folder of the encoder, not only a stage.
-    names = re.search(rf"{re.escape(path.name)}", said) is not None
-    why = f"exit codes {codes}: {said[-700:]}"
-    if any(codes):
-        return ("named" if names and {*codes} <= {0, 2, 3, 4} else "used in silence"), why
-    now, there = path.read_bytes() if path.is_file() else None, snapshot(work)
-    left = [name for name in differing(there, expected) if name != f"{RUN}/{artefact.file}"]
-    if now == (whole / RUN / artefact.file).read_bytes() and not left:
-        return ("mended" if names else "all results equal"), why
-    if not left and (now == damaged or differing(there, expected) == []):
-        return ("named" if names else "all results equal"), why
-    if names:
-        return "named", why
-    return "used in silence", f"{left} differ; {why}"
+    """Damage a file before each command that reads it; returns the worst end, and why."""
+    ends = []
+    for number, command in enumerate(artefact.commands):
+        place = ready(whole, work / f"{number}", artefact)
+        path = place / RUN / artefact.file
+        damage(path)
+        damaged = path.read_bytes() if path.is_file() else None
+        ended = zygote.type(place, *spelled(command, whole))
+        now, there = path.read_bytes() if path.is_file() else None, snapshot(place)
+        # Not what is damaged, and what is a link to it.
+        left = [
+            n
+            for n in differing(there, expected[command])
+            if not (n == f"{RUN}/{artefact.file}" or (n in there and same(place / n, damaged)))
+        ]
+        # What is wrong has to be named, and not only the stage.
+        named = re.search(artefact.said or re.escape(path.name), ended.err) is not None
+        if named:
+            end = "mended" if ended.code == 0 and now != damaged and not left else "named"
+        else:
+            end = "used in silence" if ended.code or left else "all results equal"
+        if ended.code not in (0, 2, 3, 4):
+            end = "used in silence"
+        ends.append((end, f"{command}: {left} differ; {ended}"))
+        shutil.rmtree(place)
+    # Named or mended tells more than equal, of a file that not every command reads.
+    order = "all results equal", "mended", "named", "used in silence"
+    return max(ends, key=lambda found: order.index(found[0]))
+
+
+def same(path, data):
+    return path.read_bytes() == data
 
 
 def count(drills):
@@ -200,9 +226,7 @@ def flips(artefact, whole, n):
 
 
 @pytest.mark.parametrize("artefact", BETWEEN_STAGES, ids=lambda a: a.name)
-def test_a_bit_flipped_between_stages(
-    artefact, whole, undisturbed, zygotes, faults, drills, place
-):
+def test_a_bit_flipped_between_stages(artefact, whole, undisturbed, zygotes, faults, drills, place):
     damages = flips(artefact, whole, count(drills))
     fault = "one bit flipped between stages"
     tried(zygotes, faults, whole, undisturbed, place, artefact, fault, damages)

@@ -19,7 +19,6 @@ from PIL import Image
 
 import curate
 from curate.errors import DataError, UsageError
-from curate.reports.viewer.marks import Marks
 from curate.reports.viewer.server import View
 from curate.runs.run import Run
 from curate.selection.manifest import Manifest
@@ -175,30 +174,6 @@ def test_decisions_triage_text_and_marks_filter(server):
     assert [s["uid"] for s in ask(server, f"samples?text={second.upper()}")[2]["samples"]] == [
         second
     ]
-
-
-def test_marks_are_kept_and_the_last_counts(tmp_path):
-    marks = Marks(tmp_path / "marks.jsonl")
-    marks.put(["a", "b"], "keep")
-    marks.put(["a"], "drop")
-    marks.put(["b"], None)
-    marks.put(["c"], "unsure")
-    assert Marks(marks.path).read() == {"a": "drop", "c": "unsure"}
-
-
-def test_a_line_cut_anywhere_costs_that_mark_alone(tmp_path):
-    marks = Marks(tmp_path / "marks.jsonl")
-    marks.put(["a"], "keep")
-    whole = marks.path.read_bytes()
-    marks.put(["b"], "drop")
-    both = marks.path.read_bytes()
-    for cut in range(len(whole), len(both)):
-        marks.path.write_bytes(both[:cut])
-        assert marks.read() == {"a": "keep"}
-        marks.put(["c"], "unsure")
-        found = marks.read()
-        # Only the end of the line was missing, if anything.
-        assert found.pop("b", "drop") == "drop" and found == {"a": "keep", "c": "unsure"}
 
 
 def test_marks_become_a_manifest_that_says_by_hand(server):

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from curate.data import shards
 from curate.runs import units
+from curate.runs.marks import Marks
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.results import plain
@@ -101,6 +103,10 @@ def outdated(run: Run) -> list[tuple[str, str]]:
         facts = read_json(path)
         if facts.get("scores_sha256") not in (None, now):
             found.append((f"manifests/{path.stem}", f"{older}; select again"))
+        made_of = facts.get("parameters", {}).get("marks")
+        if made_of not in (None, digest(Marks(run.path / "marks.jsonl").parse()[0], digits=32)):
+            other = "was made of other marks than marks.jsonl has now"
+            found.append((f"manifests/{path.stem}", f"{other}; save it again in the view"))
     for record in ("inspect", "measure"):
         made = run.record(record)
         if made is not None and made["parts"].get("scores") not in (None, now):

@@ -67,7 +67,7 @@ class Entry:
                     stored = self.folder / Path(name).relative_to(home)
                     # A file that changed since is no longer what the key says.
                     if file_sha256(stored) != made["sha256"]:
-                        shutil.rmtree(self.folder)
+                        remove(self.folder)
                         return None
                     put(stored, run / names[name])
             except (DataError, OSError, KeyError, TypeError):
@@ -81,9 +81,9 @@ class Entry:
             with contextlib.suppress(DataError):
                 read_json(self.folder / RECORD)
                 return
-            beside = self.folder.with_name(f".{self.key}{TEMPORARY}")
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            beside = _beside(self.folder)
+            if self.folder.exists():
+                remove(self.folder)
             try:
                 home = _home(record["outputs"])
                 for name in record["outputs"]:
@@ -93,6 +93,19 @@ class Entry:
             except OSError as error:
                 shutil.rmtree(beside, ignore_errors=True)
                 raise ResourceError(f"cannot write {self.folder}: {error.strerror}.") from error
+
+
+def _beside(folder: Path) -> Path:
+    """Return the name of an entry that is being written, or removed."""
+    return folder.with_name(f".{folder.name}{TEMPORARY}")
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry: it is there whole or not at all at every moment."""
+    beside = _beside(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    folder.rename(beside)
+    shutil.rmtree(beside)
 
 
 def _home(names: Iterable[str]) -> str:
@@ -175,5 +188,5 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
             entries += 1
             size += sum(p.stat().st_size for p in folder.rglob("*") if p.stat().st_nlink == 1)
             if not dry_run:
-                shutil.rmtree(folder)
+                remove(folder)
     return Cleaned(entries, size)

@@ -140,7 +140,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a JSON object.")
     if "checksum" in content and sealed(content) != content:
-        raise DataError(f"{path} changed since it was written; put back what it was.")
+        raise DataError(
+            f"{path} changed since it was written; put back what it was, or have it made again."
+        )
     return {key: value for key, value in content.items() if key != "checksum"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 ROWS = {
     "kill": "kill -9 at any moment of any stage, then the same command again",
     "crash": "a crash between any write, fsync and rename",
+    "store": "kill -9 while a run links from and writes into the store, and while it is cleaned",
     "damage": "tar cut anywhere, one bit flipped anywhere",
     "image": "corrupt, truncated, empty, non-image, decompression-bomb file in a source",
     "name": "repeated, dotted, case-clashing, unicode, very long names",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from curate.reports.viewer.marks import save
 from curate.runs.marks import Marks
 from curate.runs.run import Run
 from tests.faults.drilling import copied, differing, snapshot
@@ -116,12 +117,14 @@ def other(zygotes, home):
     typed = ("run", TINY, *ALONE, "--seed", "1", "--set", "compare.remove=[]")
     ended = zygotes.type(folder, *typed)
     assert ended.code == 0, ended
-    return marked(folder)
+    return marked(folder, first=4)
 
 
-def marked(folder):
-    uids = Run.open(folder / RUN).scores(["uid"])["uid"].to_pylist()
-    Marks(folder / RUN / "marks.jsonl").put(uids[:4], "keep")
+def marked(folder, first=0):
+    run = Run.open(folder / RUN)
+    marks = Marks(run.path / "marks.jsonl")
+    marks.put(run.scores(["uid"])["uid"].to_pylist()[first : first + 4], "drop")
+    save(run, marks.read(), name="by-hand", base=None)
     return folder
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from curate.errors import UsageError
 from curate.runs import dataset
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime.results import Result
 from curate.selection import selection
@@ -79,7 +80,7 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> Sav
         table,
         keep,
         strategy=STRATEGY,
-        parameters={"base": base, "marked": by_hand},
+        parameters={"base": base, "marked": by_hand, "marks": digest(marks, digits=32)},
         provenance=dataset.provenance(run),
     )
     at = made.table.column_names.index("reason")

@@ -447,7 +447,7 @@ def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(versions, "__file__", str(home / "runtime" / "versions.py"))
 
     def digest(stage="train"):
-        for remembered in (versions.code_of, versions._parsed, versions._bare):
+        for remembered in (versions.code_of, versions._read):
             remembered.cache_clear()
         return versions.code_of(stage)
 
@@ -471,6 +471,6 @@ def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
         assert digest() == trained
         assert digest("score") != scored
     finally:
-        digest_again = (versions.code_of, versions._parsed, versions._bare)
+        digest_again = (versions.code_of, versions._read)
         for remembered in digest_again:
             remembered.cache_clear()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from curate.data.shards import Reader
 from curate.reports.viewer.marks import save
 from curate.runs.marks import Marks
 from curate.runs.run import Run
@@ -224,8 +225,15 @@ def tried(zygotes, faults, whole, undisturbed, place, artefact, fault, damages):
 
 
 def flips(artefact, whole, n):
+    """Draw bits of a file; of a tar every second within an image, which are a small part of it."""
     drawn, size = random.Random(artefact.name), (whole / RUN / artefact.file).stat().st_size
-    return [flip(drawn.randrange(8 * size)) for _ in range(n)]
+    bits = [drawn.randrange(8 * size) for _ in range(n)]
+    if artefact.file.endswith(".tar"):
+        images = Reader(whole / RUN / "shards").index(["offset", "size"]).to_pylist()
+        for k in range(0, n, 2):
+            image = drawn.choice(images)
+            bits[k] = 8 * image["offset"] + drawn.randrange(8 * image["size"])
+    return [flip(bit) for bit in bits]
 
 
 @pytest.mark.parametrize("artefact", BETWEEN_STAGES, ids=lambda a: a.name)

@@ -32,8 +32,9 @@ class Entry:
 
     Attributes:
         runs: Folder that holds the runs.
-        kind: ``train``, ``align`` or ``canvas``.
-        key: The unit's key, with the kind of device where that changes the bytes.
+        kind: ``shard``, ``train``, ``align`` or ``canvas``.
+        key: The unit's key, with the kind of device where that changes the bytes; of shards the
+            digest of their files.
     """
 
     runs: Path
@@ -75,8 +76,14 @@ class Entry:
         outputs = {names[name]: made for name, made in record["outputs"].items()}
         return {**record, "unit": unit, "outputs": outputs}
 
-    def keep(self, run: Path, record: Mapping[str, Any]) -> None:
-        """Take the files of a unit of a run into the store, unless they are there."""
+    def keep(self, run: Path, record: Mapping[str, Any], *, copy: bool = True) -> None:
+        """Take the files of a unit of a run into the store, unless they are there.
+
+        Args:
+            run: The run directory.
+            record: Of the unit.
+            copy: Whether files are copied where links are refused; else nothing is kept there.
+        """
         with locked(self.runs):
             with contextlib.suppress(DataError):
                 read_json(self.folder / RECORD)
@@ -87,11 +94,13 @@ class Entry:
             try:
                 home = _home(record["outputs"])
                 for name in record["outputs"]:
-                    put(run / name, beside / Path(name).relative_to(home))
+                    put(run / name, beside / Path(name).relative_to(home), copy=copy)
                 write_json(beside / RECORD, sealed(record))
                 beside.rename(self.folder)
             except OSError as error:
                 shutil.rmtree(beside, ignore_errors=True)
+                if not copy:
+                    return
                 raise ResourceError(f"cannot write {self.folder}: {error.strerror}.") from error
 
 
@@ -113,14 +122,18 @@ def _home(names: Iterable[str]) -> str:
     return os.path.commonpath([str(Path(name).parent) for name in names])
 
 
-def put(source: Path, target: Path) -> None:
-    """Make ``target`` the file ``source``: by a link, or by a copy where that is refused."""
+def put(source: Path, target: Path, *, copy: bool = True) -> None:
+    """Make ``target`` the file ``source``: by a link, or by a copy where that is refused.
+
+    Raises:
+        OSError: If a link is refused, and so is a copy, by the disk or by ``copy``.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     linked = False
     if source.name != COPIED:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError) if copy else contextlib.nullcontext():
             # A link has one mode with what it links: read-only, since neither is ever written to.
             source.chmod(0o444)
             os.link(source, temporary)

@@ -182,6 +182,28 @@ def test_runs_that_only_measure_otherwise_share_what_they_train(tmp_path):
     assert curate.clean(elsewhere).entries == curate.clean(tmp_path / "none").entries == 0
 
 
+def test_runs_on_equal_images_share_their_shards(tmp_path):
+    given = ("--runs", tmp_path, *DEVICE)
+    for name, seed in (("one", 0), ("two", 1)):
+        assert typed("train", TINY, *given, "--name", name, "--set", f"train.seed={seed}").code == 0
+    assert typed("train", TINY, *given, "--name", "three", "--limit", "70").code == 0
+    tars = [tmp_path / name / "shards" / "00000.tar" for name in ("one", "two", "three")]
+    assert [tar.stat().st_nlink for tar in tars] == [3, 3, 2]
+    assert tars[0].samefile(tars[1]) and tars[0].stat().st_mode & 0o777 == 0o444
+    assert curate.clean(tmp_path).entries == 0
+    # What is damaged is damaged for both, and is mended for whoever asks: by a file of its own.
+    whole = tars[1].read_bytes()
+    data = bytearray(whole)
+    data[700] ^= 1
+    with tars[0].open("rb+") as stream:
+        stream.write(data)
+    assert not curate.verify(tmp_path / "two", full=True).ok
+    (tmp_path / "two" / "shards" / "index.parquet").unlink()
+    assert typed("score", "two", *given).code == 0
+    assert tars[1].read_bytes() == whole and not tars[0].samefile(tars[1])
+    assert curate.verify(tmp_path / "two", full=True).ok
+
+
 def test_a_stored_file_that_changed_is_not_taken(tmp_path):
     given = ("--runs", tmp_path, *DEVICE)
     assert typed("score", TINY, *given).code == 0
@@ -206,6 +228,8 @@ def test_where_links_are_refused_files_are_copied(tmp_path, monkeypatch):
         assert typed("score", TINY, *given, "--name", name).code == 0
     a, b = (tmp_path / name / "encoders/fold0/weights.safetensors" for name in ("one", "two"))
     assert a.read_bytes() == b.read_bytes() and a.stat().st_nlink == b.stat().st_nlink == 1
+    # Shards are too large to lie there twice.
+    assert not [*tmp_path.glob(".store/shard/*")]
 
 
 def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):

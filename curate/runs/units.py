@@ -157,6 +157,8 @@ class Unit:
         if record is None:
             return False
         write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
+        # Of a making that was cut short when all was in the store, and only the record missing.
+        shutil.rmtree(self.run.states(self.name), ignore_errors=True)
         return True
 
     def complete(

@@ -118,7 +118,7 @@ def made_and_trained(recipe):
     canvas = Canvas(images, uids.astype(np.bytes_))
     with tempfile.TemporaryDirectory() as folder:  # weights are too large to be left lying about
         out = Path(folder)
-        facts = train_encoder(
+        trained = train_encoder(
             canvas,
             uids,
             recipe.training_spec(),
@@ -129,7 +129,7 @@ def made_and_trained(recipe):
             steps=1,
         )
         kept = load_encoder(out)
-    assert facts["steps"] == 1 and facts["skipped"] == 0 and math.isfinite(facts["loss"])
+    assert trained.steps == 1 and trained.skipped == 0 and math.isfinite(trained.loss)
     with torch.inference_mode():
         z = kept(torch.from_numpy(images[:1]))
     assert z.shape == (1, kept.tokens, kept.dim) and z.isfinite().all()

@@ -179,7 +179,7 @@ def open_pixels(path: Path, n: int, blocks: Sequence[str] | None = None) -> np.n
         DataError: If it is missing, damaged, or of another number of samples.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path}: {error}; delete it, it is made again.") from error
     if array.ndim != 4 or array.dtype != np.uint8 or len(array) != n:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from curate.errors import DataError
 
@@ -219,7 +219,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(_too_large("more than twice that many")) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(f"not an image in a known format ({', '.join(FORMATS)})") from error
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
         raise DataError(f"damaged: {str(error) or type(error).__name__}") from error
@@ -270,7 +270,8 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(values.max(initial=0.0))
     full = next((step for step in steps if largest <= step), largest)
-    return np.rint(np.clip(values, 0, full) * (255.0 / full)).astype(np.uint8)
+    scaled: np.ndarray = np.rint(np.clip(values, 0, full) * (255.0 / full))
+    return scaled.astype(np.uint8)
 
 
 # Many images

@@ -79,7 +79,8 @@ def _order(numbers: np.ndarray) -> np.ndarray:
         return upper.view(np.int64)
 
     first = sort(numbers << size)
-    return first[sort(numbers[first] >> (np.uint64(64) - size) << size)]
+    order: np.ndarray = first[sort(numbers[first] >> (np.uint64(64) - size) << size)]
+    return order
 
 
 def sorted_by_uid(table: pa.Table | dict[str, pa.ChunkedArray]) -> pa.Table:

@@ -182,7 +182,7 @@ def _tokens_of_another_side(vit: Any, x: Tensor) -> Tensor:
 
     Positions are interpolated as in DINO (Caron et al. 2021), bicubically.
     """
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     patches = vit.patch_embed.proj(x)
     positions = resample_abs_pos_embed(

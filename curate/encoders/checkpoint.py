@@ -33,33 +33,33 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         temporary.write_bytes(content)
 
 
-def store(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def store(folder: Path, step: int, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write the state after ``step`` steps, then forget all but the last two.
 
     Args:
         folder: Holds the states of one training and nothing else.
         step: Steps made.
         tensors: What ``tensors_of`` returned.
-        facts: What else there is to go on from, as JSON.
+        about: The rest of what a training goes on from, as JSON.
     """
     path = folder / f"{step:09d}.safetensors"
     write_tensors(path, tensors)
-    # Last: a state is there once this is.
-    write_json(path.with_suffix(".json"), {**facts, "step": step, "sha256": file_sha256(path)})
+    # Last, since a state counts as stored once its JSON is there.
+    write_json(path.with_suffix(".json"), {**about, "step": step, "sha256": file_sha256(path)})
     for old in _steps(folder)[KEPT:]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Return facts and tensors of the newest state that is whole; None if there is none."""
+    """Return the JSON and the tensors of the newest whole state; None if there is none."""
     for path in _steps(folder):
         tensors = path.with_suffix(".safetensors")
         try:
-            facts = read_json(path)
-            if not tensors.is_file() or file_sha256(tensors) != facts.get("sha256"):
+            about = read_json(path)
+            if not tensors.is_file() or file_sha256(tensors) != about.get("sha256"):
                 raise DataError(f"{tensors} is missing or damaged.")
-            return facts, load_file(tensors)
+            return about, load_file(tensors)
         except (DataError, SafetensorError) as error:
             log.warning("%s: %s An earlier state is used, or none.", path.stem, error)
     return None
@@ -72,13 +72,13 @@ def _steps(folder: Path) -> list[Path]:
 
 def tensors_of(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return everything of a training that is a tensor: weights, moments, random states."""
-    found = {f"method.{name}": t for name, t in method.state_dict().items()}
+    tensors = {f"method.{name}": t for name, t in method.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
-        found |= {f"optimizer.{i}.{name}": t for name, t in moments.items() if t is not None}
-    found["random.cpu"] = torch.get_rng_state()
+        tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items() if t is not None}
+    tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
-        found["random.cuda"] = torch.cuda.get_rng_state()
-    return found
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    return tensors
 
 
 def restore(
@@ -110,18 +110,18 @@ def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Buffers:
-    """Running statistics of a network, put back after a step that was not finite."""
+    """Running statistics of a network, which a step that was not finite must not change."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._there = [b for b in network.buffers() if b.is_floating_point()]
-        self._kept = [b.clone() for b in self._there]
+        self._live = [b for b in network.buffers() if b.is_floating_point()]
+        self._kept = [b.clone() for b in self._live]
 
     def keep(self) -> None:
         """Remember them as they are."""
-        if self._there:
-            torch._foreach_copy_(self._kept, self._there)
+        if self._live:
+            torch._foreach_copy_(self._kept, self._live)
 
     def put_back(self) -> None:
         """Make them what they were."""
-        if self._there:
-            torch._foreach_copy_(self._there, self._kept)
+        if self._live:
+            torch._foreach_copy_(self._live, self._kept)

@@ -25,7 +25,7 @@ def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> to
 
 def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
     """Return the distance between unit vectors (B, D), (B,): ``l2``, ``cosine`` or ``angular``."""
-    apart = torch.linalg.vector_norm(a - b, dim=1)
+    apart: torch.Tensor = torch.linalg.vector_norm(a - b, dim=1)
     if kind == "l2":
         return apart
     if kind == "cosine":

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import DivergedError, ResourceError
+from curate.inspection.summary import IndexUsed
 from curate.runtime.versions import FAISS
 
 INSPECT_SCHEMA = pa.schema(
@@ -42,14 +43,12 @@ class Nearest:
     Attributes:
         near: (N, k) int64 positions, nearest first, ties by position.
         distance: (N, k) float64, L2 between unit vectors, in [0, 2].
-        facts: ``kind`` of the index (``flat``: exact; ``ivf``: in part), its ``recall`` (share of
-            the true k nearest that it found, null where it is exact) and ``queries``, how many
-            points that was measured on.
+        search: How they were searched for.
     """
 
     near: np.ndarray
     distance: np.ndarray
-    facts: dict[str, Any]
+    search: IndexUsed
 
     def outlier_score(self) -> np.ndarray:
         """Return the mean distance to the nearest others, (N,) in [0, 2], higher = more unusual.
@@ -94,8 +93,9 @@ def nearest(embeddings: np.ndarray, k: int) -> Nearest:
     assert k >= 1
     n = len(embeddings)
     if n < 2:
-        facts = {"kind": "flat", "recall": None, "queries": 0}
-        return Nearest(np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), facts)
+        return Nearest(
+            np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), IndexUsed("flat", None, 0)
+        )
     points = _unit(np.asarray(embeddings))
     k = min(k, n - 1)
     index = Index.of(points, k + 1)
@@ -104,23 +104,23 @@ def nearest(embeddings: np.ndarray, k: int) -> Nearest:
     for start in range(0, len(points), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(points)))
         near[rows], distance[rows] = _others(points, rows, index.search(points[rows], k + 1)[1])
-    return Nearest(near, distance, index.facts(k))
+    return Nearest(near, distance, index.quality(k))
 
 
 def _others(
-    points: np.ndarray, rows: np.ndarray, found: np.ndarray
+    points: np.ndarray, rows: np.ndarray, results: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and distances, nearest first, of what was found but the points themselves.
+    """Return positions and distances, nearest first, of the results but the points themselves.
 
     Args:
         points: (N, D) float32.
         rows: (n,) positions that were searched for.
-        found: (n, k + 1) positions.
+        results: (n, k + 1) positions.
     """
     # Where k + 1 copies crowd a point itself out, the last of them goes.
-    itself = found == rows[:, None]
+    itself = results == rows[:, None]
     itself[~itself.any(axis=1), -1] = True
-    others = found[~itself].reshape(len(rows), -1)
+    others = results[~itself].reshape(len(rows), -1)
     # A float32 cosine near 1 has lost the distance; a difference has not.
     apart = _distances(points, rows.repeat(others.shape[1]), others.ravel()).reshape(others.shape)
     by = np.lexsort((others, apart), axis=1)
@@ -174,23 +174,23 @@ class Index:
 
         Where inverted lists hold fewer than k, what is missing has the position 0.
         """
-        similar, found = self.index.search(queries, k)
-        return similar, np.where(found < 0, 0, found)
+        similar, near = self.index.search(queries, k)
+        return similar, np.where(near < 0, 0, near)
 
-    def facts(self, k: int) -> dict[str, Any]:
-        """Return kind and measured recall, as ``Nearest.facts`` says."""
+    def quality(self, k: int) -> IndexUsed:
+        """Measure how many of the true k nearest a search returns."""
         if self.kind == "flat":
-            return {"kind": "flat", "recall": None, "queries": 0}
+            return IndexUsed("flat", None, 0)
         rows = np.linspace(0, len(self.points) - 1, min(QUERIES, len(self.points))).astype(int)
         faiss = _faiss()
         _, true = faiss.knn(
             self.points[rows], self.points, k + 1, metric=faiss.METRIC_INNER_PRODUCT
         )
-        found = self.search(self.points[rows], k + 1)[1]
+        returned = self.search(self.points[rows], k + 1)[1]
         recall = np.mean(
-            [len(np.intersect1d(a, b)) / (k + 1) for a, b in zip(true, found, strict=True)]
+            [len(np.intersect1d(a, b)) / (k + 1) for a, b in zip(true, returned, strict=True)]
         )
-        return {"kind": self.kind, "recall": float(recall), "queries": len(rows)}
+        return IndexUsed(self.kind, float(recall), len(rows))
 
 
 def faiss_version() -> str:

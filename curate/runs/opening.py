@@ -185,7 +185,7 @@ def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
     facts = read_json(path / "run.json")
     before, digest = facts.get("overrides", {}), facts.get("recipe_sha256")
     same = digest is None or digest == _digest(facts.get("recipe_origin"))
-    return same and _merged(before, given) == before
+    return same and bool(_merged(before, given) == before)
 
 
 def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def t_quantile(freedom: float) -> float:
 
 def half_width(sd: float, n: int) -> float:
     """Return how far the t-interval of a mean of n > 1 values with deviation ``sd`` reaches."""
-    return t_quantile(n - 1) * sd / n**0.5
+    return t_quantile(n - 1) * sd / math.sqrt(n)
 
 
 def correlation_interval(kind: str, value: float, n: int) -> tuple[float, float]:

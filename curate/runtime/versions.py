@@ -39,15 +39,16 @@ SHAPING = ("curate", "torch", "timm", "numpy", "pillow")
 @cache
 def versions() -> dict[str, str]:
     """Return the installed version of every package that shapes a run's artefacts."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
+HOME = Path(__file__).parent.parent
 CODE = {
     "shard": ("data/shards/writer", "data/sources"),
     "canvas": ("data/canvas",),
@@ -70,16 +71,19 @@ def of_stage(stage: str) -> dict[str, str]:
 
     The version alone does not tell one checkout from the next.
     """
-    found = versions()
-    return {name: found[name] for name in SHAPING if name in found} | {
-        "curate code": code_of(stage)
-    }
+    installed = versions()
+    shaping = {name: installed[name] for name in SHAPING if name in installed}
+    return shaping | {"curate code": code_of(stage)}
 
 
 @cache
-def code_of(stage: str) -> str:
-    """Return 12 hex digits that change with the code of a stage, not with comments or blanks."""
-    home = Path(__file__).parent.parent
+def code_of(stage: str, home: Path = HOME) -> str:
+    """Return 12 hex digits that change with the code of a stage, not with comments or blanks.
+
+    Args:
+        stage: One of ``CODE``.
+        home: Where curate's modules lie; they are read once.
+    """
     digest = hashlib.sha256()
     for path in sorted(_closure(home, stage)):
         digest.update(f"{path.relative_to(home).as_posix()}\0{_read(path).bare}\0".encode())

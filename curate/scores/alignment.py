@@ -44,7 +44,8 @@ class Alignment:
         if k < 2:
             return np.full(len(self.align), np.nan)
         spread = self.leave_one_out.astype(np.float64).var(axis=1)
-        return np.sqrt((k - 1) * spread)
+        error: np.ndarray = np.sqrt((k - 1) * spread)
+        return error
 
     def to_table(self, uids: np.ndarray, n_views: int) -> pa.Table:
         """Return uid, align, se, n_views and leave_one_out as a table."""

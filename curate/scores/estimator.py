@@ -49,8 +49,9 @@ class OffsetFit:
         # Where every encoder's inclusion is constant over the samples (S_S and S_E only), c is not
         # identified and not needed.
         c = -(self.yz - self.n * float(y @ z)) / within if within > 1e-9 * max(self.n, 1) else 0.0
-        b = y + c * z
-        return b - b.mean()
+        b: np.ndarray = y + c * z
+        b -= b.mean()
+        return b
 
 
 def calibrates(group: np.ndarray) -> np.ndarray:
@@ -167,7 +168,8 @@ def _view_by_encoder(
         return np.zeros(len(leave_one_out))
     replicates = leave_one_out.astype(np.float64)
     effect = (k - 1) * (replicates.mean(axis=2, keepdims=True) - replicates)
-    return np.nan_to_num(spread(effect, inclusion, repeat).variance / (k * (k - 1)))
+    share: np.ndarray = np.nan_to_num(spread(effect, inclusion, repeat).variance / (k * (k - 1)))
+    return share
 
 
 class Errors:

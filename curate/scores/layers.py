@@ -109,9 +109,9 @@ def look(encoder: Encoder, layers: Sequence[Layer], pixels: Tensor) -> Seen:
 def _hook(module: nn.Module, name: str, call: Any, *, before: bool) -> Iterator[None]:
     """Hand what enters or leaves a module to ``call`` while the context is open."""
     if before:
-        handle = module.register_forward_pre_hook(lambda _, given: call(name, given[0]))
+        handle = module.register_forward_pre_hook(lambda _, inputs: call(name, inputs[0]))
     else:
-        handle = module.register_forward_hook(lambda _, __, made: call(name, made))
+        handle = module.register_forward_hook(lambda _, __, output: call(name, output))
     try:
         yield
     finally:
@@ -144,17 +144,19 @@ class Units:
 
     def rest(self) -> np.ndarray:
         """Return ``mu_rest``, (U,)."""
-        return np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        rest: np.ndarray = np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        return rest
 
     def values(self) -> np.ndarray:
         """Return ``unit_mem``, (U,)."""
         total = self.highest + self.rest()
         out = np.full(len(self.sum), np.nan)
-        return np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        return out
 
 
 @dataclass(frozen=True)
-class Found:
+class LayerMeasurement:
     """What was measured of L layers on n samples.
 
     Attributes:
@@ -179,7 +181,7 @@ def measure(
     config: ScoreConfig,
     *,
     progress: Any,
-) -> Found:
+) -> LayerMeasurement:
     """Return alignments and unit activations of both encoders on the same views.
 
     Args:
@@ -214,10 +216,10 @@ def measure(
                 )
                 clean = pixels.float() / 255 if config.pairing == "anchored" else None
                 align[e, :, part], mu = _batch(encoder, layers, views, clean, config)
-            for found, values in zip(units[e], mu, strict=True):
-                found.add(values)
+            for layer_units, values in zip(units[e], mu, strict=True):
+                layer_units.add(values)
         progress("localize", min(start + size, len(rows)), len(rows))
-    return Found([layer.name for layer in places[0]], dims, align, units)
+    return LayerMeasurement([layer.name for layer in places[0]], dims, align, units)
 
 
 def _batch(
@@ -282,17 +284,17 @@ class LayerRow(Result):
     unit_mem_control: float | None
 
 
-def layer_rows(found: Found) -> list[LayerRow]:
-    """Return what is said of each layer."""
-    out: list[LayerRow] = []
-    for i, (name, dim) in enumerate(zip(found.names, found.dims, strict=True)):
-        apart = found.align[1, i] - found.align[0, i]
+def layer_rows(measured: LayerMeasurement) -> list[LayerRow]:
+    """Return a row for each layer, the first layer first."""
+    rows: list[LayerRow] = []
+    for i, (name, dim) in enumerate(zip(measured.names, measured.dims, strict=True)):
+        apart = measured.align[1, i] - measured.align[0, i]
         mean, spread = float(apart.mean()), float(np.ptp(apart))
         se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
         reach = t_quantile(len(apart) - 1) * se
         layer_mem = mean / spread if spread > 0 else 0.0
-        mem, control = (_mean(found.units[e][i].values()) for e in (0, 1))
-        out.append(
+        mem, control = (_mean(measured.units[e][i].values()) for e in (0, 1))
+        rows.append(
             LayerRow(
                 name=name,
                 dim=dim,
@@ -301,13 +303,13 @@ def layer_rows(found: Found) -> list[LayerRow]:
                 low=mean - reach,
                 high=mean + reach,
                 layer_mem=layer_mem,
-                delta_layer_mem=layer_mem - out[-1].layer_mem if out else None,
-                units=len(found.units[0][i].sum),
+                delta_layer_mem=layer_mem - rows[-1].layer_mem if rows else None,
+                units=len(measured.units[0][i].sum),
                 unit_mem=mem,
                 unit_mem_control=control,
             )
         )
-    return out
+    return rows
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -315,11 +317,11 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def unit_table(found: Found, names: tuple[str, str], uids: np.ndarray) -> pa.Table:
+def unit_table(measured: LayerMeasurement, names: tuple[str, str], uids: np.ndarray) -> pa.Table:
     """Return every unit of both encoders: encoder, layer, unit, unit_mem, mu_max, mu_rest, uid."""
     parts = []
     for e, encoder in enumerate(names):
-        for layer, units in zip(found.names, found.units[e], strict=True):
+        for layer, units in zip(measured.names, measured.units[e], strict=True):
             n = len(units.sum)
             parts.append(
                 pa.table(

@@ -91,8 +91,8 @@ class MoreViews(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSummary(Result):
-    """What ``scores.json`` holds.
+class Signal(Result):
+    """Whether scores show anything.
 
     Attributes:
         groups: By name: S, C, I, E of a pair (arXiv 2401.12233), else by how many encoders were
@@ -105,6 +105,23 @@ class ScoreSummary(Result):
         n_scored: Samples with a score.
         n_unscored: Samples without.
         score_direction: What a higher score means.
+    """
+
+    groups: dict[str, Group]
+    tests: tuple[GroupTest, ...]
+    separation: str
+    reliability: Reliability
+    normalised_mean: float | None
+    n_scored: int
+    n_unscored: int
+    score_direction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSummary(Signal):
+    """What ``scores.json`` holds: the signal, and what was scored.
+
+    Attributes:
         views: Views of each sample.
         more_views: Those that have more; None where none do.
         pairing: Which views are compared.
@@ -116,14 +133,6 @@ class ScoreSummary(Result):
         offsets: The level of each encoder, by name.
     """
 
-    groups: dict[str, Group]
-    tests: tuple[GroupTest, ...]
-    separation: str
-    reliability: Reliability
-    normalised_mean: float | None
-    n_scored: int
-    n_unscored: int
-    score_direction: str
     views: int
     more_views: MoreViews | None = None
     pairing: str = "anchored"

@@ -107,10 +107,10 @@ class ScoreTable:
         if rows.null_count:
             missing = names.filter(rows.is_null())[0].as_py()
             raise DataError(f"sample {missing} of the plan is not in the shards' index.")
-        found = index.select(["key", "shard", "label"]).take(rows)
+        known = index.select(["key", "shard", "label"]).take(rows)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             "uid": names,
-            **{name: found[name] for name in found.column_names},
+            **{name: known[name] for name in known.column_names},
             "group": pa.array(group, pa.string()),
             **{name: _nullable(getattr(measured, name)) for name in _MEASURED},
             "n_in": pa.array(np.asarray(measured.n_in).astype(np.int32)),
@@ -133,20 +133,20 @@ class ScoreTable:
             DataError: If it is missing, is no parquet file, lacks a column, or repeats a uid.
         """
         chosen = SCORE_SCHEMA.names if columns is None else ("uid", *columns)
-        wanted = [name for name in SCORE_SCHEMA.names if name in chosen]
+        names = [name for name in SCORE_SCHEMA.names if name in chosen]
         try:
             have = pq.read_schema(path).names
             lacking = [name for name in SCORE_SCHEMA.names if name not in have]
-            table = None if lacking else pq.read_table(path, columns=wanted)
+            table = None if lacking else pq.read_table(path, columns=names)
         except (OSError, pa.ArrowInvalid) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"cannot read scores from {path}: {line}.") from error
         if table is None:
             raise DataError(f"{path} is not a table of scores: it lacks {', '.join(lacking)}.")
-        table = table.select(wanted).cast(pa.schema([SCORE_SCHEMA.field(name) for name in wanted]))
+        table = table.select(names).cast(pa.schema([SCORE_SCHEMA.field(name) for name in names]))
         if table["uid"].null_count:
             raise DataError(f"{path} lacks a uid; score the run again.")
-        left = dict(zip(wanted, table, strict=True))
+        left = dict(zip(names, table, strict=True))
         del table
         pa.default_memory_pool().release_unused()
         ordered = sorted_by_uid(left)

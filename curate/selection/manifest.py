@@ -273,7 +273,8 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column as float64, NaN for null."""
-    return column.to_numpy().astype(np.float64, copy=False)
+    values: np.ndarray = column.to_numpy()
+    return values.astype(np.float64, copy=False)
 
 
 def _reliability(provenance: Mapping[str, Any] | None) -> float | None:

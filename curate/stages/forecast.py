@@ -22,7 +22,8 @@ from curate.data.canvas import Canvas
 from curate.encoders import methods
 from curate.encoders.backbone import Encoder
 from curate.encoders.checkpoint import tensors_of
-from curate.encoders.training import optimizer, snapshot_epochs, train_encoder
+from curate.encoders.schedule import optimizer, snapshot_epochs
+from curate.encoders.training import train_encoder
 from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -126,16 +127,16 @@ def forecast(
     recipe, run = recipe_of(name, runs=runs, overrides=overrides)
     context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
-    made = _plan(recipe, context, run)
-    left = [e for e in made.encoders if run is None or not run.done(f"train/{e}")]
-    sizes = {e: int(made.inclusion[:, k].sum()) for k, e in enumerate(made.encoders)}
+    plan = _plan(recipe, context, run)
+    left = [e for e in plan.encoders if run is None or not run.done(f"train/{e}")]
+    sizes = {e: int(plan.inclusion[:, k].sum()) for k, e in enumerate(plan.encoders)}
     steps = [_steps(recipe, sizes[e]) for e in left]
     batch = min(recipe.train.batch_size, *sizes.values())
     encoder, tensors, parameters = _network(recipe)
     per_step, scaled = _step_seconds(recipe, batch, device)
     peak = None if scaled else _peak(device)
     workers = max(1, min(context.training_workers(recipe), len(left)))
-    n, e = len(made.uids), len(made.encoders)
+    n, e = len(plan.uids), len(plan.encoders)
     return Forecast(
         device=train.device_name(device),
         samples=n,
@@ -147,7 +148,7 @@ def forecast(
         seconds_per_step=per_step,
         scaled=scaled,
         workers=workers,
-        train_seconds=per_step * _longest(steps, workers),
+        train_seconds=per_step * longest(steps, workers),
         score_seconds=n * e * _score_seconds(recipe, encoder, device),
         peak_memory_bytes=peak,
         disk_bytes={
@@ -179,7 +180,7 @@ def _steps(recipe: Recipe, samples: int) -> int:
     return recipe.train.epochs * (samples // min(recipe.train.batch_size, samples))
 
 
-def _longest(steps: list[int], workers: int) -> int:
+def longest(steps: list[int], workers: int) -> int:
     """Return the steps of the worker that has most, each taking the next training when free."""
     loads = [0] * workers
     for n in steps:

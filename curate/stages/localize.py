@@ -19,7 +19,7 @@ from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
-from curate.scores.layers import Found, LayerRow, layer_rows, measure, unit_table
+from curate.scores.layers import LayerMeasurement, LayerRow, layer_rows, measure, unit_table
 from curate.scores.plan import Plan
 from curate.stages import shard, train
 from curate.stages.context import Context
@@ -93,7 +93,7 @@ def localize(
             folders = [train.encoder_folder(run, context, name) for name in (f, g)]
             pair = [load_encoder(folder, device=where) for folder in folders]
             with unit.making("localize"):
-                found = measure(
+                measured = measure(
                     pair,
                     canvas.array,
                     canvas.rows(uids),
@@ -102,23 +102,23 @@ def localize(
                     config.score,
                     progress=context.progress,
                 )
-                _check_finite(found, run)
+                _check_finite(measured, run)
                 content = {
                     "encoders": [f, g],
                     "candidates": len(uids),
                     "views": config.score.views,
                     "distance": config.score.distance,
-                    "layers": plain(layer_rows(found)),
+                    "layers": plain(layer_rows(measured)),
                 }
-                write_table(table_path, unit_table(found, (f, g), uids))
+                write_table(table_path, unit_table(measured, (f, g), uids))
                 write_json(path, content)
                 unit.complete([path, table_path])
         return Localized.load(path, path=path, units=table_path)
 
 
-def _check_finite(found: Found, run: Run) -> None:
-    for i, name in enumerate(found.names):
-        if not np.isfinite(found.align[:, i]).all():
+def _check_finite(measured: LayerMeasurement, run: Run) -> None:
+    for i, name in enumerate(measured.names):
+        if not np.isfinite(measured.align[:, i]).all():
             raise DivergedError(
                 f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
                 "train.lr or set train.clip_norm, and start over with fresh (--fresh)."

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.encoders.backbone import load_encoder
-from curate.encoders.training import snapshot_epochs, snapshot_name
+from curate.encoders.schedule import snapshot_epochs
+from curate.encoders.training import snapshot_name
 from curate.errors import DataError, DivergedError
 from curate.runs import more_views, units
 from curate.runs.run import Run
@@ -248,7 +249,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             made.group,
             delta=delta_N,
             fixed_groups=made.kind in ("pair", "halves"),
-        )
+        ).to_json()
         more = more_views.more_views(run) if when == END else more_views.NONE
         about = {
             "views": recipe.score.views,

@@ -33,6 +33,7 @@ from curate.encoders.backbone import load_encoder
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.scores.alignment import align_images
+from curate.scores.plan import Plan
 from curate.scores.standard_errors import contrast
 from curate.stages import shard
 from curate.stages.context import Context
@@ -180,7 +181,7 @@ def estimators(home: Path, passes: int) -> None:
         {"plan": {"kind": "parts", "parts": 4, "repeats": repeats}, "train.epochs": 100},
         None,
     )
-    made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
+    made = placed(run, Plan.read(run.path / "plan.parquet"))
     ways: dict[str, dict[str, Any]] = {
         f"anchored, l2, {k} views": {"views": k} for k in (2, 5, 10, 20, 40)
     }
@@ -219,7 +220,7 @@ def precision(home: Path) -> None:
     )
     for recipe in ("digits", "digits-mae", "digits-dino"):
         run = scored(home, recipe, {"plan.repeats": 2}, None, recipe)
-        made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
+        made = placed(run, Plan.read(run.path / "plan.parquet"))
         se = run.scores(["se"])["se"].to_numpy().mean()
         for representation in ("full", "pooled"):
             exact, lower = (

@@ -78,7 +78,7 @@ def test_small_images_get_a_stem_that_keeps_their_size():
     assert small.tokens == 16
 
 
-def test_normalisation_is_inside():
+def test_an_encoder_normalises_pixels_itself():
     encoder = Encoder("convnet", size=8, channels=3).eval()
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     pixels = images.float() / 255

@@ -79,7 +79,7 @@ def test_arms_say_in_plain_words_what_they_keep(rows):
     assert arm.kept == 1237
 
 
-def test_only_pairs_count(rows):
+def test_a_seed_without_its_random_partner_does_not_count(rows):
     without = [r for r in rows if not (r["strategy"] == "random" and r["seed"] == 1)]
     summary = comparison.summarise(without, 1437)
     found = pick(summary.differences, strategy="top", remove=200, kind="linear")

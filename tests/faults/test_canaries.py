@@ -237,7 +237,7 @@ def test_metadata_is_text_and_datasets_are_not_unpickled(zygotes, faults, place)
             faults.lost("canary", f"{source}: {ended}")
 
 
-def test_the_canaries_sing(place):
+def test_every_payload_runs_where_it_is_loaded_carelessly(place):
     """Every payload runs where it is loaded by what must never load it."""
     for number, load in enumerate(
         (

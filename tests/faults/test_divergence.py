@@ -67,11 +67,11 @@ def test_single_steps_that_are_not_finite_are_skipped_and_counted(
         monkeypatch.setattr(training.methods, "build", poisoned)
         out = place / f"{number}"
         arguments = {"seed": 1, "out": out, "device": "cpu"}
-        facts = training.train_encoder(canvas, uids, recipe.training_spec(), **arguments)
-        if facts["skipped"] == len(bad) and finite(out / "weights.safetensors"):
+        trained = training.train_encoder(canvas, uids, recipe.training_spec(), **arguments)
+        if trained.skipped == len(bad) and finite(out / "weights.safetensors"):
             faults.survived("loss", len(bad))
         else:
-            faults.lost("loss", f"steps {bad} of loss {value}: {facts}")
+            faults.lost("loss", f"steps {bad} of loss {value}: {trained}")
 
 
 def _index_of(reader, table):

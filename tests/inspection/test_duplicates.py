@@ -87,7 +87,7 @@ def test_images_of_one_colour_are_like_no_other():
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_images(n):
+def test_two_copies_are_a_pair_and_fewer_images_are_none(n):
     assert len(pairs(SCENES[:1] * n)[0] if n else ()) == (n == 2)
 
 

@@ -104,7 +104,7 @@ def make_run(
     errors = estimator.Errors()
     errors.add(found)
     delta = found.delta if kind == "pair" else None
-    summary = separation.summarise(found.memorization, errors, plan.group, delta=delta)
+    summary = separation.summarise(found.memorization, errors, plan.group, delta=delta).to_json()
     summary |= {
         "views": VIEWS,
         "pairing": "anchored",

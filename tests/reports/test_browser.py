@@ -315,7 +315,7 @@ def test_an_image_leads_to_its_neighbours(served, page):
     assert not page.js("document.querySelector('dialog').open")
 
 
-def test_pages_turn(served, page):
+def test_the_next_page_shows_other_samples(served, page):
     page.open(served.url)
     ready(page, 180)
     first = uids(page)

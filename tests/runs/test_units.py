@@ -14,6 +14,7 @@ import curate
 from curate.runs import late, recipe_files, units
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
+from curate.runtime import versions
 from curate.runtime.files import file_sha256, sealed, write_json
 from tests.command import TINY
 from tests.command import curate as typed
@@ -530,38 +531,27 @@ def test_a_unit_of_a_snapshot_is_made_by_the_code_of_its_stage(tiny_runs):
     assert list(of.values()) == ["train", "score", "snapshots", "score", "compare", "align"]
 
 
-def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
-    from curate.runtime import versions
-
-    home = tmp_path / "curate"
-    shutil.copytree(versions.Path(versions.__file__).parents[1], home)
-    monkeypatch.setattr(versions, "__file__", str(home / "runtime" / "versions.py"))
-
-    def digest(stage="train"):
-        for remembered in (versions.code_of, versions._read):
-            remembered.cache_clear()
-        return versions.code_of(stage)
+def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path):
+    home = versions.HOME
 
     def edit(name, old, new):
+        # A folder is read once, so that each edit has one of its own.
+        nonlocal home
+        home = shutil.copytree(home, tmp_path / f"{len(list(tmp_path.iterdir()))}" / "curate")
         path = home / name
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new, 1))
 
-    try:
-        before = digest()
-        edit("reports/page.py", "import", "import  ")
-        edit("cli/console.py", '"""', '"""Other words. ')
-        edit("encoders/methods/simclr.py", '"""', '"""Other words. ')
-        edit("encoders/methods/simclr.py", "def nt_xent", "# Why.\n\n\ndef nt_xent")
-        assert digest() == before
-        edit("encoders/methods/simclr.py", "temperature", "warmth")
-        assert digest() != before
-        # What measures alignment trains nothing.
-        trained, scored = digest(), digest("score")
-        edit("scores/estimator.py", "def rank", "def ranks")
-        assert digest() == trained
-        assert digest("score") != scored
-    finally:
-        digest_again = (versions.code_of, versions._read)
-        for remembered in digest_again:
-            remembered.cache_clear()
+    before = versions.code_of("train")
+    edit("reports/page.py", "import", "import  ")
+    edit("cli/console.py", '"""', '"""Other words. ')
+    edit("encoders/methods/simclr.py", '"""', '"""Other words. ')
+    edit("encoders/methods/simclr.py", "def nt_xent", "# Why.\n\n\ndef nt_xent")
+    assert versions.code_of("train", home) == before
+    edit("encoders/methods/simclr.py", "temperature", "warmth")
+    trained, scored = (versions.code_of(stage, home) for stage in ("train", "score"))
+    assert trained != before
+    # What measures alignment trains nothing.
+    edit("scores/estimator.py", "def rank", "def ranks")
+    assert versions.code_of("train", home) == trained
+    assert versions.code_of("score", home) != scored

@@ -180,7 +180,7 @@ def test_distances_of_known_angles():
     assert torch.allclose(distance(a, b, "cosine"), 1 - angle.cos(), atol=1e-6)
 
 
-def test_tables_keep_everything(encoders, tmp_path):
+def test_an_alignment_comes_back_whole_from_its_table(encoders, tmp_path):
     found = aligned(encoders, ScoreConfig(views=3))["f"]
     uids = np.array([f"u{i}" for i in range(N)], dtype=object)
     pq.write_table(found.to_table(uids, 3), tmp_path / "a.parquet")

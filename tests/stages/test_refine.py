@@ -26,7 +26,7 @@ def test_durations_that_are_none_are_refused(text):
         refine.seconds(text)
 
 
-def test_durations():
+def test_durations_are_seconds_minutes_hours_or_days():
     assert [refine.seconds(t) for t in ("90s", "1.5m", "2h", "1d")] == [90, 90, 7200, 86400]
 
 
@@ -42,7 +42,7 @@ def test_durations():
 )
 def test_spearman_and_brown_foretell_the_repeats(repeats, reliability, wanted):
     goal = Goal("reliability", 2 / 3)
-    assert refine._repeats(repeats, reliability, goal) == wanted
+    assert refine.repeats_foretold(repeats, reliability, goal) == wanted
 
 
 def test_a_goal_is_reached_by_extending_the_run(tmp_path):

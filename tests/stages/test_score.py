@@ -1,6 +1,5 @@
 """Scores are of the samples, not of the shards that they lie in."""
 
-import dataclasses
 import json
 import shutil
 
@@ -9,27 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
-from curate.data.shards import writer
 from curate.errors import DataError
 from curate.runs.run import Run
 from curate.runtime.files import sealed, write_json
-from curate.scores.plan import Plan
 from curate.scores.table import ScoreTable
-from curate.stages import placement, score
-from curate.stages.context import Context
 from tests.command import TINY
 from tests.command import curate as typed
 
 pytestmark = pytest.mark.numeric
-
-
-@pytest.fixture
-def in_parts(tmp_path, monkeypatch):
-    """The tiny run, with 5 shards of up to 17 samples instead of one."""
-    monkeypatch.setattr(writer, "SHARD_SAMPLES", 17)
-    run = curate.open_run(str(TINY), runs=tmp_path)
-    curate.score(run, device="cpu", workers=1)
-    return run
 
 
 def test_many_shards_give_the_scores_of_one(in_parts, tiny_made):
@@ -45,30 +31,6 @@ def test_many_shards_give_the_scores_of_one(in_parts, tiny_made):
         assert np.allclose(many[name].to_numpy(), one[name].to_numpy(), rtol=0, atol=5e-6), name
     by_score = np.argsort(-many["memorization"].to_numpy(), kind="stable")
     assert many["rank"].to_numpy()[by_score].tolist() == list(range(1, 81))
-
-
-def test_parts_say_where_their_samples_lie(in_parts):
-    made = Plan.read(in_parts.path / "plan.parquet")
-    index = curate.runs.dataset.index(in_parts)
-    rows, places = [], []
-    for part in placement.by_shard(in_parts, placement.placed(in_parts, made)):
-        uids = [uid.decode() for uid in part.uids.tolist()]
-        assert part.uids.tolist() == made.uids[part.rows].tolist()
-        assert uids == sorted(uids)
-        assert index["uid"].take(part.places).to_pylist() == uids
-        assert {name[:5] for name in index["shard"].take(part.places).to_pylist()} == {part.name}
-        rows += part.rows.tolist()
-        places += part.places.tolist()
-    assert sorted(rows) == sorted(places) == list(range(80))
-
-
-def test_a_sample_of_the_plan_that_is_in_no_shard_is_told(in_parts):
-    made = Plan.read(in_parts.path / "plan.parquet")
-    longer = np.array([*made.uids[:-1].tolist(), made.uids[-1] + b"-7"], dtype=np.bytes_)
-    shorter = np.array([*made.uids[:-1].tolist(), b"f" * 31], dtype=np.bytes_)
-    for uids in (longer, shorter):
-        with pytest.raises(DataError, match=r"1 of 80 samples of .*plan.parquet are not in"):
-            placement.placed(in_parts, dataclasses.replace(made, uids=uids))
 
 
 def test_memorization_is_scored_along_a_training(tmp_path):
@@ -101,13 +63,18 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     shutil.rmtree(tmp_path / ".store")
     shutil.rmtree(run / "records/align")
     (run / "records/score.json").unlink()
-    moved = Run.open(run)
-    score.align(moved, Context(device="cpu"))
-    summary = score._score(moved, Context(device="cpu"), score.END)
-    assert summary.to_json()["groups"] == half["groups"]
+    assert curate.score(Run.open(run), device="cpu").to_json()["groups"] == half["groups"]
 
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is True
     (run / "records/snapshots.json").unlink()
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is False and (run / "records/snapshots.json").is_file()
+
+
+def test_a_plan_with_one_encoder_a_side_cannot_say(tiny_runs):
+    run = curate.open_run("tiny", runs=tiny_runs, create=False)
+    with pytest.raises(DataError, match="one encoder on each side"):
+        curate.significant(run)
+    found = typed("score", "tiny", "--runs", tiny_runs, "--fdr", "0.05")
+    assert found.code == 3 and "plan.repeats=3" in found.err

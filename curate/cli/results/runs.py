@@ -99,7 +99,8 @@ def recipe_lines(texts: Mapping[str, str]) -> list[str]:
 
 def as_yaml(content: dict[str, Any]) -> str:
     """Return a resolved recipe as YAML, in the order of its sections."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def doctor_lines(machine: Machine) -> list[str]:

@@ -222,20 +222,21 @@ def _image_column(schema: pa.Schema, features: Any) -> str | None:
 
 
 def _is_stored(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
 
 
 def _is_label(column: pa.Field) -> bool:
-    return pa.types.is_integer(column.type) or pa.types.is_string(column.type)
+    return bool(pa.types.is_integer(column.type) or pa.types.is_string(column.type))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
+    plain = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_string,
     )
+    return any(holds(kind) for holds in plain)
 
 
 def _bytes(value: Any) -> bytes:

@@ -95,7 +95,7 @@ def _idx_folder(kind: Any, root: Path) -> Path:
     """Return the folder of MNIST-format files that torchvision would use, filled if need be."""
     from torchvision.datasets.utils import download_url
 
-    folder = root / kind.__name__ / "raw"
+    folder = root / str(kind.__name__) / "raw"
     for name, md5 in kind.resources:
         if not (folder / name).is_file() and not (folder / name.removesuffix(".gz")).is_file():
             for mirror in kind.mirrors:

@@ -13,6 +13,7 @@ import pytest
 
 from curate.data import shards
 from curate.data.decoding import encode_png
+from curate.data.index import open_index
 from curate.data.sample import INDEX_SCHEMA
 from curate.data.shards import reader as module
 from curate.data.shards import writer
@@ -168,7 +169,7 @@ def test_parts_are_the_index_shard_by_shard(made):
     whole = pa.concat_tables(reader.parts())
     assert whole.equals(reader.index()) and whole.schema == INDEX_SCHEMA
     assert reader.index(["uid", "split"]).equals(whole.select(["uid", "split"]))
-    assert list(reader._index.parts(["key"], shards=[3, 1]))[1].equals(
+    assert list(open_index(reader.folder).parts(["key"], shards=[3, 1]))[1].equals(
         whole.select(["key"]).slice(4, 4)
     )
 

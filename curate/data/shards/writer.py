@@ -24,7 +24,14 @@ from curate.data.shards.repeats import Repeats
 from curate.data.shards.tar import Tar
 from curate.data.sources.base import Source
 from curate.errors import DataError, InUseError, ResourceError, UsageError
-from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
+from curate.runtime.files import (
+    WrittenBack,
+    file_sha256,
+    read_json,
+    replacing,
+    sealed,
+    write_json,
+)
 from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
@@ -158,7 +165,7 @@ def write(
             "shards": tally.shards,
             "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
         }
-        write_json(folder / "dataset.json", facts)
+        write_json(folder / "dataset.json", sealed(facts))
         with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
             index.replace(temporary)
         return _counted(facts)

@@ -59,7 +59,7 @@ def clean(
         bool, typer.Option("--dry-run", help="Only tell what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what runs shared and no run has any more: encoders, alignments, decoded images."""
+    """Remove what runs shared and no run has any more: shards, images, encoders, alignments."""
     import curate
 
     cleaned = curate.clean(runs, dry_run=dry_run)

@@ -33,7 +33,7 @@ MORE_FORMATS = {"AVIF": "avif", "HEIF": "heic", "JXL": "jxl"}
 """What is decoded besides where it can be."""
 PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif"), "JXL": ("pillow_jxl", "pillow-jxl-plugin")}
 """Modules that let Pillow decode a format, and the packages that have them."""
-ALWAYS = list(FORMATS)
+ENDINGS = FORMATS | MORE_FORMATS
 JPEG_WITH_MORE = "MPO"
 """What Pillow calls a JPEG with further pictures behind it, as phones write."""
 MAX_BYTES = 2**28
@@ -120,7 +120,7 @@ def check(data: bytes) -> Checked:
                 again.verify()
         except Exception as error:
             raise DataError(f"damaged: {error}") from error
-    return Checked(width, height, (FORMATS | MORE_FORMATS)[kind])
+    return Checked(width, height, ENDINGS[kind])
 
 
 def beginning(data: bytes) -> bytes | None:
@@ -351,11 +351,14 @@ def _eight_bits(values: np.ndarray, largest: float) -> np.ndarray:
     return np.rint(scaled).astype(np.uint8)
 
 
+_NO_ROOM = contextlib.nullcontext()
+
+
 def _room(image: Image.Image, *, copies: int) -> contextlib.AbstractContextManager[None]:
     """Hold what an image takes decoded, in so many more forms than the one that it is read to."""
     pixels = image.width * image.height
     if pixels <= UNCOUNTED:
-        return contextlib.nullcontext()
+        return _NO_ROOM
     depth = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
     read = depth * (1 if image.format in AT_ONCE else 2)
     return BUDGET.room(pixels * (read + copies * depth) + 32 * min(pixels, STRIP))
@@ -389,10 +392,15 @@ TEXT = 512
 # What else there is
 
 
+_JPEG, _PNG = ["JPEG"], ["PNG"]
+
+
 def _known(data: bytes) -> list[str]:
     """Return the formats that an image may be in, what is installed for its own included."""
-    if data.startswith((PNG_MARK, b"\xff\xd8\xff")):
-        return ALWAYS
+    if data.startswith(b"\xff\xd8\xff"):
+        return _JPEG
+    if data.startswith(PNG_MARK):
+        return _PNG
     kind = looks_like(data[:32])
     return [*FORMATS, kind] if kind in MORE_FORMATS and decodes(kind) else list(FORMATS)
 

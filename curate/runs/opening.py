@@ -18,7 +18,7 @@ from curate.runs import recipe as recipes
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.files import read_json, read_sealed
+from curate.runtime.files import read_json
 from curate.runtime.versions import versions
 
 log = logging.getLogger("curate")
@@ -80,6 +80,8 @@ def open_run(
         path = folder / _name_of(recipe, called)
     else:
         found = _existing(called or name, folder)
+        if found is None and not fresh:
+            _refuse_half(Path(name), folder / (called or name))
         if found is None and not create:
             raise _no_run(name, folder)
         # A command on what is there does not ask for the recipe, unless it changes something.
@@ -175,7 +177,7 @@ def _is_run(name: str) -> bool:
 def _stored(path: Path) -> dict[str, Any]:
     """Return what ``run.json`` says; nothing where there is none, or none that can be read."""
     try:
-        return read_sealed(path / "run.json")
+        return read_json(path / "run.json")
     except DataError:
         return {}
 
@@ -237,6 +239,20 @@ def _digest(origin: str | None) -> str | None:
         return recipe_files.digest(recipe_files.find(origin)) if origin else None
     except UsageError:
         return None
+
+
+def _refuse_half(*places: Path) -> None:
+    """Refuse a run whose run.json is gone.
+
+    Raises:
+        DataError: If there is one in a place.
+    """
+    for path in places:
+        if (path / "records").is_dir() and not (path / "run.json").exists():
+            raise DataError(
+                f"{path / 'run.json'} is missing; put it back, or start over with --fresh, which "
+                "sets the folder aside."
+            )
 
 
 def _no_run(name: str, folder: Path) -> UsageError:

@@ -118,7 +118,7 @@ def shard_run(run: Run, context: Context) -> None:
             test_role=test_role,
         )
         files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        unit.complete(files, fingerprint=facts["fingerprint"])
+        unit.complete(files, by_content=True, fingerprint=facts["fingerprint"])
 
 
 def _written(

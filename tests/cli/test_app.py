@@ -19,7 +19,7 @@ from PIL import Image
 from curate.cli import app
 from curate.runs import recipe_files
 from curate.runs.run import locked
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, read_json
 from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
@@ -558,7 +558,7 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
     [probed] = facts["results"]
     assert (probed["source"], probed["kind"], probed["held_out"]) == ("self", "knn", False)
     assert (probed["n_train"], probed["n_test"]) == (80, 80)
-    kept = json.loads(Path(facts["path"]).read_text())
+    kept = read_json(Path(facts["path"]))
     assert kept == {"encoder": "encoders/fold1", "results": [probed]}
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from curate.stages.learned import judged
 
@@ -12,7 +13,7 @@ def test_the_interval_counts_encoders_and_test_images():
     said = judged([0.8, 0.9], [0.5, 0.7], 100)
     assert (said.trained, said.random, said.encoders) == pytest.approx((0.85, 0.6, 2))
     # Variances of the means: 0.0025 and 0.01; of the shares: (0.85 * 0.15 + 0.6 * 0.4) / 100.
-    reach = 1.959964 * np.sqrt(0.0025 + 0.01 + 0.003675)
+    reach = stats.norm.ppf(0.975) * np.sqrt(0.0025 + 0.01 + 0.003675)
     assert (said.low, said.high) == pytest.approx((0.25 - reach, 0.25 + reach))
     assert said.verdict == "better"
 

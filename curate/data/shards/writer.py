@@ -9,9 +9,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import filelock
 import pyarrow as pa
@@ -24,7 +24,14 @@ from curate.data.shards.repeats import Repeats
 from curate.data.shards.tar import Tar
 from curate.data.sources.base import Source
 from curate.errors import DataError, InUseError, ResourceError, UsageError
-from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
+from curate.runtime.files import (
+    WrittenBack,
+    file_sha256,
+    read_json,
+    replacing,
+    sealed,
+    write_json,
+)
 from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
@@ -43,8 +50,7 @@ NO_LABEL = -1
 the members of every sample from the first, and lose those that come up later."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A sample of a source; decoded if ``checked`` is set, refused if ``reason`` is.
 
     What is no sample has ``left_out``, the reason why.
@@ -159,7 +165,7 @@ def write(
             "shards": tally.shards,
             "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
         }
-        write_json(folder / "dataset.json", facts)
+        write_json(folder / "dataset.json", sealed(facts))
         with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
             index.replace(temporary)
         return _counted(facts)
@@ -267,9 +273,9 @@ def _samples(
         try:
             _check_label(found.entry.label, classes)
             checked, digest = check(found.entry.data), hashlib.sha256(found.entry.data)
-            return replace(found, checked=checked, sha256=digest.hexdigest())
+            return Found(found.path, found.role, found.entry, checked, digest.hexdigest())
         except DataError as error:
-            return replace(found, entry=None, reason=str(error))
+            return Found(found.path, found.role, reason=str(error))
 
     def size(found: Found) -> int:
         return len(found.entry.data) if found.entry else 0

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from curate.data import labels, splits
 from curate.data.sample import Entry
@@ -35,8 +36,7 @@ DEPTH = 200
 NO_SPLIT = "in no split"
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):  # one a file: a dataclass takes four times as long to make
     """A file or folder below the root: an image, one that is rejected, or nothing of ours."""
 
     kind: str
@@ -448,12 +448,12 @@ def _walk(
         elif name.startswith("."):
             if here not in listed:
                 yield Item(LEFT, here, item.path, "hidden")
-        elif _is_image(name) or here in listed:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        elif (suffix := _suffix(name)) in EXTENSIONS:
+            yield Item(IMAGE, here, item.path)
+        elif suffix in MORE_EXTENSIONS or here in listed:
             reason = refusal_by_name(suffix) if suffix in MORE_EXTENSIONS else None
             yield Item(REJECTED if reason else IMAGE, here, item.path, reason or "")
         elif name not in NAMES:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
             yield Item(LEFT, here, item.path, why_left_out(suffix, head_of(item.path)))
 
 
@@ -485,6 +485,10 @@ def _is_file(item: os.DirEntry[str]) -> bool:
     return not _is_folder(item)
 
 
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a tenth of the time)
+
+
 def _is_image(name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a tenth of the time)
+    suffix = _suffix(name)
     return suffix in EXTENSIONS or suffix in MORE_EXTENSIONS

@@ -15,7 +15,7 @@ from curate.data import labels
 from curate.data.csv import check_names, read_csv
 from curate.data.labels import Label
 from curate.data.sources.base import Choice, plain
-from curate.errors import DataError
+from curate.errors import DataError, UsageError
 from curate.runtime.text import short
 
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -72,6 +72,10 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
             raise DataError(f"{place} has both {files[0].name} and {files[1].name}; leave one.")
         for file in files:
             tables[folder] = (file, list(_rows(file, choice)))
+    if not tables and (choice.label or labels.NONE).lower() != labels.NONE:
+        raise UsageError(f"--label {choice.label}: {root} has no metadata file with columns.")
+    if not tables and choice.image is not None:
+        raise UsageError(f"--image {choice.image}: {root} has no metadata file with columns.")
     name_column = choice.image or FILE_NAME
     columns = dict.fromkeys(key for _, rows in tables.values() for row in rows for key in row)
     where = str(root / next(iter(tables.values()))[0].name) if tables else f"the metadata of {root}"

@@ -21,7 +21,6 @@ from curate.reports import words
 from curate.runs import sample_lookup
 from curate.runs.run import Run
 from curate.runtime.files import read_json
-from curate.scores.summary import ScoreSummary
 from curate.selection.manifest import Manifest
 
 PAGE = 60
@@ -61,7 +60,7 @@ class Catalogue:
             "labels": [{"value": label, "text": self._label(label)} for label in labels],
             "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
             "manifests": self.manifests(),
-            "separation": ScoreSummary.read(self.run.path).separation,
+            "separation": self.run.summary().separation,
         }
 
     def manifests(self) -> list[str]:
@@ -229,14 +228,14 @@ def open_catalogue(run: Run) -> Catalogue:
     if at.null_count:
         raise DataError(f"scores of run {run.path} name samples it does not have; score again.")
     triage = pa.chunked_array([pa.nulls(scores.num_rows, pa.string())])
-    inspected = run.path / "inspect.parquet"
+    inspected = run.held("inspect", "inspect.parquet")
     if inspected.is_file() and "triage" in pq.read_schema(inspected).names:
         triage = pq.read_table(inspected, columns=["uid", "triage"])
         place = pc.index_in(scores["uid"], value_set=triage["uid"].combine_chunks())
         triage = triage["triage"].take(place)
     table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
-    distance = ScoreSummary.read(run.path).distance
+    distance = run.summary().distance
     return Catalogue(
         run,
         table.take(order).combine_chunks(),

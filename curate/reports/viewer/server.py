@@ -30,7 +30,8 @@ from curate.errors import (
     UsageError,
 )
 from curate.reports.viewer.catalogue import Catalogue, open_catalogue
-from curate.reports.viewer.marks import KINDS, Marks, save
+from curate.reports.viewer.marks import save
+from curate.runs.marks import KINDS, Marks
 from curate.runs.run import Run
 
 log = logging.getLogger("curate")

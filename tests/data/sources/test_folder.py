@@ -355,3 +355,11 @@ def test_every_known_extension_is_an_image(tmp_path):
     names = [f"x.{e}" for e in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")]
     lay(tmp_path, dict.fromkeys(names, data))
     assert shards.write([(opened(tmp_path), "train")], tmp_path / "out")["written"] == len(names)
+
+
+@pytest.mark.parametrize("said", [{"label": "x"}, {"image": "x"}])
+def test_a_column_of_a_folder_without_metadata_is_refused(tmp_path, said):
+    lay(tmp_path, {"cat/a.jpg": None})
+    with pytest.raises(UsageError, match=r"x: .* has no metadata file with columns"):
+        open_source(f"folder:{tmp_path}", **said)
+    assert open_source(f"folder:{tmp_path}", label="none").classes == ()

@@ -20,6 +20,7 @@ from PIL import Image
 import curate
 from curate.errors import DataError, UsageError
 from curate.reports.viewer.server import CONNECTIONS, View
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.selection.manifest import Manifest
 
@@ -188,7 +189,8 @@ def test_marks_become_a_manifest_that_says_by_hand(server):
     found = Manifest.read(server.run.path / "manifests" / "mine.parquet")
     found.check_dataset(server.run.facts()["dataset_fingerprint"])
     assert found.facts["strategy"] == "hand"
-    assert found.facts["parameters"] == {"base": base, "marked": 3}
+    marked = digest(server.marks.read(), digits=32)
+    assert found.facts["parameters"] == {"base": base, "marked": 3, "marks": marked}
     assert set(found.facts["seeds"]) == {"plan", "train", "score"}
     after = {row["uid"]: row for row in found.table.to_pylist()}
     by_hand = {"keep": "kept by hand", "drop": "dropped by hand"}

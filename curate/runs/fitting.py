@@ -237,16 +237,17 @@ def look(source: Source) -> Look:
     chosen = frozenset(heapq.nsmallest(LOOKED_AT, counted(), key=order))
     if count < FEWEST:
         raise DataError(f"{source.name} has {count} images; {FEWEST} are the fewest to score.")
-    sizes, grey = [], True
+    sizes, grey, reason = [], True, "damaged"
     for entry in source.entries(chosen.__contains__):
         try:
             with Image.open(io.BytesIO(entry.data)) as image:
                 sizes.append(image.size)
             grey = grey and _grey(entry.data)
-        except (DataError, OSError):
-            continue
+        except (DataError, OSError) as error:
+            reason = str(error)
     if not sizes:
-        raise DataError(f"{source.name}: none of {len(chosen)} images can be decoded.")
+        why = source.rejected[0][1] if source.rejected else reason
+        raise DataError(f"{source.name}: none of {len(chosen)} images can be read; such as: {why}.")
     width, height = np.median(np.array(sizes), axis=0).astype(int).tolist()
     reasons: dict[str, int] = {}
     for _, reason in source.left_out:

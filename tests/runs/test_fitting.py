@@ -76,6 +76,14 @@ def test_what_is_found_is_what_is_there(tmp_path):
     assert sum(seen.left_out.values()) == 1
 
 
+def test_images_that_cannot_be_read_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(9):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of 9 images can be read; such as: .*image"):
+        curate.open_run(str(tmp_path / "photos"), runs=tmp_path / "runs")
+
+
 def test_too_few_images_are_refused_before_anything_is_made(tmp_path):
     folder = write(tmp_path / "photos", 5)
     with pytest.raises(DataError, match="5 images; 8 are the fewest"):

@@ -12,7 +12,7 @@ import pytest
 from curate.data import account, shards
 from curate.data.sources import open_source, open_tests
 from curate.errors import DataError, UsageError
-from curate.runtime.files import read_sealed, sealed, write_json
+from curate.runtime.files import read_json, sealed, write_json
 from tests.command import curate
 from tests.rendered import mixed
 
@@ -546,7 +546,7 @@ def test_an_index_whose_names_lead_out_is_not_opened(tmp_path, column, name):
     at = rows.schema.get_field_index(column)
     pq.write_table(rows.set_column(at, column, pa.array([name])), path)
     # Whoever forges an index seals it as well.
-    facts = read_sealed(tmp_path / "s" / "dataset.json")
+    facts = read_json(tmp_path / "s" / "dataset.json")
     facts["index"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     write_json(tmp_path / "s" / "dataset.json", sealed(facts))
     with pytest.raises(DataError, match=f"has the {column} "):

@@ -23,10 +23,10 @@ from curate.cli.options import (
     named,
     stands,
     typed,
+    values,
 )
 from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
 from curate.runs.run import Run, enclosing
-from curate.scores.summary import ScoreSummary
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -60,13 +60,16 @@ def probe(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="SOURCE", help="`self` (the run's labels) or a SOURCE; may be repeated."
+            "--on",
+            metavar="SOURCE",
+            help="`self` (the run's labels) or a SOURCE; may be repeated; default: the recipe's.",
         ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: both."),
+        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
     ] = None,
+    set_: Set = None,
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
@@ -74,12 +77,19 @@ def probe(
     import curate
 
     probed = curate.probe(
-        encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
+        encoder,
+        on=on,
+        kinds=kind,
+        overrides=values(set_),
+        data=data,
+        device=device,
+        progress=display.progress,
     )
     display.result(probed, probe_lines(probed))
     home = enclosing(encoder)
     if home is not None and (home / "scores.json").is_file():
-        opened, summary = Run.open(home), ScoreSummary.read(home)
+        opened = Run.open(home)
+        summary = opened.summary()
         remove = max(1, summary.n_scored // 10)
         comparing = f"curate compare {typed(opened)} --remove {remove} --seeds 5"
         display.hint(f"next: '{following(stands(opened, summary), comparing)}'")

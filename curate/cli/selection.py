@@ -23,7 +23,6 @@ from curate.cli.options import (
 )
 from curate.cli.results.selection import select_lines
 from curate.runs.run import Run, enclosing
-from curate.scores.summary import ScoreSummary
 
 # Selections
 
@@ -117,7 +116,8 @@ def _following(manifest: Path, then: str) -> str:
     home = enclosing(manifest)
     if home is None:
         return then
-    return following(stands(Run.open(home), ScoreSummary.read(home)), then)
+    run = Run.open(home)
+    return following(stands(run, run.summary()), then)
 
 
 def _selection(

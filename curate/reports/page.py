@@ -120,6 +120,7 @@ def _content(material: Material) -> dict[str, Any]:
         "sections": [(a, t) for a, t in SECTIONS if has.get(a, True)],
         "verdicts": [
             verdicts.scores(summary),
+            *([verdicts.learned(material.learned)] if material.learned else []),
             verdicts.benefit(differences),
         ],
         "meaning": _meaning(material),

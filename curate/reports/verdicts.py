@@ -1,4 +1,4 @@
-"""Verdicts: the two questions about a run, each answered no further than its numbers go."""
+"""Verdicts: the questions about a run, each answered no further than its numbers go."""
 
 from __future__ import annotations
 
@@ -70,6 +70,29 @@ def _views(summary: Mapping[str, Any]) -> str:
         f" Counting views alone, reliability is {words.fixed(views, 2)}: an upper limit, since "
         "training noise is usually the larger part."
     )
+
+
+def learned(probes: Mapping[str, Any]) -> Verdict:
+    """Return whether the encoders know more of the classes than random weights do.
+
+    Args:
+        probes: What ``learned.json`` says.
+    """
+    question = "Did the encoders learn anything?"
+    a, b = words.percent(probes["trained"]), words.percent(probes["random"])
+    text = (
+        f"A k-NN probe on their features names the class of {a} of "
+        f"{words.size(probes['n_test'], 'test image')}, one on random weights {b} "
+        f"(difference of shares {number(probes['low'], 2)} to {number(probes['high'], 2)}, "
+        f"95{NBSP}% interval, mean of {words.size(probes['encoders'], 'network')} each)."
+    )
+    if probes["verdict"] == "better":
+        return Verdict(question, "good", "Yes: they beat random weights", text)
+    if probes["verdict"] == "worse":
+        more = " Random weights are better: do not use these scores; train longer or otherwise."
+        return Verdict(question, "bad", "No: random weights are better", text + more)
+    more = " That does not show that training helped: train longer, or on more images."
+    return Verdict(question, "open", "Not shown", text + more)
 
 
 def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:

@@ -84,6 +84,11 @@ def _reliability(
             "views and encoders: what a run with other training and view seeds would repeat, its "
             "groups being the same; with other groups it would repeat less"
         )
+    elif errors.left_out.repeats < 2:
+        note = (
+            "views and encoders: what a run with other seeds would repeat, at most: of one "
+            "repeat, a side with one encoder borrows the spread of the other, the smaller one"
+        )
     else:
         note = "views and encoders: what a run with other seeds would repeat"
     both = part(errors.both)

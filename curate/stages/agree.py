@@ -10,7 +10,6 @@ from curate.evaluation import agreement
 from curate.evaluation.agreement import Agreement, Ranking
 from curate.runs import run, units
 from curate.runs.run import Run
-from curate.scores.summary import ScoreSummary
 from curate.selection.selection import read_scores
 
 
@@ -33,8 +32,7 @@ def read_ranking(item: Run | str | Path, *, runs: Path, by: str) -> Ranking:
         item = Run.open(found)
     table = item.scores(("uid", "memorization"))
     groups = frozenset(units.members(item).values()) or None
-    reliability = ScoreSummary.read(item.path).reliability.encoders
-    return Ranking(item.name, table, reliability, groups)
+    return Ranking(item.name, table, item.summary().reliability.encoders, groups)
 
 
 def agree(

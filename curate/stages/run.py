@@ -10,6 +10,7 @@ import numpy as np
 from curate import reports
 from curate.data.sample import packed_uids
 from curate.evaluation.comparison import Comparison
+from curate.runs import fitting
 from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
@@ -20,8 +21,9 @@ from curate.scores import verdict
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.selection import selection
-from curate.stages import compare, inspect, probe, score, select, shard, train
+from curate.stages import compare, forecast, inspect, probe, score, select, shard, train
 from curate.stages.context import Context
+from curate.stages.learned import Learned, learned_run
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Completed(Result):
         dropped: Samples that it drops.
         separation: Whether scores tell members from non-members.
         comparison: None where the recipe asks for none.
+        learned: Whether the encoders beat random weights; None unless the recipe was fitted to
+            the images and these have labels.
         report: The report.
     """
 
@@ -48,6 +52,7 @@ class Completed(Result):
     dropped: int
     separation: str
     comparison: Comparison | None
+    learned: Learned | None
     report: Path
 
 
@@ -129,12 +134,16 @@ def run_all(
     with run.lock():
         shard.shard_run(run, context)
         refuse_early(run, context, train.plan(run, context))
-        train.train_run(run, context)
+        if fitting.is_fitted(run):
+            forecast.say(run, context)
+        plan = train.train_run(run, context)
         score.align(run, context)
         summary = score.score_run(run, context)
         verdict.require(require, summary.reliability, run.name)
         inspect.inspect_run(run, context)
         selected = select.select_run(run, run.recipe.select)
+        # A recipe that nobody tried on these images may train what knows nothing of them.
+        learned = learned_run(run, context, plan) if fitting.is_fitted(run) else None
         compared = None
         if compares(run):
             compared = compare.compare_run(run, context, run.recipe.compare)
@@ -148,5 +157,6 @@ def run_all(
         dropped=selected.dropped,
         separation=summary.separation,
         comparison=compared,
+        learned=learned,
         report=page,
     )

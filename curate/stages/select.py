@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 from curate.runs.dataset import held_out_uids, provenance
 from curate.runs.run import Run
 from curate.scores import verdict
-from curate.scores.summary import ScoreSummary
 from curate.selection.config import SelectConfig
 from curate.selection.selection import TAKEN, Selected, decide
 
@@ -54,7 +53,7 @@ def select_run(
 ) -> Selected:
     """Select from a run's scores; the lock of the run is held."""
     table = run.scores(("uid", "memorization", *TAKEN))
-    verdict.require(require, ScoreSummary.read(run.path).reliability, run.name)
+    verdict.require(require, run.summary().reliability, run.name)
     # A held-out extra set is measured, but is never part of a manifest.
     others = held_out_uids(run)
     if len(others):

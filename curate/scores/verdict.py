@@ -41,8 +41,7 @@ def verdict(separation: str, reliability: Reliability) -> Verdict:
         )
     return Verdict(
         RANKING,
-        f"the ranking: which images are memorized most, another run would find again ({known}): "
-        + _trust(reliability),
+        f"the ranking: the scores tell single images apart ({known}): " + _trust(reliability),
     )
 
 
@@ -60,13 +59,13 @@ def stated(reliability: Reliability) -> str:
 def _trust(reliability: Reliability) -> str:
     """Return what the order of single images is good for."""
     if reliability.groups == "fixed":
-        return "with the same groups; others would give another order"
+        return "with the same groups; other groups would give another order"
     assert reliability.encoders is not None
     if reliability.encoders >= GOOD:
-        return "it would rank much alike"
+        return "another run would rank much alike"
     if reliability.encoders >= MODERATE:
         return "trust groups such as the top tenth more than single ranks"
-    return "the order of single images is mostly chance"
+    return "trust large groups such as the upper half, and no single rank"
 
 
 def required(text: str) -> float:

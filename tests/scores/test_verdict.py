@@ -36,7 +36,7 @@ def test_the_sentence_begins_with_the_grade_and_has_the_interval():
     assert "one encoder on each side" in verdict("clear", found(None)).text
     assert "takes three repeats" in verdict("clear", found(0.5)).text
     fixed = verdict("clear", found(0.9, 0.8, 0.95, groups="fixed")).text
-    assert "others would give another order" in fixed
+    assert "other groups would give another order" in fixed
 
 
 @pytest.mark.parametrize("text", ["reliability", "reliability=1", "overlap=0.5", "0.5", "=0.5"])

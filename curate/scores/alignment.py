@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -107,8 +108,12 @@ def align_images(
             views = (
                 augment(pixels, spec, key=key, keys=ids, view=k) for k in range(1, config.views + 1)
             )
-            for name, found in _measure(encoders, pixels, views, config, representation).items():
-                parts[name].append(found)
+            apart = distances(encoders, pixels, views, config, representation)
+        for name, found in apart.items():
+            # All of a batch's distances come back at once.
+            d = found.double().cpu().numpy()
+            anchored = config.pairing == "anchored"
+            parts[name].append(_anchored(d) if anchored else _all_pairs(d, config.views))
     empty = (np.zeros(0), np.zeros((0, config.views if config.views > 1 else 0), np.float32))
     out = {}
     for name, batches in parts.items():
@@ -131,14 +136,26 @@ def _dim(encoder: Encoder, representation: str) -> int:
     return encoder.dim if representation == "pooled" else encoder.dim * encoder.tokens
 
 
-def _measure(
+def distances(
     encoders: Mapping[str, Encoder],
     pixels: torch.Tensor,
     views: Iterable[torch.Tensor],
     config: ScoreConfig,
     representation: str,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return (align, leave-one-out) of each encoder on one batch."""
+) -> dict[str, torch.Tensor]:
+    """Return how far apart each encoder puts the views of a batch, on the device.
+
+    Args:
+        encoders: Modules by name, in evaluation mode.
+        pixels: (B, C, H, W) uint8.
+        views: K views of them, (B, C, H, W) float in [0, 1]; each is made when it is asked for.
+        config: Gives pairing, distance and precision.
+        representation: As in ``align_images``.
+
+    Returns:
+        By encoder (B, K) float32, the distances to the clean view (``anchored``), or
+        (B, K(K-1)/2), those of the pairs i < j of views (``all``).
+    """
 
     def z_of(encoder: Encoder, shown: torch.Tensor) -> torch.Tensor:
         lower = in_bfloat16(config.precision, shown.device.type)
@@ -157,31 +174,30 @@ def _measure(
                 seen[name].append(distance(anchors[name], z, config.distance))
             else:
                 seen[name].append(z)
-    if anchors:
-        return {name: _anchored(torch.stack(d, dim=1)) for name, d in seen.items()}
-    return {name: _all_pairs(z, config.distance) for name, z in seen.items()}
+    if not anchors:
+        seen = {
+            name: [distance(a, b, config.distance) for a, b in itertools.combinations(z, 2)]
+            for name, z in seen.items()
+        }
+    return {name: torch.stack(d, dim=1) for name, d in seen.items()}
 
 
-def _anchored(distances: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _anchored(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of (B, K) distances to the clean view, and its leave-one-out means."""
-    d = distances.double().cpu().numpy()
     k = d.shape[1]
     total = d.sum(axis=1)
     left_out = (total[:, None] - d) / (k - 1) if k > 1 else d[:, :0]
     return total / k, left_out.astype(np.float32)
 
 
-def _all_pairs(z: list[torch.Tensor], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over the K(K-1)/2 pairs of views, and the same without view k."""
-    k = len(z)
-    total = np.zeros(len(z[0]))
-    touching = np.zeros((len(z[0]), k))
-    for i in range(k):
-        for j in range(i + 1, k):
-            d = distance(z[i], z[j], kind).double().cpu().numpy()
-            total += d
-            touching[:, i] += d
-            touching[:, j] += d
+def _all_pairs(d: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the distances of the K(K-1)/2 pairs of views, and that without view k."""
+    total = np.zeros(len(d))
+    touching = np.zeros((len(d), k))
+    for (i, j), apart in zip(itertools.combinations(range(k), 2), d.T, strict=True):
+        total += apart
+        touching[:, i] += apart
+        touching[:, j] += apart
     pairs = k * (k - 1) / 2
     left = (k - 1) * (k - 2) / 2
     left_out = (total[:, None] - touching) / left if left else touching[:, :0]

@@ -232,7 +232,7 @@ class PrivateGradients(Gradients):
         """Return the positions of the samples that a step draws, each independently."""
         return poisson(self.seed, step, self.keys, self.guarantee.sample_rate)
 
-    def backward(self, batch: Batch, step: int) -> float | None:
+    def backward(self, batch: Batch, step: int) -> Tensor | None:
         """Set the gradient of every parameter: (clipped sum + noise) / ``batch``.
 
         Args:
@@ -260,7 +260,7 @@ class PrivateGradients(Gradients):
         for name, p in self.trained.items():
             noise = torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32))
             p.grad = (total[name] + scale * noise.to(p)) / self.batch
-        return float(torch.cat(losses).mean()) if losses else None
+        return torch.cat(losses).mean() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return each sample's gradient, {name: (B, *shape)}, and its loss (B,)."""

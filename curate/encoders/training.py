@@ -21,7 +21,16 @@ from torch import Tensor
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
 from curate.encoders.backbone import Encoder
-from curate.encoders.checkpoint import newest, restore, store, tensors_of, write_tensors
+from curate.encoders.checkpoint import (
+    Kept,
+    newest,
+    restore,
+    statistics_of,
+    store,
+    tensors_of,
+    trained_by,
+    write_tensors,
+)
 from curate.encoders.config import TrainingSpec
 from curate.encoders.gradients import Gradients, PlainGradients
 from curate.encoders.methods.base import Batch, Method
@@ -40,6 +49,8 @@ log = logging.getLogger("curate")
 
 PATIENCE = 10
 """Steps in a row whose loss may be not finite before a training given up."""
+UNREAD = 50
+"""Most steps that a card is ahead of the host, which reads their losses together."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,10 @@ class Loop:
         # Trainings of equal steps on fewer samples have epochs of their own; they keep none.
         self.snapshots = range(0) if steps else snapshot_epochs(self.config)
         self.optimizer = optimizer(method, self.config)
+        # A number on the CPU is there once it is asked for; a card would be waited for.
+        self.ahead = 1 if device == "cpu" else UNREAD
+        self.kept, self._moments = Kept(statistics_of(method)), 0
+        self._unread: list[tuple[int, Tensor | None]] = []
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
         self.progress = _Progress()
         self.identity = {
@@ -300,19 +315,25 @@ class Loop:
                 chosen = self.gradients.sample(now.step)
                 rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
                 loss = self.step(self.batch(epoch, chosen), rate)
+                now.step += 1
+                self._unread.append((now.step, loss))
+                ended = (k + 1) % self.per_epoch == 0 or now.step == self.total
+                if ended or len(self._unread) >= self.ahead:
+                    self._count()
                 now.spend(time.monotonic() - started)
-                self._count(loss)
                 progress("train", now.step, self.total)
-                if (k + 1) % self.per_epoch == 0 or now.step == self.total:
+                if ended:
                     self._end_epoch(epoch, k + 1, rate)
                     if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
                         # A later state would pass the snapshot over, so this comes first.
                         snapshot(epoch + 1)
                 # A training does not go back to a state behind a step that was not finite.
                 due = now.step < self.total and time.monotonic() - stored >= self.config.save_every
-                if states and now.in_a_row == 0 and (due or work.wanted is not None):
-                    self._store(states)
-                    stored = time.monotonic()
+                if states and (due or work.wanted is not None):
+                    self._count()
+                    if now.in_a_row == 0:
+                        self._store(states)
+                        stored = time.monotonic()
                 if work.wanted is not None:
                     break
         if now.skipped:
@@ -352,16 +373,39 @@ class Loop:
             done=self.progress.step / self.total,
         )
 
-    def step(self, batch: Batch, rate: float) -> float | None:
-        """Make one step; returns its loss, NaN if it was not finite, None for an empty batch."""
-        loss = self.gradients.backward(batch, self.progress.step)
-        if self.gradients.skips and loss is not None and math.isnan(loss):
-            return loss
+    def step(self, batch: Batch, rate: float) -> Tensor | None:
+        """Make one step; returns its loss, NaN if it was not finite, None for an empty batch.
+
+        A step that is not finite leaves everything as it was. A card, which alone knows, makes it
+        and takes it back; the host is not told.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.ahead > 1 and self._moments != len(self.optimizer.state):
+            self._moments = len(self.optimizer.state)
+            self.kept = Kept(trained_by(self.method, self.optimizer))
+        self.kept.keep()
+        loss = self.gradients.backward(batch, self.progress.step)
+        # What has no moments yet cannot go back to them.
+        told = self.ahead == 1 or any(
+            p.grad is not None and p not in self.optimizer.state
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+        )
+        if loss is None or not self.gradients.skips:
+            self._update(batch)
+        elif not told:
+            self._update(batch)
+            self.kept.put_back(unless=torch.isfinite(loss))
+        elif bool(torch.isfinite(loss)):
+            self._update(batch)
+        else:
+            self.kept.put_back()
+        return loss
+
+    def _update(self, batch: Batch) -> None:
         self.optimizer.step()
         self.method.after_step(batch)
-        return loss
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the method's loss, and Eq. 3's where the recipe asks for it."""
@@ -370,26 +414,27 @@ class Loop:
             loss = (1 - weight) * loss - weight * mean_alignment(self.method.encoder, batch)
         return loss
 
-    def _count(self, loss: float | None) -> None:
-        """Count a step and its loss, None where nothing was shown.
+    def _count(self) -> None:
+        """Read and count the losses of the steps that were made; there may be none.
 
         Raises:
-            DivergedError: If it was the last of too many in a row that were not finite.
+            DivergedError: If one was the last of too many in a row that were not finite.
         """
         now = self.progress
-        now.step += 1
-        if loss is None:
-            return
-        if math.isfinite(loss):
-            now.in_a_row = 0
-            now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
-            return
-        now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
-        if now.in_a_row >= PATIENCE:
-            raise DivergedError(
-                f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
-                f"(step {now.step} of {self.total}); lower train.lr or set train.clip_norm."
-            )
+        shown = [(step, loss) for step, loss in self._unread if loss is not None]
+        self._unread = []
+        losses = torch.stack([loss for _, loss in shown]).tolist() if shown else []
+        for (step, _), loss in zip(shown, losses, strict=True):
+            if math.isfinite(loss):
+                now.in_a_row = 0
+                now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
+                continue
+            now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
+            if now.in_a_row >= PATIENCE:
+                raise DivergedError(
+                    f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
+                    f"(step {step} of {self.total}); lower train.lr or set train.clip_norm."
+                )
 
     def _end_epoch(self, epoch: int, steps: int, rate: float) -> None:
         """Add a line to the log."""

@@ -21,20 +21,18 @@ N = 4
 
 KERNELS = {
     # recipe: (of the views, of the rest) of one training step
-    "digits": (274, 107),
-    "digits-mae": (123, 255),
-    "cifar10-mae": (130, 585),
-    "cifar10-simclr-resnet18": (436, 754),
-    "cifar10-dino-vit": (2265, 1173),
-    "cifar10-vicreg": (436, 1678),
-    "cifar10-supervised": (90, 967),
-    "digits-simsiam": (274, 244),
-    "digits-barlow-twins": (274, 179),
+    "digits": (274, 109),
+    "digits-mae": (123, 257),
+    "cifar10-mae": (130, 587),
+    "cifar10-simclr-resnet18": (436, 251),
+    "cifar10-dino-vit": (2265, 1175),
+    "cifar10-vicreg": (436, 1133),
+    "cifar10-supervised": (90, 439),
+    "digits-simsiam": (274, 246),
+    "digits-barlow-twins": (274, 181),
 }
 """Most kernels of a step. A network of CIFAR-10 waits for their number, not for their work: each
 takes some 5 us to ask for. Who makes a step of fewer lowers its ceiling here."""
-READS = 2
-"""Times that a step makes the host wait for the device."""
 
 
 def method_of(recipe):
@@ -168,6 +166,11 @@ def test_the_pretended_card_notices_what_a_card_would():
 def test_a_step_asks_for_no_more_kernels_than_it_did(name, one_thread):
     recipe = whole(name)
     loop = loop_of(recipe, method_of(recipe), "cpu")
+    # As on a card.
+    loop.ahead = training.UNREAD
+    for group in loop.optimizer.param_groups:
+        if group.get("foreach", ...) is None:
+            group["foreach"] = True
     for step in range(2):  # moments are made at the first
         loop.step(loop.batch(step, np.arange(N)), 1e-4)
     with Operations() as shown:
@@ -177,5 +180,4 @@ def test_a_step_asks_for_no_more_kernels_than_it_did(name, one_thread):
     ceilings = dict(zip(("views", "rest"), KERNELS[name], strict=True))
     found = {"views": shown.total, "rest": rest.total}
     assert {k: v for k, v in found.items() if v > ceilings[k]} == {}
-    assert not shown.reads and not rest.copies
-    assert sum(rest.reads.values()) <= READS
+    assert not shown.reads and not rest.reads and not rest.copies

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
-from curate.encoders import methods, schedule, training, views
+from curate.encoders import checkpoint, methods, schedule, training, views
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.methods.base import Method
 from curate.errors import DataError, DivergedError, MismatchError
@@ -324,6 +324,68 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, ca
     assert "2 steps with a loss that was not finite" in caplog.text
 
 
+class Spoilt(methods.base.Method):
+    """A method whose loss is not finite at some steps, after it has changed its statistics."""
+
+    def __init__(self, method, bad):
+        super().__init__(method.encoder)
+        self.method, self.bad, self.calls = method, bad, 0
+        self.n_views = method.n_views
+
+    def view(self, number, spec):
+        return self.method.view(number, spec)
+
+    def forward(self, batch):
+        self.calls += 1
+        return self.method(batch) * (float("nan") if self.calls in self.bad else 1.0)
+
+    def after_step(self, batch):
+        self.method.after_step(batch)
+
+
+DINO = {
+    "encoder.method": "dino", "encoder.local_views": 2, "encoder.hidden_dim": 64,
+    "encoder.bottleneck_dim": 32, "encoder.out_dim": 64, "encoder.batch_norm": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", [{}, DINO, {"train.optimizer": "lars", "train.lr": 0.3},
+                                       {"train.optimizer": "sgd", "train.lr": 0.03,
+                                        "train.clip_norm": 1.0}],
+                         ids=["simclr", "dino", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("bad", [set(), {1}, {2, 3, 9}], ids=["none", "first", "some"])
+def test_a_device_that_takes_steps_back_itself_trains_the_same(canvas, tmp_path, overrides, bad):
+    ends = []
+    for ahead in (1, 4, 50):
+        chosen = recipe_of(**overrides)
+        torch.manual_seed(3)
+        encoder = Encoder("convnet", size=8, channels=1)
+        method = Spoilt(methods.build(chosen.encoder.method, encoder, chosen.method_config), bad)
+        loop = training.Loop(method.train(), chosen.training_spec(), canvas=canvas, uids=UIDS)
+        loop.ahead = ahead
+        outcome = loop.run(None)
+        tensors = checkpoint.tensors_of(loop.method, loop.optimizer)
+        losses = [line["loss"] for line in loop.progress.log]
+        ends.append((outcome.skipped, losses, {n: t.clone() for n, t in tensors.items()}))
+    for skipped, losses, tensors in ends[1:]:
+        assert (skipped, losses) == ends[0][:2] and skipped == len(bad)
+        for name, tensor in tensors.items():
+            # What is counted without being trained may have seen the steps that were taken back.
+            counted = name.endswith("num_batches_tracked")
+            assert counted or torch.equal(tensor, ends[0][2][name]), name
+
+
+def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp_path):
+    method = Sometimes(None, set(range(4, 100)))
+    spec = recipe_of(**{"train.save_every": 0, "train.epochs": 30}).training_spec()
+    loop = training.Loop(method, spec, canvas=canvas, uids=UIDS)
+    loop.ahead = 50
+    with pytest.raises(DivergedError, match=r"step 13 of 90"):
+        loop.run(tmp_path)
+    assert max(path.stem for path in tmp_path.glob("*.json")) == "000000003"
+    assert method.statistic.item() == 3 and method.weight.isfinite().all()
+
+
 def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
     loop = training.Loop(
@@ -441,4 +503,4 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     assert training.mean_alignment(encoder, batch).item() == pytest.approx(total, rel=1e-5)
     with torch.no_grad():
         wanted = 0.75 * float(method(batch)) - 0.25 * total
-    assert loop.step(batch, 0.0) == pytest.approx(wanted, rel=1e-4)
+    assert loop.step(batch, 0.0).item() == pytest.approx(wanted, rel=1e-4)

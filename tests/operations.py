@@ -68,7 +68,8 @@ def card():
     # Else torch turns autocast off, since it sees no card.
     seen = mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     able = mock.patch("torch.cuda.is_bf16_supported", lambda: True)
-    with seen, able, FakeTensorMode(allow_non_fake_inputs=True):
+    large = mock.patch("torch.cuda.mem_get_info", lambda: (80 << 30, 80 << 30))
+    with seen, able, large, FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
 

@@ -275,7 +275,9 @@ class PrivateGradients(Gradients):
             alone = Batch(
                 views=[v[None] for v in views],
                 extra=[v[None] for v in extra],
-                draws=[Draws(s[None], d.view) for s, d in zip(states, batch.draws, strict=True)],
+                draws=[
+                    Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
+                ],
                 labels=None if label is None else label[None],
                 epoch=batch.epoch,
                 done=batch.done,
@@ -332,6 +334,6 @@ def part_of(batch: Batch, part: slice) -> Batch:
         batch,
         views=[v[part] for v in batch.views],
         extra=[v[part] for v in batch.extra],
-        draws=[Draws(d.state[part], d.view) for d in batch.draws],
+        draws=[d.part(part) for d in batch.draws],
         labels=None if batch.labels is None else batch.labels[part],
     )

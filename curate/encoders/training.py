@@ -32,12 +32,13 @@ from curate.encoders.checkpoint import (
     write_tensors,
 )
 from curate.encoders.config import TrainingSpec
+from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.representation import distance, represent
 from curate.encoders.schedule import learning_rate, optimizer, snapshot_epochs
-from curate.encoders.views.apply import augment
-from curate.encoders.views.draws import Draws
+from curate.encoders.views.apply import view_of
+from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError, DivergedError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
@@ -216,9 +217,10 @@ class Loop:
     ) -> None:
         """Prepare the training of ``method``; the arguments are those of ``train_encoder``."""
         self.method, self.config, self.device = method, spec.train, device
-        self.images, self.rows = canvas.array, canvas.rows(uids)
-        self.labels = self._labels(labels) if method.supervised else None
-        self.keys, self.key = randomness.uid_keys(uids), randomness.stream(seed, "views")
+        self.rows, self.key = canvas.rows(uids), randomness.stream(seed, "views")
+        self.labels = self._labels(labels).to(device) if method.supervised else None
+        keys = torch.from_numpy(randomness.uid_keys(uids).view(np.int64))
+        self.states = hash64(self.key, keys).to(device)
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
@@ -234,6 +236,9 @@ class Loop:
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
+        self.feed = feed_of(
+            canvas.array, self.rows, self.gradients.sample, steps=self.total, device=device
+        )
         self.progress = _Progress()
         self.identity = {
             "settings": spec.fingerprint,
@@ -262,8 +267,8 @@ class Loop:
             self.method, self.loss, keys=keys, seed=seed, guarantee=guarantee, batch=size
         )
 
-    def _labels(self, labels: np.ndarray | None) -> np.ndarray:
-        """Return the label of each sample, for a method that needs them.
+    def _labels(self, labels: np.ndarray | None) -> Tensor:
+        """Return the label of each sample, (n,) int64, for a method that needs them.
 
         Raises:
             DataError: If one has none.
@@ -274,7 +279,7 @@ class Loop:
             raise DataError(
                 f"a supervised method needs labels; {missing:,} of {n:,} samples have none."
             )
-        return taught
+        return torch.from_numpy(taught)
 
     def resume(self, states: Path) -> None:
         """Go on from the newest state of this very training; of another one, states are deleted.
@@ -312,9 +317,8 @@ class Loop:
             while now.step < self.total:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
-                chosen = self.gradients.sample(now.step)
                 rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
-                loss = self.step(self.batch(epoch, chosen), rate)
+                loss = self.step(self.batch(epoch, *self.feed.take(now.step)), rate)
                 now.step += 1
                 self._unread.append((now.step, loss))
                 ended = (k + 1) % self.per_epoch == 0 or now.step == self.total
@@ -352,23 +356,19 @@ class Loop:
             **self.gradients.promise(),
         )
 
-    def batch(self, epoch: int, chosen: np.ndarray) -> Batch:
-        """Return the views of some samples, by their place among those trained on."""
-        pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
-        keys = torch.from_numpy(self.keys[chosen].view(np.int64)).to(self.device)
-        labels = None
-        if self.labels is not None:
-            labels = torch.from_numpy(self.labels[chosen]).to(self.device)
-        first, n = epoch * len(self.specs), self.method.n_views
-        shown = [
-            augment(pixels, spec, key=self.key, keys=keys, view=first + v)
-            for v, spec in enumerate(self.specs)
-        ]
+    def batch(self, epoch: int, places: Tensor, pixels: Tensor) -> Batch:
+        """Return the views of some samples, by their places and images as the feed gives them."""
+        n = self.method.n_views
+        draws = Draws.of_views(
+            self.key, self.states[places], epoch * len(self.specs), len(self.specs)
+        )
+        x = pixels.float() / 255
+        shown = [view_of(x, spec, d) for spec, d in zip(self.specs, draws, strict=True)]
         return Batch(
             views=shown[:n],
             extra=shown[n:],
-            draws=[Draws.of(self.key, keys, first + v) for v in range(n)],
-            labels=labels,
+            draws=draws[:n],
+            labels=None if self.labels is None else self.labels[places],
             epoch=self.progress.step / self.per_epoch,
             done=self.progress.step / self.total,
         )

@@ -15,6 +15,7 @@ from curate.data.sample import content_uid
 from curate.encoders import checkpoint, methods, schedule, training, views
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.methods.base import Method
+from curate.encoders.views.apply import augment
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
 from curate.runtime import randomness, signals, versions
@@ -157,16 +158,17 @@ def test_divergence_is_named_and_leaves_no_weights(canvas, tmp_path):
 
 def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp_path, monkeypatch):
     shown = {}
-    real = training.augment
+    real = training.view_of
 
-    def spy(pixels, spec, *, key, keys, view):
-        out = real(pixels, spec, key=key, keys=keys, view=view)
-        for word, image in zip(keys.tolist(), out, strict=True):
-            shown.setdefault((word, view), []).append(image.numpy().tobytes())
+    def spy(x, spec, draws):
+        out = real(x, spec, draws)
+        for word, image in zip(draws.state.tolist(), out, strict=True):
+            shown.setdefault((word, draws.view), []).append(image.numpy().tobytes())
         return out
 
-    monkeypatch.setattr(training, "augment", spy)
-    shared = int(randomness.uid_keys(UIDS[:1]).view(np.int64)[0])
+    monkeypatch.setattr(training, "view_of", spy)
+    word = randomness.hash64(randomness.stream(1, "views"), randomness.uid_keys(UIDS[:1]))
+    shared = int(word.view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
         trained(canvas, tmp_path / str(k), uids=uids)
     for view in range(6):
@@ -407,7 +409,9 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
     loop = training.Loop(
         Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels
     )
-    assert loop.batch(0, np.array([3, 5])).labels.tolist() == loop.rows[[3, 5]].tolist()
+    assert (
+        loop.batch(0, *loop.feed.of(np.array([3, 5]))).labels.tolist() == loop.rows[[3, 5]].tolist()
+    )
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
             training.Loop(
@@ -489,14 +493,15 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
     loop = training.Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
-    batch = loop.batch(0, np.arange(5))
+    batch = loop.batch(0, *loop.feed.of(np.arange(5)))
     assert len(batch.views) == 2 and len(batch.extra) == 2
-    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.keys[:5].view(np.int64))
+    key = randomness.stream(0, "views")
+    words = torch.from_numpy(randomness.uid_keys(UIDS)[:5].view(np.int64))
     pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
     total = 0.0
     z = []
     for view in (2, 3):
-        shown = training.augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
+        shown = augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
         z.append(encoder.forward_float(shown).detach().flatten(1).double())
     for a, b in zip(*z, strict=True):
         total += float((a / a.norm() - b / b.norm()).norm()) / 5

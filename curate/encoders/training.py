@@ -20,7 +20,7 @@ from torch import Tensor
 
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
-from curate.encoders.backbone import Encoder
+from curate.encoders.backbone import Encoder, allow_tf32, computed_in
 from curate.encoders.checkpoint import (
     Kept,
     newest,
@@ -44,7 +44,7 @@ from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
-from curate.runtime.versions import refuse_other_code
+from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
 
@@ -157,7 +157,7 @@ def train_encoder(
         device=device,
         steps=steps,
     )
-    about |= loop.gradients.promise()
+    about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
     if states is not None:
         loop.resume(states)
 
@@ -217,6 +217,9 @@ class Loop:
     ) -> None:
         """Prepare the training of ``method``; the arguments are those of ``train_encoder``."""
         self.method, self.config, self.device = method, spec.train, device
+        private = self.config.dp is not None
+        self.precision = "float32" if private else computed_in(self.config.precision, device)
+        allow_tf32(self.precision)
         self.rows, self.key = canvas.rows(uids), randomness.stream(seed, "views")
         self.labels = self._labels(labels).to(device) if method.supervised else None
         keys = torch.from_numpy(randomness.uid_keys(uids).view(np.int64))
@@ -285,7 +288,7 @@ class Loop:
         """Go on from the newest state of this very training; of another one, states are deleted.
 
         Raises:
-            MismatchError: If other code stored it.
+            MismatchError: If other code stored it, or another kind of device.
         """
         state = newest(states)
         if state is None:
@@ -295,6 +298,7 @@ class Loop:
             shutil.rmtree(states)
             return
         refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
+        refuse_other_device(about.get("device"), self.device, f"the training in {states}")
         restore(self.method, self.optimizer, tensors)
         self.progress = _Progress(**about["progress"])
 
@@ -456,6 +460,7 @@ class Loop:
         about = {
             "identity": self.identity,
             "code": versions.of_stage("train"),
+            "device": self.device,
             "progress": dataclasses.asdict(self.progress),
         }
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), about)

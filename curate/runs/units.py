@@ -159,13 +159,20 @@ class Unit:
         write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
         return True
 
-    def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
+    def complete(
+        self,
+        outputs: Iterable[Path],
+        device: str | None = None,
+        *,
+        keep: bool = True,
+        **facts: Any,
+    ) -> None:
         """Write the record, with the size and digest of every file that was made.
 
         Args:
             outputs: The files.
-            device: Kind of the device that made them, for a unit that goes into the store; None
-                for one that does not.
+            device: Kind of the device that made them, ``cpu`` or ``cuda``, where that changes them.
+            keep: Whether a unit with a device goes into the store.
             facts: What else the record says.
         """
         written = {}
@@ -183,6 +190,8 @@ class Unit:
         }
         record = {**facts, **about}
         if device is not None:
+            record["device"] = device
+        if device is not None and keep:
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.

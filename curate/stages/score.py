@@ -6,7 +6,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.encoders.backbone import load_encoder
+from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
 from curate.errors import DataError, DivergedError
@@ -39,6 +39,9 @@ from curate.stages.placement import Part, Placed, by_shard, placed
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
+HELD_WEIGHTS = 1 << 32
+"""Weights of encoders that are held at a time, in bytes: the samples are gone through again for
+those that are left."""
 
 
 @dataclass(frozen=True)
@@ -127,48 +130,80 @@ def _align(
             missing.setdefault(s, []).append(e)
     if not missing:
         return
-    run.check_code("align", wanted.values())
-    pixels, config = shard.pixels(run, context), run.recipe
+    run.check_code("align", wanted.values(), device)
+    pixels = shard.pixels(run, context)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    encoders = {
-        e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
-        for e in used
-    }
+    folders = {e: train.encoder_folder(run, context, e) / when.place for e in used}
+    groups = _together(folders)
+    todo = [[s for s in missing if set(missing[s]) & set(group)] for group in groups]
     with run.timed("align"):
-        done, total = 0, sum(sizes[s] for s in missing)
+        done, total = 0, sum(sizes[s] for shards in todo for s in shards)
         context.progress("align", done, total)
-        for part in by_shard(run, made):
-            names = missing.get(part.name, [])
-            if not names:
-                continue
-            tables: dict[str, list[pa.Table]] = {e: [] for e in names}
-            for some, views in shown(part):
-                found = align_images(
-                    {e: encoders[e] for e in names},
-                    pixels[some.places],
-                    randomness.uid_keys(some.uids),
-                    config.measuring_views(),
-                    config.score.model_copy(update={"views": views}),
-                    representation=config.encoder.representation,
-                    device=device,
-                )
-                for name, alignment in found.items():
-                    if not np.isfinite(alignment.align).all():
-                        raise DivergedError(
-                            f"encoder {name} of {run.path} gives representations that are not "
-                            "finite; lower train.lr or set train.clip_norm, and start over with "
-                            "--fresh."
-                        )
-                    tables[name].append(alignment.to_table(some.uids, views))
-                done += len(some.uids)
-                context.progress("align", done, total)
-            for name, found_here in tables.items():
-                table = pa.concat_tables(found_here)
-                path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
-                unit = wanted[part.name, name]
-                with unit.making():
-                    write_table(path, table)
-                    unit.complete([path], device, n=table.num_rows)
+        for group in groups:
+            encoders = {e: load_encoder(folders[e], device=device) for e in group}
+            for part in by_shard(run, made):
+                here = {e: encoders[e] for e in missing.get(part.name, []) if e in encoders}
+                if not here:
+                    continue
+                tables: dict[str, list[pa.Table]] = {e: [] for e in here}
+                for some, views in shown(part):
+                    for name, alignment in _measured(run, here, some, views, pixels, device):
+                        tables[name].append(alignment.to_table(some.uids, views))
+                    done += len(some.uids)
+                    context.progress("align", done, total)
+                for name, found in tables.items():
+                    path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
+                    unit = wanted[part.name, name]
+                    with unit.making():
+                        table = pa.concat_tables(found)
+                        write_table(path, table)
+                        unit.complete([path], device, n=table.num_rows)
+
+
+def _together(folders: Mapping[str, Path]) -> list[list[str]]:
+    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
+    groups: list[list[str]] = []
+    held = 0
+    for name, folder in folders.items():
+        size = (folder / "weights.safetensors").stat().st_size
+        if not groups or held + size > HELD_WEIGHTS:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += size
+    return groups
+
+
+def _measured(
+    run: Run,
+    encoders: Mapping[str, Encoder],
+    part: Part,
+    views: int,
+    pixels: np.ndarray,
+    device: str,
+) -> Iterator[tuple[str, Alignment]]:
+    """Yield the alignment of each of some encoders on the samples of a part.
+
+    Raises:
+        DivergedError: If an encoder's is not finite.
+    """
+    config = run.recipe
+    found = align_images(
+        encoders,
+        pixels[part.places],
+        randomness.uid_keys(part.uids),
+        config.measuring_views(),
+        config.score.model_copy(update={"views": views}),
+        representation=config.encoder.representation,
+        device=device,
+    )
+    for name, alignment in found.items():
+        if not np.isfinite(alignment.align).all():
+            raise DivergedError(
+                f"encoder {name} of {run.path} gives representations that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with --fresh."
+            )
+        yield name, alignment
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:

@@ -138,7 +138,8 @@ def test_alignment_is_measured_on_the_card(backbone, pairing, representation):
             shown = (
                 augment(pixels, views.VIEWS["simclr"], key=5, keys=keys, view=k) for k in range(4)
             )
-            found = distances(encoders, pixels, shown, recipe.score, representation)
+            clean = pixels.float() / 255
+            found = distances(encoders, clean, shown, recipe.score, representation)
         assert {(d.device.type, tuple(d.shape)) for d in found.values()} == {
             ("cuda", (N, 4 if pairing == "anchored" else 6))
         }

@@ -299,6 +299,37 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
         train(lambda *_: None)
 
 
+def test_another_kind_of_device_does_not_go_on_with_a_training(canvas, tmp_path):
+    spec = recipe_of(**{"train.save_every": 0}).training_spec()
+    loop = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    loop.run(tmp_path)
+    again = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    again.resume(tmp_path)
+    assert again.progress.step == loop.total - 1
+    state = max(tmp_path.glob("*.json"))
+    about = json.loads(state.read_text())
+    assert about["device"] == "cpu"
+    state.write_text(json.dumps({**about, "device": "cuda"}))
+    with pytest.raises(MismatchError, match="was made on cuda, and numbers on cpu are others"):
+        again.resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "kind"),
+    [("auto", "float32", "ieee"), ("float32", "float32", "ieee"),
+     ("tf32", "float32", "ieee"), ("bfloat16", "bfloat16", "ieee")],
+)  # fmt: skip
+def test_an_encoder_says_where_and_in_what_it_was_computed(
+    canvas, tmp_path, precision, found, kind
+):
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # PyTorch's own choice
+    trained(canvas, tmp_path, **{"train.precision": precision, "train.epochs": 1})
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert (about["device"], about["precision"]) == ("cpu", found)
+    assert torch.backends.cudnn.conv.fp32_precision == kind
+    assert torch.backends.cuda.matmul.fp32_precision == kind
+
+
 class Sometimes(Idle):
     """Its loss is not finite at some steps, and its forward pass spoils a statistic then."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import load_encoder
+    from curate.runs.fitting import init
     from curate.runs.ledger import ledger
     from curate.runs.opening import open_run
     from curate.runs.recipe import load_recipe
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from curate.stages.score import score, significant
     from curate.stages.select import select
     from curate.stages.shard import shard
+    from curate.stages.subset import subset
     from curate.stages.train import train
     from curate.stages.view import view
 
@@ -45,6 +47,7 @@ PLACES = {
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
     "forecast": "curate.stages.forecast",
+    "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
@@ -63,6 +66,7 @@ PLACES = {
     "select_table": "curate.selection.selection",
     "shard": "curate.stages.shard",
     "significant": "curate.stages.score",
+    "subset": "curate.stages.subset",
     "train": "curate.stages.train",
     "verify": "curate.runs.verification",
     "view": "curate.stages.view",
@@ -77,6 +81,7 @@ __all__ = [
     "doctor",
     "export",
     "forecast",
+    "init",
     "inspect",
     "ledger",
     "load_encoder",
@@ -95,6 +100,7 @@ __all__ = [
     "select_table",
     "shard",
     "significant",
+    "subset",
     "train",
     "verify",
     "view",

@@ -157,6 +157,8 @@ class Unit:
         if record is None:
             return False
         write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
+        # Of a making that was cut short when all was in the store, and only the record missing.
+        shutil.rmtree(self.run.states(self.name), ignore_errors=True)
         return True
 
     def complete(
@@ -164,15 +166,26 @@ class Unit:
         outputs: Iterable[Path],
         device: str | None = None,
         *,
+<<<<<<< HEAD
         keep: bool = True,
+=======
+        by_content: bool = False,
+>>>>>>> main
         **facts: Any,
     ) -> None:
         """Write the record, with the size and digest of every file that was made.
 
         Args:
             outputs: The files.
+<<<<<<< HEAD
             device: Kind of the device that made them, ``cpu`` or ``cuda``, where that changes them.
             keep: Whether a unit with a device goes into the store.
+=======
+            device: Kind of the device that made them, for a unit that goes into the store; None
+                for one that does not.
+            by_content: Whether the files go into the store by their own digests, where they can be
+                linked: nothing less says what a source holds, and they are too large for a copy.
+>>>>>>> main
             facts: What else the record says.
         """
         written = {}
@@ -189,9 +202,18 @@ class Unit:
             "outputs": written,
         }
         record = {**facts, **about}
+<<<<<<< HEAD
         if device is not None:
             record["device"] = device
         if device is not None and keep:
+=======
+        if by_content:
+            entry = Entry(self.run.path.parent, self.stage, digest(written, digits=32))
+            record["stored"] = f"{entry.kind}/{entry.key}"
+            if entry.take(self.run.path, self.name) is None:
+                entry.keep(self.run.path, record, copy=False)
+        elif device is not None:
+>>>>>>> main
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.
@@ -253,7 +275,7 @@ def train(run: Run, encoder: str) -> Unit:
     parts = {
         **training(run),
         "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
-        "samples": members(run)[encoder],
+        "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
 

@@ -12,6 +12,7 @@ import pytest
 from curate.data import account, shards
 from curate.data.sources import open_source, open_tests
 from curate.errors import DataError, UsageError
+from curate.runtime.files import read_json, sealed, write_json
 from tests.command import curate
 from tests.rendered import mixed
 
@@ -544,10 +545,10 @@ def test_an_index_whose_names_lead_out_is_not_opened(tmp_path, column, name):
     rows = pq.read_table(path)
     at = rows.schema.get_field_index(column)
     pq.write_table(rows.set_column(at, column, pa.array([name])), path)
-    facts = json.loads((tmp_path / "s" / "dataset.json").read_text())
-
+    # Whoever forges an index seals it as well.
+    facts = read_json(tmp_path / "s" / "dataset.json")
     facts["index"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / "s" / "dataset.json").write_text(json.dumps(facts))
+    write_json(tmp_path / "s" / "dataset.json", sealed(facts))
     with pytest.raises(DataError, match=f"has the {column} "):
         shards.Reader(tmp_path / "s").index()
 

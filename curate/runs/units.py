@@ -166,26 +166,18 @@ class Unit:
         outputs: Iterable[Path],
         device: str | None = None,
         *,
-<<<<<<< HEAD
         keep: bool = True,
-=======
         by_content: bool = False,
->>>>>>> main
         **facts: Any,
     ) -> None:
         """Write the record, with the size and digest of every file that was made.
 
         Args:
             outputs: The files.
-<<<<<<< HEAD
             device: Kind of the device that made them, ``cpu`` or ``cuda``, where that changes them.
             keep: Whether a unit with a device goes into the store.
-=======
-            device: Kind of the device that made them, for a unit that goes into the store; None
-                for one that does not.
             by_content: Whether the files go into the store by their own digests, where they can be
                 linked: nothing less says what a source holds, and they are too large for a copy.
->>>>>>> main
             facts: What else the record says.
         """
         written = {}
@@ -202,18 +194,14 @@ class Unit:
             "outputs": written,
         }
         record = {**facts, **about}
-<<<<<<< HEAD
         if device is not None:
             record["device"] = device
-        if device is not None and keep:
-=======
         if by_content:
             entry = Entry(self.run.path.parent, self.stage, digest(written, digits=32))
             record["stored"] = f"{entry.kind}/{entry.key}"
             if entry.take(self.run.path, self.name) is None:
                 entry.keep(self.run.path, record, copy=False)
-        elif device is not None:
->>>>>>> main
+        elif device is not None and keep:
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from curate.stages.score import score, significant
     from curate.stages.select import select
     from curate.stages.shard import shard
+    from curate.stages.subset import subset
     from curate.stages.train import train
     from curate.stages.view import view
 
@@ -63,6 +64,7 @@ PLACES = {
     "select_table": "curate.selection.selection",
     "shard": "curate.stages.shard",
     "significant": "curate.stages.score",
+    "subset": "curate.stages.subset",
     "train": "curate.stages.train",
     "verify": "curate.runs.verification",
     "view": "curate.stages.view",
@@ -95,6 +97,7 @@ __all__ = [
     "select_table",
     "shard",
     "significant",
+    "subset",
     "train",
     "verify",
     "view",

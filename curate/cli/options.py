@@ -83,8 +83,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"curate {versions().get('curate', 'is not installed')}")
         raise typer.Exit()
 

@@ -39,10 +39,10 @@ def run(display: Display, asked: Request) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
-    made, completed = _stage(display, run_all, asked)
+    opened, completed = _stage(display, run_all, asked)
     display.result(completed, run_lines(completed))
     warn_of_noise(display, completed.separation)
-    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(made)}'")
+    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(opened)}'")
 
 
 @command("curate shard folder:photos --out shards")
@@ -101,11 +101,11 @@ def train(
         display.result(forecast, forecast_lines(forecast))
         display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
         return
-    made, trained = _stage(display, curate.train, asked)
+    opened, trained = _stage(display, curate.train, asked)
     display.result(trained, train_lines(trained))
     if not trained.trained:
-        display.hint(f"nothing to do: all encoders of {made.path} were trained before")
-    display.hint(f"next: 'curate score {typed(made)}'")
+        display.hint(f"nothing to do: all encoders of {opened.path} were trained before")
+    display.hint(f"next: 'curate score {typed(opened)}'")
 
 
 @command("curate score imagenet-100k --data /data/imagenet-100k")
@@ -146,13 +146,13 @@ def score(
         refine.seconds(budget)
     if fdr is not None:
         significance.check(fdr)
-    made, scored = _stage(display, curate.score, asked)
+    opened, scored = _stage(display, curate.score, asked)
     already = scored.already
     more: dict[str, Result] = {}
     lines: list[str | Listing] = []
     if until is not None:
         refined = more["until"] = curate.refine(
-            made,
+            opened,
             until,
             budget=budget,
             data=asked.data,
@@ -160,18 +160,18 @@ def score(
             workers=asked.workers,
             progress=display.progress,
         )
-        scored, lines = curate.score(made), refine_lines(refined)
+        scored, lines = curate.score(opened), refine_lines(refined)
     if fdr is not None:
-        significant = more["significant"] = curate.significant(made, fdr)
+        significant = more["significant"] = curate.significant(opened, fdr)
         lines += significant_lines(significant)
     places = [f"scores      {scored.path}"]
     display.result({**scored.to_json(), **more}, [*score_lines(scored), *places, *lines])
     warn_of_noise(display, scored.separation)
     if already and until is None:
-        display.hint(f"nothing to do: {made.path} was scored before")
+        display.hint(f"nothing to do: {opened.path} was scored before")
     top = max(1, scored.n_scored * 3 // 4)
     rest = " --unscored keep" if scored.n_unscored else ""
-    display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
+    display.hint(f"next: 'curate select --top {top}{rest} {typed(opened)}'")
 
 
 def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:

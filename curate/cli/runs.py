@@ -88,8 +88,8 @@ def recipes(
     import curate
 
     if name is None:
-        found = curate.recipe_list()
-        display.result(found, recipe_lines(found))
+        listed = curate.recipe_list()
+        display.result(listed, recipe_lines(listed))
         display.hint("next: 'curate recipes NAME' prints one, 'curate run NAME' runs it")
         return
     resolved = curate.load_recipe(name).resolved()

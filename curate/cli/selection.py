@@ -134,15 +134,19 @@ def export(
             "--to",
             metavar="FORMAT",
             help="`csv`: every row of the manifest; `paths`: a list of the kept images; `folder`: "
-            "the kept images; `fiftyone`, `hf-metadata`: these and what is known of them, for "
-            "FiftyOne and Hugging Face.",
+            "the kept images; `fiftyone`, `hf-metadata`, `croissant`: these and what is known of "
+            "them, for FiftyOne, Hugging Face and whoever reads Croissant; `datacomp`: the kept "
+            "uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="New file or folder.")],
+    null: Annotated[
+        bool, typer.Option("-0", help="End `paths` with null bytes, as `xargs -0` reads them.")
+    ] = False,
 ) -> None:
     """Write a manifest, or the subset itself, for another tool."""
     import curate
 
-    exported = curate.export(manifest, to=to, out=out, progress=display.progress)
+    exported = curate.export(manifest, to=to, out=out, null=null, progress=display.progress)
     display.result(exported, [f"{exported.written:,} samples written to {out}"])
     display.hint(f"next: train on it, or here: 'curate retrain {shlex.quote(str(manifest))}'")

@@ -115,7 +115,7 @@ def _noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
     with _calmly():
         try:
-            found = get_noise_multiplier(
+            multiplier = get_noise_multiplier(
                 target_epsilon=epsilon,
                 target_delta=delta,
                 sample_rate=rate,
@@ -128,7 +128,7 @@ def _noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
                 f"train.dp.epsilon {epsilon:g}: no noise is enough for {steps:,} steps at delta "
                 f"{delta:g}; ask for a larger epsilon, or for fewer steps."
             ) from error
-    return float(found)
+    return float(multiplier)
 
 
 def _accountants() -> Any:

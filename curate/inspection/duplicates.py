@@ -189,7 +189,7 @@ def _candidates(
     places = [(1.0, 0.0, 0.0)] + [
         (s, x, y) for s in SCALES for x in (s - 1, 0.0, 1 - s) for y in (s - 1, 0.0, 1 - s)
     ]
-    found = []
+    blocks = []
     for number, place in enumerate(places):
         window = torch.tensor(place).expand(len(some), 3)
         for mirrored in (False, True) if number == 0 else (False,):
@@ -198,10 +198,10 @@ def _candidates(
             k = min(len(thumbs), (WHOLE_K if number == 0 else WINDOW_K) + 1)
             similar, near = index.search(query, k)
             row = np.arange(len(rows))[:, None].repeat(k, axis=1)
-            facts = np.full((2, *near.shape), [[[number]], [[mirrored]]])
+            which = np.full((2, *near.shape), [[[number]], [[mirrored]]])
             good = (near != rows[:, None]) & (similar >= HOPEFUL)
-            found.append(np.stack([row, near, *facts, -1e6 * similar])[:, good])
-    row, near, number, mirrored, cost = np.concatenate(found, axis=1)
+            blocks.append(np.stack([row, near, *which, -1e6 * similar])[:, good])
+    row, near, number, mirrored, cost = np.concatenate(blocks, axis=1)
     # The best window of each pair alone.
     order = np.lexsort((number, cost, mirrored, near, row))
     row, near, number, mirrored = (v[order].astype(np.int64) for v in (row, near, number, mirrored))

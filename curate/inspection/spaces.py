@@ -114,20 +114,20 @@ def embeddings(
     return representation.features(encoder, images, rows, progress)
 
 
-def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:
+def _given(path: Path, uids: pa.ChunkedArray, needed: np.ndarray) -> np.ndarray:
     """Return the embeddings that a file has for some samples, (n, D) float32.
 
     Args:
         path: A ``.npy``, (N, D) numbers in the order of the index, or a ``.parquet`` of ``uid`` and
             one column of lists of D numbers.
         uids: (N,) uids of the index.
-        wanted: (n,) uids, bytes.
+        needed: (n,) uids, bytes.
 
     Raises:
         DataError: If it cannot be read, has another number of rows, lacks a sample, or is no table
             of numbers.
     """
-    names = pa.array(wanted).cast(pa.string())
+    names = pa.array(needed).cast(pa.string())
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -14,7 +14,7 @@ from curate.runtime.intervals import half_width
 BUDGETS = {"epochs": "equal epochs, so that fewer images are fewer steps", "steps": "equal steps"}
 
 
-def differences(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a comparison's differences in percentage points, each labelled in plain words."""
     return [
         {
@@ -30,17 +30,17 @@ def differences(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
             "p": row["p"],
             "n": row["n"],
         }
-        for row in facts["differences"]
+        for row in comparison["differences"]
     ]
 
 
-def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def shown(name: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page shows of one comparison: a note, figures and two tables."""
-    rows, settings = differences(facts), facts.get("settings", {})
+    rows, settings = differences(comparison), comparison.get("settings", {})
     budget = BUDGETS.get(str(settings.get("budget")), "an equal budget")
-    verdict = words.shown(facts["verdict"], limit=400)
+    verdict = words.shown(comparison["verdict"], limit=400)
     prefix = f"compare-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    drawn = _curves(prefix, facts)
+    drawn = _curves(prefix, comparison)
     if rows:
         finding = verdict[:1].upper() + verdict[1:]
         note = (
@@ -58,7 +58,7 @@ def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         "name": prefix,
         "figures": drawn,
         "differences": _differences_table(rows),
-        "arms": _arms_table(facts),
+        "arms": _arms_table(comparison),
     }
 
 
@@ -88,21 +88,21 @@ def _sd(share: float | None) -> words.Number:
     return words.Number(text, 100 * share, "percentage points")
 
 
-def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
+def _curves(prefix: str, comparison: Mapping[str, Any]) -> list[Captioned]:
     """Return a figure a source and probe where more than one size was removed."""
     cells: dict[tuple[str, str], dict[str, list[tuple[int, float, float | None]]]] = {}
-    for arm in sorted(facts["arms"], key=lambda arm: arm["remove"]):
+    for arm in sorted(comparison["arms"], key=lambda arm: arm["remove"]):
         half = None
         if arm["sd"] is not None and arm["n"] > 1:
             half = 100 * half_width(arm["sd"], arm["n"])
         lines = cells.setdefault((arm["source"], arm["kind"]), {})
         strategy = words.shown(arm["strategy"], limit=30)
         lines.setdefault(strategy, []).append((arm["remove"], 100 * arm["mean"], half))
-    made = []
+    curves = []
     for k, ((source, kind), lines) in enumerate(cells.items()):
         if len({point[0] for points in lines.values() for point in points}) < 2:
             continue
-        rows = [d for d in facts["differences"] if (d["source"], d["kind"]) == (source, kind)]
+        rows = [d for d in comparison["differences"] if (d["source"], d["kind"]) == (source, kind)]
         worse = sum(d["high"] is not None and d["high"] < 0 for d in rows)
         better = sum(d["low"] is not None and d["low"] > 0 for d in rows)
         probe = words.probe(kind)
@@ -115,11 +115,11 @@ def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
             f"Bars: {words.INTERVAL} t-intervals of the mean over seeds; differences are judged in "
             "pairs of seeds, which these bars do not show."
         )
-        made.append((figures.curves(f"{prefix}-curve{k}", lines), finding, note))
-    return made
+        curves.append((figures.curves(f"{prefix}-curve{k}", lines), finding, note))
+    return curves
 
 
-def _arms_table(facts: Mapping[str, Any]) -> Table | None:
+def _arms_table(comparison: Mapping[str, Any]) -> Table | None:
     cells = [
         [
             words.shown(arm["label"]),
@@ -129,7 +129,7 @@ def _arms_table(facts: Mapping[str, Any]) -> Table | None:
             _sd(arm["sd"]),
             words.count(arm["n"]),
         ]
-        for arm in facts["arms"]
+        for arm in comparison["arms"]
     ]
     head = ["trained on", "tested on", "probe", "mean test accuracy", "sd over seeds", "seeds"]
     return ("Test accuracy of every arm", head, cells, {3, 4, 5}) if cells else None

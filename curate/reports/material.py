@@ -164,9 +164,9 @@ class Material:
 
     def rows(self, uids: Iterable[str]) -> dict[str, int]:
         """Return the row of ``scores`` of each uid that has one."""
-        wanted = pa.array(list(uids), pa.string())
-        at = pc.index_in(wanted, value_set=self.scores["uid"].combine_chunks())
-        pairs = zip(wanted.to_pylist(), at.to_pylist(), strict=True)
+        names = pa.array(list(uids), pa.string())
+        at = pc.index_in(names, value_set=self.scores["uid"].combine_chunks())
+        pairs = zip(names.to_pylist(), at.to_pylist(), strict=True)
         return {uid: row for uid, row in pairs if row is not None}
 
     def label_name(self, label: int | None) -> str:
@@ -235,11 +235,11 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
 
 def _object(path: Path, needed: Iterable[str]) -> dict[str, Any]:
     """Read a JSON object and check that it has what a report needs."""
-    found = read_json(path)
-    lacking = [name for name in needed if name not in found]
+    content = read_json(path)
+    lacking = [name for name in needed if name not in content]
     if lacking:
         raise DataError(f"{path} lacks {', '.join(lacking)}; run the stage that makes it again.")
-    return found
+    return content
 
 
 def _table(path: Path, needed: Iterable[str]) -> pa.Table:
@@ -263,15 +263,17 @@ def _number(column: pa.ChunkedArray) -> np.ndarray:
 
 def _selection(facts_file: Path) -> Selection:
     """Read one manifest; its rows are counted, so that the report does not repeat a claim."""
-    made = Manifest.read(facts_file.with_suffix(".parquet"))
-    keep = pc.equal(made.table["decision"], "keep")
+    manifest = Manifest.read(facts_file.with_suffix(".parquet"))
+    keep = pc.equal(manifest.table["decision"], "keep")
     kept = int(pc.sum(keep).as_py() or 0)
     return Selection(
         name=facts_file.stem,
-        facts=made.facts,
+        facts=manifest.facts,
         kept=kept,
-        dropped=made.table.num_rows - kept,
-        expected_share=_expected_share(made.facts.get("strategy"), keep, made.table["p_top"]),
+        dropped=manifest.table.num_rows - kept,
+        expected_share=_expected_share(
+            manifest.facts.get("strategy"), keep, manifest.table["p_top"]
+        ),
     )
 
 

@@ -18,11 +18,11 @@ def steps(material: Material) -> list[Step]:
     path = material.path
     # Where a name alone would not find the run, its path does.
     run = shlex.quote(words.shown(path.name if path.parent == Path("runs") else path))
-    made: list[Step] = []
+    listed: list[Step] = []
     clear = material.summary["separation"] == "clear"
     if not clear:
         epochs = 4 * int(material.recipe.get("train", {}).get("epochs", 100))
-        made.append(
+        listed.append(
             (
                 "Get a signal first: train longer or on fewer images, measure with the views the "
                 "encoder was trained with, or use more encoders. Do not select by these scores.",
@@ -31,7 +31,7 @@ def steps(material: Material) -> list[Step]:
         )
     reliability = material.summary["reliability"].get("encoders")
     if reliability is None or reliability < GOOD:
-        made.append(
+        listed.append(
             (
                 "Make the ranking more reliable: training noise is averaged out by more encoders, "
                 "not by more views.",
@@ -40,7 +40,7 @@ def steps(material: Material) -> list[Step]:
         )
     scored = material.summary["n_scored"]
     if clear and not material.comparisons and scored > 1:
-        made.append(
+        listed.append(
             (
                 "Find out whether selecting matters: retrain on memorized and on random "
                 "selections of equal size, with at least three seeds.",
@@ -50,7 +50,7 @@ def steps(material: Material) -> list[Step]:
         )
     if clear and material.selections:
         first = path / "manifests" / f"{material.selections[0].name}.parquet"
-        made.append(
+        listed.append(
             (
                 "Use a selection: the names of the files it keeps, or with --to folder the images "
                 "themselves, for your own training.",
@@ -59,9 +59,11 @@ def steps(material: Material) -> list[Step]:
         )
     elif clear:
         unscored = " --unscored keep" if material.summary["n_unscored"] else ""
-        made.append(("Select images to keep.", f"curate select {run} --fraction 0.8{unscored}"))
+        listed.append(("Select images to keep.", f"curate select {run} --fraction 0.8{unscored}"))
     if material.inspected is None:
-        made.append(("Look for outliers and near-duplicates.", f"curate inspect {run}"))
+        listed.append(("Look for outliers and near-duplicates.", f"curate inspect {run}"))
     else:
-        made.append(("Look at the outliers and near-duplicates above before dropping them.", None))
-    return made
+        listed.append(
+            ("Look at the outliers and near-duplicates above before dropping them.", None)
+        )
+    return listed

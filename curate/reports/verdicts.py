@@ -41,20 +41,20 @@ def signal(summary: Mapping[str, Any]) -> Verdict:
     question = "Is there separation of seen from unseen?"
     tests = [t for t in summary["tests"] if t["name"] in ("C>S", "C>E")]
     tests = tests or [t for t in summary["tests"] if t["name"] in ("m>0", "C>0")]
-    made = [t for t in tests if t["p"] is not None]
-    found = "; ".join(
+    tested = [t for t in tests if t["p"] is not None]
+    results = "; ".join(
         f"{t['name']}: t{NBSP}={NBSP}{number(t['statistic'])}, {words.p_equals(t['p'])}, "
         f"Cohen’s d{NBSP}={NBSP}{number(t['cohens_d'], 2)}"
-        for t in made
+        for t in tested
     )
     if summary["separation"] == "clear":
         answer = "Yes: separation is clear"
         text = (
             "On average, encoders place the views of an image farther apart if they never saw it: "
-            f"they memorize ({found}). This speaks of the average, not yet of single images."
+            f"they memorize ({results}). This speaks of the average, not yet of single images."
         )
         return Verdict(question, "good", answer, text)
-    if not made:
+    if not tested:
         text = (
             "No test could be made: too few images are scored, or all have the same score. "
             "Nothing vouches for the scores."
@@ -62,7 +62,7 @@ def signal(summary: Mapping[str, Any]) -> Verdict:
         return Verdict(question, "bad", "No separation: not testable", text)
     text = (
         "The tests do not tell images that an encoder saw from images that it did not "
-        f"({found}; needed: p{NBSP}<{NBSP}{SIGNIFICANCE}). The scores below may be noise, and a "
+        f"({results}; needed: p{NBSP}<{NBSP}{SIGNIFICANCE}). The scores below may be noise, and a "
         "selection by them may be no better than a random one."
     )
     return Verdict(question, "bad", "No separation", text)
@@ -75,8 +75,8 @@ def ranking(summary: Mapping[str, Any]) -> Verdict:
         summary: What ``scores.json`` says.
     """
     question = "How reliable is the ranking of single images?"
-    found = summary["reliability"]
-    views, both = found.get("views"), found.get("encoders")
+    reliability = summary["reliability"]
+    views, both = reliability.get("views"), reliability.get("encoders")
     if both is None and views is None:
         text = "Neither the spread over views nor over encoders could be measured in this run."
         return Verdict(question, "open", "Unknown", text)

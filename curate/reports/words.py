@@ -56,10 +56,10 @@ class Number(str):
 
     def __new__(cls, text: str, value: float | None, unit: str = "") -> Number:
         """Return ``text`` that stands for ``value``."""
-        made = super().__new__(cls, text)
-        made.value = None if value is None or value != value else float(value)
-        made.unit = unit
-        return made
+        phrase = super().__new__(cls, text)
+        phrase.value = None if value is None or value != value else float(value)
+        phrase.unit = unit
+        return phrase
 
 
 def count(n: int, text: str | None = None) -> Number:

@@ -167,17 +167,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def need_space(folder: Path, wanted: int, what: str) -> None:
-    """Check that ``wanted`` bytes fit on the disk of ``folder``.
+def need_space(folder: Path, needed: int, what: str) -> None:
+    """Check that ``needed`` bytes fit on the disk of ``folder``.
 
     Raises:
         ResourceError: If they do not.
     """
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    if wanted > free:
+    if needed > free:
         raise ResourceError(
-            f"{what} needs {wanted / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} are free."
+            f"{what} needs {needed / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} are free."
         )
 
 

@@ -32,8 +32,8 @@ class Result:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Return the result whose ``to_json`` a file holds; what is no field is passed over."""
         kinds = {name.rstrip("_"): (name, kind) for name, kind in get_type_hints(cls).items()}
-        found = [(*kinds[key], value) for key, value in content.items() if key in kinds]
-        return cls(**{name: _typed(kind, value) for name, kind, value in found})
+        known = [(*kinds[key], value) for key, value in content.items() if key in kinds]
+        return cls(**{name: _typed(kind, value) for name, kind, value in known})
 
     @classmethod
     def load(cls, file: Path, /, **more: Any) -> Self:

@@ -41,8 +41,8 @@ def plainly(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(step for step in first["loc"] if isinstance(step, str))
     what = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    given = first.get("input")
+    value = first.get("input")
     if first["type"] == "literal_error":
-        return str(unknown(where, str(given), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
-    value = "" if isinstance(given, Mapping) else f", not {given!r}"
+        return str(unknown(where, str(value), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
+    value = "" if isinstance(value, Mapping) else f", not {value!r}"
     return f"{where}: {what}{value}." if where else f"{what}{value}."

@@ -39,19 +39,19 @@ def doctor() -> Machine:
 
     from curate.inspection import neighbours
 
-    found = versions()
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    newest = max((torch.cuda.get_device_capability(i) for i in range(there)), default=None)
+    installed = versions()
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    newest = max((torch.cuda.get_device_capability(i) for i in range(cards)), default=None)
     try:
         faiss = neighbours.faiss_version()
-        missing = _faiss_faults([n for n in FAISS if n in found], neighbours.gpus(), newest)
+        missing = _faiss_faults([n for n in FAISS if n in installed], neighbours.gpus(), newest)
     except CurateError as error:
         faiss = None
         missing = [str(error)]
     return Machine(
-        versions=found,
+        versions=installed,
         cores=threads.cores(),
-        cuda=tuple(torch.cuda.get_device_name(i) for i in range(there)),
+        cuda=tuple(torch.cuda.get_device_name(i) for i in range(cards)),
         faiss=faiss,
         free_disk_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         missing=tuple(missing),

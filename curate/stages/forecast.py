@@ -127,16 +127,16 @@ def forecast(
     recipe, run = recipe_of(name, runs=runs, overrides=overrides)
     context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
-    made = _plan(recipe, context, run)
-    left = [e for e in made.encoders if run is None or not run.done(f"train/{e}")]
-    sizes = {e: int(made.inclusion[:, k].sum()) for k, e in enumerate(made.encoders)}
+    plan = _plan(recipe, context, run)
+    left = [e for e in plan.encoders if run is None or not run.done(f"train/{e}")]
+    sizes = {e: int(plan.inclusion[:, k].sum()) for k, e in enumerate(plan.encoders)}
     steps = [_steps(recipe, sizes[e]) for e in left]
     batch = min(recipe.train.batch_size, *sizes.values())
     encoder, tensors, parameters = _network(recipe)
     per_step, scaled = _step_seconds(recipe, batch, device)
     peak = None if scaled else _peak(device)
     workers = max(1, min(context.training_workers(recipe), len(left)))
-    n, e = len(made.uids), len(made.encoders)
+    n, e = len(plan.uids), len(plan.encoders)
     return Forecast(
         device=train.device_name(device),
         samples=n,

@@ -95,7 +95,7 @@ def write_inspection(
     n = len(own)
 
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
-    found = neighbours.nearest(points, config.neighbours)
+    nearest_others = neighbours.nearest(points, config.neighbours)
     thumbs = duplicates.thumbnails(images.array, progress)
     thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
     pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
@@ -107,22 +107,22 @@ def write_inspection(
 
     labels = index["label"].fill_null(-1).to_numpy()[own]
     size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))
-    votes = triage.vote(labels, found.near)
+    votes = triage.vote(labels, nearest_others.near)
     reason, thresholds = triage.flaws(measured, labels, votes)
     names = pa.array(uids[own].astype(np.str_))
     memorization, rank = _scores(run, names)
-    outlier, lof = found.outlier_score(), found.local_outlier_factor()
+    outlier, lof = nearest_others.outlier_score(), nearest_others.local_outlier_factor()
     stands = triage.representatives(group, width.astype(np.int64) * height, size)
     copies = (group >= 0) & ~stands
     triaged = triage.triage(rank, outlier, reason, copies, thresholds, _separation(run))
 
-    alone = found.near.shape[1] == 0
-    nearest = pa.nulls(n, pa.int64()) if alone else pa.array(found.near[:, 0])
+    alone = nearest_others.near.shape[1] == 0
+    nearest = pa.nulls(n, pa.int64()) if alone else pa.array(nearest_others.near[:, 0])
     columns = {
         "uid": names,
         "outlier_score": _known(outlier),
         "neighbour_uid": names.take(nearest),
-        "neighbour_distance": _known(outlier if alone else found.distance[:, 0]),
+        "neighbour_distance": _known(outlier if alone else nearest_others.distance[:, 0]),
         "duplicate_group": pa.array(group, mask=group < 0),
         "local_outlier_factor": _known(lof),
         "duplicate_split": leaks["split"],
@@ -138,9 +138,9 @@ def write_inspection(
     per_label, share = relations.by_label(memorization, labels)
     summary = {
         "samples": n,
-        "neighbours": found.near.shape[1],
+        "neighbours": nearest_others.near.shape[1],
         "space": {"kind": space.kind, "name": space.name, "dim": points.shape[1]},
-        "index": found.search,
+        "index": nearest_others.search,
         "mean_outlier_score": None if alone else float(outlier.mean()),
         "duplicates": {
             "threshold": config.duplicate_threshold,
@@ -168,7 +168,7 @@ def write_inspection(
     }
     paths = [run.path / name for name in FILES]
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
-    write_table(paths[1], _neighbour_table(names, found))
+    write_table(paths[1], _neighbour_table(names, nearest_others))
     write_json(paths[2], plain(summary))
     unit.complete(paths, encoder=space.name)
 
@@ -224,11 +224,11 @@ def _leaks(
     }
 
 
-def _neighbour_table(names: pa.Array, found: neighbours.Nearest) -> pa.Table:
-    offsets = pa.array(np.arange(len(names) + 1) * found.near.shape[1], pa.int32())
+def _neighbour_table(names: pa.Array, nearest: neighbours.Nearest) -> pa.Table:
+    offsets = pa.array(np.arange(len(names) + 1) * nearest.near.shape[1], pa.int32())
     lists = (
         pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), kind))
-        for values, kind in ((found.near, pa.int32()), (found.distance, pa.float32()))
+        for values, kind in ((nearest.near, pa.int32()), (nearest.distance, pa.float32()))
     )
     return pa.table([names, *lists], schema=NEIGHBOUR_SCHEMA)
 
@@ -277,13 +277,13 @@ def inspect_run(run: Run, context: Context) -> Inspection:
     return Inspection.load(run.path / "inspect.json", path=run.path / "inspect.parquet")
 
 
-def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
+def encoder_to_inspect(run: Run, plan: Plan) -> spaces.Space:
     """Return the space in which neighbours are found.
 
     Raises:
         UsageError: If the recipe names an encoder that is not there.
     """
-    return spaces.space_of(run.recipe.inspect.encoder, made.encoders)
+    return spaces.space_of(run.recipe.inspect.encoder, plan.encoders)
 
 
 @overload

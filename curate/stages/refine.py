@@ -71,10 +71,10 @@ def seconds(text: str) -> float:
     Raises:
         UsageError: If it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if found is None or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None or not float(match[1]):
         raise UsageError(f"budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
-    return float(found[1]) * SECONDS[found[2]]
+    return float(match[1]) * SECONDS[match[2]]
 
 
 @dataclass(frozen=True)
@@ -238,22 +238,22 @@ def _next(
     if value is not None and value >= goal.value:
         return None, "reached"
     repeats, views = run.recipe.plan.repeats, run.recipe.score.views
-    found, spent = summary.reliability, run.facts()["seconds"]
-    if chosen is not None and found.encoders is not None:
-        unsure = top_probability.doubtful(chosen.scores, chosen.n, found.encoders)
+    reliability, spent = summary.reliability, run.facts()["seconds"]
+    if chosen is not None and reliability.encoders is not None:
+        unsure = top_probability.doubtful(chosen.scores, chosen.n, reliability.encoders)
         if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
             # Measured from the first view on: twice as many take twice the time.
             share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
             if left is not None and share * spent.get("align", 0.0) > left:
                 return None, "budget"
             return unsure, "more views where the selection is in doubt"
-    elif _views_err_more(found) and views < MOST_VIEWS:
+    elif _views_err_more(reliability) and views < MOST_VIEWS:
         if left is not None and spent.get("align", 0.0) > left:
             return None, "budget"
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
-    more = min(repeats_foretold(repeats, found.encoders, goal), MOST_REPEATS) - repeats
+    more = min(repeats_foretold(repeats, reliability.encoders, goal), MOST_REPEATS) - repeats
     if left is not None:
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
         more = min(more, int(left / each) if each > 0 else more)
@@ -262,11 +262,11 @@ def _next(
     return {"repeats": repeats + more}, "more encoders"
 
 
-def _views_err_more(found: Reliability) -> bool:
+def _views_err_more(reliability: Reliability) -> bool:
     """Return whether the larger part of the error would go with more views."""
-    if found.views is None or found.encoders is None:
+    if reliability.views is None or reliability.encoders is None:
         return False
-    views, both = 1 - found.views, 1 - found.encoders
+    views, both = 1 - reliability.views, 1 - reliability.encoders
     return bool(both > 0 and views > LARGER * both)
 
 

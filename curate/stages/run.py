@@ -100,9 +100,9 @@ def run(
     Raises:
         CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
     """
-    made = open_run(recipe, runs=runs, fresh=fresh, data=data)
-    run_all(made, data=data, device=device, workers=workers, progress=progress)
-    return made
+    opened = open_run(recipe, runs=runs, fresh=fresh, data=data)
+    run_all(opened, data=data, device=device, workers=workers, progress=progress)
+    return opened
 
 
 def run_all(

@@ -92,11 +92,11 @@ class Catalogue:
         if asked.get("triage"):
             fits &= self._is("triage", asked["triage"])
         if asked.get("text"):
-            found = [
+            matches = [
                 pc.match_substring(self.table[name], asked["text"], ignore_case=True)
                 for name in ("uid", "path")
             ]
-            fits &= pc.or_(*found).fill_null(False).to_numpy()
+            fits &= pc.or_(*matches).fill_null(False).to_numpy()
         decision = self._decisions(asked.get("manifest"))
         if decision is not None and asked.get("decision"):
             fits &= decision == asked["decision"]
@@ -167,21 +167,21 @@ class Catalogue:
             return None
         if name not in self.manifests():
             raise UsageError(f"no manifest {words.shown(name, limit=40)} in this run.")
-        made = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
-        at = pc.index_in(self.table["uid"], value_set=made["uid"].combine_chunks())
-        decided = made["decision"].take(at).fill_null("").to_numpy()
+        manifest = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
+        at = pc.index_in(self.table["uid"], value_set=manifest["uid"].combine_chunks())
+        decided = manifest["decision"].take(at).fill_null("").to_numpy()
         return np.asarray(decided, dtype=object)
 
     def _sample(
         self, row: int, decision: np.ndarray | None, marks: Mapping[str, str]
     ) -> dict[str, Any]:
-        found = {name: self.table[name][row].as_py() for name in self.table.column_names}
+        columns = {name: self.table[name][row].as_py() for name in self.table.column_names}
         return {
-            **{name: found[name] for name in ("uid", "rank", "memorization", "se", "triage")},
-            "label": self._label(found["label"]),
-            "path": words.shown(found["path"], limit=300),
+            **{name: columns[name] for name in ("uid", "rank", "memorization", "se", "triage")},
+            "label": self._label(columns["label"]),
+            "path": words.shown(columns["path"], limit=300),
             "decision": None if decision is None else decision[row] or None,
-            "mark": marks.get(found["uid"]),
+            "mark": marks.get(columns["uid"]),
         }
 
     def _label(self, label: int | None) -> str:
@@ -221,9 +221,9 @@ def open_catalogue(run: Run) -> Catalogue:
     triage = pa.chunked_array([pa.nulls(scores.num_rows, pa.string())])
     inspected = run.path / "inspect.parquet"
     if inspected.is_file() and "triage" in pq.read_schema(inspected).names:
-        found = pq.read_table(inspected, columns=["uid", "triage"])
-        place = pc.index_in(scores["uid"], value_set=found["uid"].combine_chunks())
-        triage = found["triage"].take(place)
+        triage = pq.read_table(inspected, columns=["uid", "triage"])
+        place = pc.index_in(scores["uid"], value_set=triage["uid"].combine_chunks())
+        triage = triage["triage"].take(place)
     table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
     distance = ScoreSummary.read(run.path).distance

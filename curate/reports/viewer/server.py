@@ -164,9 +164,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Origin") not in origins:
             self._json({"error": "this is another page."}, http.HTTPStatus.FORBIDDEN)
             return
-        given = self._body()
+        body = self._body()
         if path == "marks":
-            uids, mark = given.get("uids"), given.get("mark")
+            uids, mark = body.get("uids"), body.get("mark")
             if not isinstance(uids, list) or not all(server.catalogue.knows(uid) for uid in uids):
                 raise UsageError("a mark is of samples of this run.")
             if mark is not None and mark not in KINDS:
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             server.marks.put(uids, mark)
             self._json({"marks": self._counts()})
         elif path == "manifest":
-            name, base = given.get("name"), given.get("base") or None
+            name, base = body.get("name"), body.get("base") or None
             if not isinstance(name, str) or base not in (None, *server.catalogue.manifests()):
                 raise UsageError("give a name, and a manifest of this run or none to start from.")
             with server.marks.writing:
@@ -197,12 +197,12 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > LONGEST or kind != "application/json":
             raise UsageError("expected a short JSON object.")
         try:
-            given = json.loads(self.rfile.read(int(length)))
+            body = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:
             raise UsageError("expected a short JSON object.") from error
-        if not isinstance(given, dict):
+        if not isinstance(body, dict):
             raise UsageError("expected a short JSON object.")
-        return given
+        return body
 
     def _counts(self) -> dict[str, int]:
         marks = list(self.server.marks.read().values())

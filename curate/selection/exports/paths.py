@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.data.shards import Reader
+from curate.errors import DataError
 from curate.runtime.files import replacing
 from curate.runtime.progress import Progress
 from curate.selection.exports.subset import kept_rows
@@ -16,13 +18,34 @@ AT_A_TIME = 1 << 16
 """Paths that are held as Python texts at a time."""
 
 
-def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
-    """Write the kept samples' original paths in index order; returns how many."""
-    reader = Reader(shards)
+def write(
+    manifest: Manifest, shards: Path, out: Path, progress: Progress, *, null: bool = False
+) -> int:
+    """Write the kept samples' original paths in index order; returns how many.
+
+    Args:
+        manifest: What is kept.
+        shards: Shards of its dataset.
+        out: New file.
+        progress: Progress callback.
+        null: End each path with a null byte, as ``xargs -0`` and ``rsync -0`` read them, and not
+            with a line break, which a path may hold.
+
+    Raises:
+        DataError: If a path holds what ends one.
+    """
+    reader, end = Reader(shards), "\0" if null else "\n"
     rows = kept_rows(manifest, reader)
     names = reader.index(["path"])["path"].take(pa.array(rows))
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    broken = pc.sum(pc.match_substring(names, end)).as_py()
+    if broken:
+        raise DataError(
+            f"{broken:,} kept paths hold a line break, and a list of lines cannot have them; end "
+            "paths with null bytes (-0)."
+        )
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         for start in range(0, len(names), AT_A_TIME):
-            stream.writelines(f"{name}\n" for name in names[start : start + AT_A_TIME].to_pylist())
+            some = names[start : start + AT_A_TIME].to_pylist()
+            stream.writelines(f"{name}{end}" for name in some)
             progress("export", min(start + AT_A_TIME, len(names)), len(names))
     return len(rows)

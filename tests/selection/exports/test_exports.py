@@ -20,6 +20,6 @@ def test_what_is_there_is_never_overwritten(made, tmp_path, to):
 
 def test_images_cannot_be_exported_without_them(made, tmp_path):
     manifest, _, _ = made
-    for to in set(EXPORTS) - {"csv"}:
+    for to in set(EXPORTS) - {"csv", "datacomp"}:
         with pytest.raises(UsageError, match="lies in no run"):
             export(manifest, to=to, out=tmp_path / "x", shards=None)

@@ -33,7 +33,7 @@ ONE_REPEAT = (
     "covariates of images alone: those of encoders would share the noise of the only repeat; "
     "plan.repeats of 2 and more takes both"
 )
-NO_ERRORS = "none: one encoder on each side cannot show how far off a score is"
+NO_ERRORS = "one encoder on each side cannot show how far off a score is"
 
 
 def cells(run: Run) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import load_encoder
+    from curate.runs.fitting import init
     from curate.runs.ledger import ledger
     from curate.runs.opening import open_run
     from curate.runs.recipe import load_recipe
@@ -46,6 +47,7 @@ PLACES = {
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
     "forecast": "curate.stages.forecast",
+    "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
@@ -79,6 +81,7 @@ __all__ = [
     "doctor",
     "export",
     "forecast",
+    "init",
     "inspect",
     "ledger",
     "load_encoder",

@@ -81,7 +81,6 @@ UNTESTED = {
     "reports/__init__": "names what its modules offer",
     "reports/drawing": "how figures are drawn; tested with all of them in reports/test_figures.py",
     "reports/viewer/__init__": "names what its modules offer",
-    "reports/viewer/catalogue": "what the server answers from; asked in viewer/test_server.py",
     "runs/late": "settings that come late; tested with what they redo in runs/test_units.py",
     "runs/sample_lookup": "one sample of an inspected run; in stages/test_inspect.py",
     "runs/store": "what runs share; tested with the units that lie in it, in runs/test_units.py",

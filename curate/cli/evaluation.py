@@ -21,6 +21,7 @@ from curate.cli.options import (
     command,
     named,
     typed,
+    values,
 )
 from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
 
@@ -56,13 +57,16 @@ def probe(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="SOURCE", help="`self` (the run's labels) or a SOURCE; may be repeated."
+            "--on",
+            metavar="SOURCE",
+            help="`self` (the run's labels) or a SOURCE; may be repeated; default: the recipe's.",
         ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: both."),
+        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
     ] = None,
+    set_: Set = None,
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
@@ -70,7 +74,13 @@ def probe(
     import curate
 
     probed = curate.probe(
-        encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
+        encoder,
+        on=on,
+        kinds=kind,
+        overrides=values(set_),
+        data=data,
+        device=device,
+        progress=display.progress,
     )
     display.result(probed, probe_lines(probed))
     display.hint(

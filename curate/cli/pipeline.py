@@ -52,15 +52,44 @@ def shard(
         str,
         typer.Argument(
             help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
-            "`wds:GLOB`."
+            "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved."
         ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="PATH", help="New folder for the tars and their index.")
     ],
     split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Split of the source.")
+        str,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Split of the source: a name, a pattern of paths (`train2017/*`), or `all`.",
+        ),
     ] = "train",
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            metavar="WHAT",
+            help="Write this for tests, too: a split, a pattern of paths, a folder or a SOURCE.",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for none."),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="COLUMN",
+            help="Column of images, in a metadata file of their names; of tars, their ending.",
+        ),
+    ] = None,
+    outside: Annotated[
+        bool,
+        typer.Option("--outside", help="Let links and rows lead out of the source's folder."),
+    ] = False,
     data: DataPath = None,
     limit: Limit = None,
     max_bad: Annotated[
@@ -72,7 +101,17 @@ def shard(
     import curate
 
     sharded = curate.shard(
-        source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
+        source,
+        out,
+        split=split,
+        test=test,
+        label=label,
+        image=image,
+        outside=outside,
+        data=data,
+        limit=limit,
+        max_bad=max_bad,
+        progress=display.progress,
     )
     display.result(sharded, shard_lines(sharded))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from curate.runtime.settings import Positive, Section
+
+UNSAID = {"label": None, "image": None, "outside": False}
+"""Keys that are left out of a resolved recipe where nobody set them: runs made before they were
+there have the same fingerprint."""
 
 
 class DataConfig(Section):
@@ -15,10 +19,18 @@ class DataConfig(Section):
     source: str
     """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
     split: str = "train"
+    """A split by its name, a pattern of paths (``train2017/*``), or ``all``."""
     extra: str | None = None
     """A held-out split whose samples no encoder sees (S_E)."""
     test: str | None = "auto"
-    """Split that probes are tested on; ``auto``: ``test``, else ``validation``, if there is one."""
+    """What probes are tested on: a split, a pattern of paths, a folder or another SOURCE; ``auto``:
+    ``test``, else ``validation``, if there is one."""
+    label: str | None = None
+    """Column of labels, or ``none`` for none; null for the one that is called so."""
+    image: str | None = None
+    """Column of images, or ending of members of tars; null for the one that is called so."""
+    outside: bool = False
+    """Whether links and rows may lead out of the source's folder."""
     limit: Positive | None = None
     """Use this many samples, chosen by a hash of their paths."""
     size: Positive = 32
@@ -28,3 +40,12 @@ class DataConfig(Section):
     """Largest share of images that may be rejected before the run stops."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image that is not square fills the canvas."""
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if k not in UNSAID or v != UNSAID[k]}
+
+    def opening(self) -> dict[str, Any]:
+        """Return what ``open_source`` is told besides source and split."""
+        return {"label": self.label, "image": self.image, "outside": self.outside}

@@ -20,6 +20,7 @@ from curate.reports import words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnail
 from curate.runs import recipe as recipes
+from curate.runs.run import Run
 from curate.runtime import randomness
 
 VIEWS = 8
@@ -57,9 +58,10 @@ def sides(material: Material, uid: str, shard: str) -> list[Side]:
     pair: list[Side] = []
     for trained in (True, False):
         for name in material.summary["encoders"]:
-            path = material.path / "alignment" / name / f"{Path(shard).stem}.parquet"
             if name not in plan.column_names or plan[name][0].as_py() is not trained:
                 continue
+            part = f"{name}/{Path(shard).stem}"
+            path = Run.open(material.path).held(f"align/{part}", f"alignment/{part}.parquet")
             rows = pq.read_table(path, filters=[("uid", "=", uid)]) if path.is_file() else None
             if rows is not None and rows.num_rows:
                 align = float(rows["align"][0].as_py())
@@ -87,7 +89,8 @@ def views(material: Material, uid: str, count: int) -> list[Thumbnail]:
         return []
     index = open_index(material.path / "shards").table(["uid"])["uid"]
     row = pc.index(index, uid).as_py()
-    pixels = torch.from_numpy(images.open_pixels(canvas, len(index))[row : row + 1].copy())
+    blocks = (Run.open(material.path).record("canvas") or {}).get("blocks")
+    pixels = torch.from_numpy(images.open_pixels(canvas, len(index), blocks)[row : row + 1].copy())
     recipe = recipes.parse(material.run["recipe"], where=str(material.path / "run.json"))
     ids = torch.from_numpy(randomness.uid_keys([uid]).astype(np.int64))
     key, spec = randomness.stream(recipe.score.seed, "measure"), recipe.measuring_views()
@@ -100,9 +103,10 @@ def views(material: Material, uid: str, count: int) -> list[Thumbnail]:
 
 def nearest(material: Material, uid: str) -> dict[str, float]:
     """Return the nearest other samples of one and their distances, nearest first."""
-    table, path = material.inspected, material.path / "inspect_neighbours.parquet"
+    table = material.inspected
     if table is None:
         return {}
+    path = Run.open(material.path).held("inspect", "inspect_neighbours.parquet")
     row = pc.index(table["uid"], uid).as_py()
     if row < 0:
         return {}

@@ -120,6 +120,7 @@ def _content(material: Material) -> dict[str, Any]:
         "sections": [(a, t) for a, t in SECTIONS if has.get(a, True)],
         "verdicts": [
             verdicts.signal(summary),
+            *([verdicts.learned(material.learned)] if material.learned else []),
             verdicts.ranking(summary),
             verdicts.benefit(differences),
         ],

@@ -68,6 +68,29 @@ def signal(summary: Mapping[str, Any]) -> Verdict:
     return Verdict(question, "bad", "No separation", text)
 
 
+def learned(probes: Mapping[str, Any]) -> Verdict:
+    """Return whether the encoders know more of the classes than random weights do.
+
+    Args:
+        probes: What ``learned.json`` says.
+    """
+    question = "Did the encoders learn anything?"
+    a, b = words.percent(probes["trained"]), words.percent(probes["random"])
+    text = (
+        f"A k-NN probe on their features names the class of {a} of "
+        f"{words.size(probes['n_test'], 'test image')}, one on random weights {b} "
+        f"(difference of shares {number(probes['low'], 2)} to {number(probes['high'], 2)}, "
+        f"95{NBSP}% interval, mean of {words.size(probes['encoders'], 'network')} each)."
+    )
+    if probes["verdict"] == "better":
+        return Verdict(question, "good", "Yes: they beat random weights", text)
+    if probes["verdict"] == "worse":
+        more = " Random weights are better: do not use these scores; train longer or otherwise."
+        return Verdict(question, "bad", "No: random weights are better", text + more)
+    more = " That does not show that training helped: train longer, or on more images."
+    return Verdict(question, "open", "Not shown", text + more)
+
+
 def ranking(summary: Mapping[str, Any]) -> Verdict:
     """Return how far the order of single images can be relied on.
 

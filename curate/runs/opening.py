@@ -13,12 +13,12 @@ from typing import Any
 
 from curate.data import sources
 from curate.errors import DataError, MismatchError, UsageError, unknown
-from curate.runs import late, recipe_files
+from curate.runs import fitting, late, recipe_files
 from curate.runs import recipe as recipes
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.files import read_json, read_sealed
+from curate.runtime.files import read_json
 from curate.runtime.versions import versions
 
 log = logging.getLogger("curate")
@@ -42,7 +42,8 @@ def open_run(
     was made with, it is an error and not another run under the same name.
 
     Args:
-        name: A run, a recipe's name or path, a Recipe, or None for the newest run.
+        name: A run, a recipe's name or path, a SOURCE (a kind with a colon, or a path with a
+            slash), for which the recipe ``images`` is fitted, a Recipe, or None for the newest run.
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` for the recipe.
         data: Where the recipe's source lies on this machine.
@@ -64,11 +65,23 @@ def open_run(
             return Run.open(rundir.newest(folder))
         name = str(rundir.newest(folder))
     origin: str | None = None
+    source = fitting.source_of(name) if isinstance(name, str) else None
+    if source is not None:
+        called = called or fitting.name_of(source)
+        name = _run_of(source, called, folder) or name
     if isinstance(name, Recipe):
         recipe = _replaced(name, given)
         path = folder / _name_of(recipe, called)
+    elif source is not None and name != called:
+        if not create:
+            raise _no_run(called or name, folder)
+        given, origin = fitting.fit(source, given, Path(data) if data else None), fitting.GENERAL
+        recipe = recipes.load_recipe(origin, given)
+        path = folder / _name_of(recipe, called)
     else:
         found = _existing(called or name, folder)
+        if found is None and not fresh:
+            _refuse_half(Path(name), folder / (called or name))
         if found is None and not create:
             raise _no_run(name, folder)
         # A command on what is there does not ask for the recipe, unless it changes something.
@@ -108,7 +121,11 @@ def open_run(
 
 
 def recipe_of(
-    name: str | Recipe, *, runs: str | Path = "runs", overrides: Mapping[str, Any] | None = None
+    name: str | Recipe,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
 ) -> tuple[Recipe, Run | None]:
     """Return the recipe that ``open_run`` would open a run with, and the run if it is there.
 
@@ -116,6 +133,13 @@ def recipe_of(
         UsageError: If nothing has that name.
     """
     folder, given = Path(runs), dict(overrides or {})
+    source = fitting.source_of(name) if isinstance(name, str) else None
+    if source is not None:
+        called = fitting.name_of(source)
+        if _run_of(source, called, folder) is None:
+            fitted = fitting.fit(source, given, Path(data) if data else None)
+            return recipes.load_recipe(fitting.GENERAL, fitted), None
+        name = called
     if isinstance(name, Recipe):
         recipe, path = _replaced(name, given), folder / name.name
     else:
@@ -129,6 +153,23 @@ def recipe_of(
     return recipe, None if late.change(run.resolved, recipe.resolved()).retrains else run
 
 
+def _run_of(source: str, called: str, folder: Path) -> str | None:
+    """Return the name of the run that was made of a SOURCE; None where there is none.
+
+    Raises:
+        MismatchError: If the run of that name is of other images.
+    """
+    if not (folder / called / "run.json").is_file():
+        return None
+    theirs = Run.open(folder / called).recipe.data.source
+    if theirs != source:
+        raise MismatchError(
+            f"run {folder / called} is of {theirs}, not of {source}; say --name NAME to make one "
+            "beside it."
+        )
+    return called
+
+
 def _is_run(name: str) -> bool:
     return (Path(name) / "run.json").is_file()
 
@@ -136,7 +177,7 @@ def _is_run(name: str) -> bool:
 def _stored(path: Path) -> dict[str, Any]:
     """Return what ``run.json`` says; nothing where there is none, or none that can be read."""
     try:
-        return read_sealed(path / "run.json")
+        return read_json(path / "run.json")
     except DataError:
         return {}
 
@@ -198,6 +239,20 @@ def _digest(origin: str | None) -> str | None:
         return recipe_files.digest(recipe_files.find(origin)) if origin else None
     except UsageError:
         return None
+
+
+def _refuse_half(*places: Path) -> None:
+    """Refuse a run whose run.json is gone.
+
+    Raises:
+        DataError: If there is one in a place.
+    """
+    for path in places:
+        if (path / "records").is_dir() and not (path / "run.json").exists():
+            raise DataError(
+                f"{path / 'run.json'} is missing; put it back, or start over with --fresh, which "
+                "sets the folder aside."
+            )
 
 
 def _no_run(name: str, folder: Path) -> UsageError:

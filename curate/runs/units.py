@@ -157,15 +157,26 @@ class Unit:
         if record is None:
             return False
         write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
+        # Of a making that was cut short when all was in the store, and only the record missing.
+        shutil.rmtree(self.run.states(self.name), ignore_errors=True)
         return True
 
-    def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
+    def complete(
+        self,
+        outputs: Iterable[Path],
+        device: str | None = None,
+        *,
+        by_content: bool = False,
+        **facts: Any,
+    ) -> None:
         """Write the record, with the size and digest of every file that was made.
 
         Args:
             outputs: The files.
             device: Kind of the device that made them, for a unit that goes into the store; None
                 for one that does not.
+            by_content: Whether the files go into the store by their own digests, where they can be
+                linked: nothing less says what a source holds, and they are too large for a copy.
             facts: What else the record says.
         """
         written = {}
@@ -182,7 +193,12 @@ class Unit:
             "outputs": written,
         }
         record = {**facts, **about}
-        if device is not None:
+        if by_content:
+            entry = Entry(self.run.path.parent, self.stage, digest(written, digits=32))
+            record["stored"] = f"{entry.kind}/{entry.key}"
+            if entry.take(self.run.path, self.name) is None:
+                entry.keep(self.run.path, record, copy=False)
+        elif device is not None:
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.
@@ -244,7 +260,7 @@ def train(run: Run, encoder: str) -> Unit:
     parts = {
         **training(run),
         "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
-        "samples": members(run)[encoder],
+        "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
 

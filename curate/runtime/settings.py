@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.errors import UsageError, unknown
+from curate.runtime.text import short
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -18,7 +19,9 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 class Section(BaseModel):
     """Base of the recipe's sections: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 Settings = TypeVar("Settings", bound=Section)
@@ -44,5 +47,5 @@ def plainly(error: ValidationError) -> str:
     value = first.get("input")
     if first["type"] == "literal_error":
         return str(unknown(where, str(value), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
-    value = "" if isinstance(value, Mapping) else f", not {value!r}"
+    value = "" if isinstance(value, Mapping) else f", not {short(value)}"
     return f"{where}: {what}{value}." if where else f"{what}{value}."

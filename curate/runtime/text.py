@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 import unicodedata
+from typing import Any
+
+LONGEST = 80
+"""Characters of a value that a message shows."""
 
 
 def visible(text: str) -> str:
@@ -17,6 +22,20 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Return lines of text, each as ``visible`` gives it."""
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def short(value: Any) -> str:
+    """Return a value as Python writes it, cut: it may be as long, or as deep, as anybody likes."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # what is outside may hold anything, such as a number of too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = LONGEST
+_SHORT.maxlevel = 3
 
 
 def _hidden(character: str) -> bool:

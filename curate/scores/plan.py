@@ -76,6 +76,14 @@ class Plan:
         def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
             return np.empty(shape, dtype) if scratch is None else on_disk(shape, dtype, scratch)
 
+        try:
+            return cls._read(path, empty)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            what = "damaged" if path.is_file() else "missing"
+            raise DataError(f"{path} is {what}; make it again with 'curate train'.") from error
+
+    @classmethod
+    def _read(cls, path: Path, empty: Callable[[Any, Any], np.ndarray]) -> Plan:
         with pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
             metadata = file.schema_arrow.metadata or {}
             if b"curate.plan" not in metadata:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError, MismatchError
-from curate.runtime.files import file_sha256, read_sealed, replacing, sealed, write_json
+from curate.runtime.files import file_sha256, read_json, replacing, sealed, write_json
 from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected, p_top
 
@@ -230,7 +230,7 @@ def stored(path: Path) -> tuple[dict[str, Any], int]:
     """
     if not path.is_file():
         raise DataError(f"no manifest at {path}; make one with 'curate select'.")
-    facts = read_sealed(path.with_suffix(".json"))
+    facts = read_json(path.with_suffix(".json"))
     digest, before = file_sha256(path), facts.pop("before", None)
     if before is not None and before.get("sha256") == digest:
         # Making it again was cut short before the table was replaced.

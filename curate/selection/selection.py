@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
+from curate.data.csv import read_csv
 from curate.data.ordering import one_chunk, repeats, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
 from curate.runtime.results import Result
+from curate.runtime.text import short
 from curate.selection.config import SelectConfig
-from curate.selection.manifest import Manifest
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
 from curate.selection.strategies import choose
 
 BY_HAND = "hand"
@@ -246,24 +247,33 @@ def read_scores(path: Path, by: str) -> pa.Table:
     error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            options = pyarrow.csv.ConvertOptions(column_types={"uid": pa.string()})
-            table = pyarrow.csv.read_csv(path, convert_options=options)
+            table = read_csv(path, texts=("uid",))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)
             names = stored.schema.names
+            twice = next((n for n in ("uid", by, error, *TAKEN) if names.count(n) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path} has two columns called {short(twice)}; rename one.")
             table = stored.read([name for name in names if name in ("uid", by, error, *TAKEN)])
-    except (pa.ArrowInvalid, OSError) as why:
-        line = str(why).splitlines()[0]
-        raise DataError(f"cannot read {path} as parquet or csv: {line}.") from why
+    except (pa.ArrowException, OSError, ValueError, KeyError) as why:
+        line = (str(why) or type(why).__name__).splitlines()[0]
+        raise DataError(f"cannot read {path} as parquet or csv: {line[:300]}.") from why
     for name in ("uid", by):
         if name not in names:
             have = ", ".join(names)
             raise DataError(f"{path} has no column {name!r}; it has: {have}; see by.")
-    columns = {"uid": table["uid"].cast(pa.string()), "memorization": _number(path, table, by)}
+    columns = {
+        "uid": _cast(path, table, "uid", pa.string()),
+        "memorization": _number(path, table, by),
+    }
     if error in names:
         columns["se"] = _number(path, table, error)
-    columns |= {name: table[name] for name in TAKEN if name in names}
+    columns |= {
+        name: _cast(path, table, name, MANIFEST_SCHEMA.field(name).type)
+        for name in TAKEN
+        if name in names and name != "se"
+    }
     del table
     refused = f"{path} repeats or lacks a uid; every sample stands there once."
     if columns["uid"].null_count:
@@ -275,10 +285,23 @@ def read_scores(path: Path, by: str) -> pa.Table:
     return found
 
 
+def _cast(path: Path, table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    column = table[name]
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        return column.cast(kind)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(
+            f"column {name!r} of {path} is of type {column.type}, not {kind}; convert or leave it "
+            "out."
+        ) from error
+
+
 def _number(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return a column as float64, null where it is not finite."""
     try:
         number = table[name].cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise DataError(f"column {name!r} of {path} is not a number.") from error
     return pc.if_else(pc.is_finite(number), number, pa.scalar(None, pa.float64()))

@@ -150,7 +150,9 @@ class _Bench:
     def shard(self) -> Rate:
         """Measure the writing of shards."""
         data = self.recipe.data
-        source = sources.open_source(data.source, split=data.split, data=self.context.data)
+        source = sources.open_source(
+            data.source, split=data.split, data=self.context.data, **data.opening()
+        )
         limit = min(IMAGES, data.limit or IMAGES)
         count = 0
 
@@ -416,7 +418,7 @@ def bench(
     Raises:
         DataError: If the source has fewer than two images.
     """
-    recipe, run = recipe_of(name, runs=runs, overrides=overrides)
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     context = Context.of(run, data, device, 1, progress)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:

@@ -33,10 +33,15 @@ def export(
     Raises:
         UsageError: For an unknown format, an ``out`` that is there, or a manifest outside a run
             whose images would be needed.
-        DataError: If a line break is in a path, or a shard is damaged.
+        DataError: If a line break is in a path, a shard is damaged, or the manifest or the
+            inspection that goes with the images changed since it was made.
         MismatchError: If the manifest was made from another dataset than the run it lies in.
     """
     path, home = Path(manifest), run_directory.enclosing(Path(manifest))
     kept = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
+    if home and to in exports.WITH_INSPECTION:
+        run = Run.open(home)
+        run.held("inspect", "inspect.parquet")
+        dataset.say_outdated(run, only="inspect")
     shards = home / "shards" if home else None
     return exports.export(kept, to=to, out=Path(out), shards=shards, null=null, progress=progress)

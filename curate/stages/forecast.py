@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import resource
 import shutil
 import sys
@@ -30,10 +31,13 @@ from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.progress import silent
 from curate.runtime.results import Result
+from curate.runtime.text import duration
 from curate.scores.alignment import align_images
 from curate.scores.plan import Plan, build_plan
 from curate.stages import train
 from curate.stages.context import Context
+
+log = logging.getLogger("curate")
 
 SECONDS = 20.0
 """A measurement on a batch that would take longer than this is made on a smaller one."""
@@ -124,7 +128,7 @@ def forecast(
         DataError: If there are fewer samples than the plan needs.
         MemoryError: If a step does not fit.
     """
-    recipe, run = recipe_of(name, runs=runs, overrides=overrides)
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
     plan = _plan(recipe, context, run)
@@ -161,6 +165,21 @@ def forecast(
     )
 
 
+def say(run: Run, context: Context) -> None:
+    """Say how long the trainings that a run lacks will take, if it lacks any."""
+    left = forecast(
+        str(run.path), data=context.data, device=context.device, workers=context.workers
+    )
+    if left.to_train:
+        log.info(
+            "forecast    about %s to train %d encoders on %s, and %s to score",
+            duration(left.train_seconds),
+            left.to_train,
+            left.device,
+            duration(left.score_seconds),
+        )
+
+
 def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
     """Return the plan of the run, or one of as many made-up samples as the sources hold."""
     if run is not None and run.done("plan"):
@@ -169,7 +188,9 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
     for split in (recipe.data.split, recipe.data.extra):
         count = 0
         if split:
-            source = sources.open_source(recipe.data.source, split=split, data=context.data)
+            source = sources.open_source(
+                recipe.data.source, split=split, data=context.data, **recipe.data.opening()
+            )
             count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
         counts.append(count)
     names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]

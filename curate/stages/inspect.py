@@ -23,7 +23,6 @@ from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import plain
 from curate.scores.plan import Plan
-from curate.scores.summary import ScoreSummary
 from curate.stages.context import Context
 from curate.stages.shard import canvas
 from curate.stages.train import encoder_folder, train_run
@@ -247,7 +246,7 @@ def _separation(run: Run) -> str | None:
     """Return what the scores say of themselves, None without scores."""
     if units.scores_digest(run) is None:
         return None
-    return ScoreSummary.read(run.path).separation
+    return run.summary().separation
 
 
 def _known(values: np.ndarray) -> pa.Array:

@@ -10,6 +10,7 @@ import numpy as np
 from curate import reports
 from curate.data.sample import packed_uids
 from curate.evaluation.comparison import Comparison
+from curate.runs import fitting
 from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
@@ -19,8 +20,9 @@ from curate.runtime.results import Result
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.selection import selection
-from curate.stages import compare, inspect, probe, score, select, shard, train
+from curate.stages import compare, forecast, inspect, probe, score, select, shard, train
 from curate.stages.context import Context
+from curate.stages.learned import Learned, learned_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Completed(Result):
         dropped: Samples that it drops.
         separation: Whether scores tell members from non-members.
         comparison: None where the recipe asks for none.
+        learned: Whether the encoders beat random weights; None unless the recipe was fitted to
+            the images and these have labels.
         report: The report.
     """
 
@@ -47,6 +51,7 @@ class Completed(Result):
     dropped: int
     separation: str
     comparison: Comparison | None
+    learned: Learned | None
     report: Path
 
 
@@ -122,11 +127,15 @@ def run_all(
     with run.lock():
         shard.shard_run(run, context)
         refuse_early(run, context, train.plan(run, context))
-        train.train_run(run, context)
+        if fitting.is_fitted(run):
+            forecast.say(run, context)
+        plan = train.train_run(run, context)
         score.align(run, context)
         summary = score.score_run(run, context)
         inspect.inspect_run(run, context)
         selected = select.select_run(run, run.recipe.select)
+        # A recipe that nobody tried on these images may train what knows nothing of them.
+        learned = learned_run(run, context, plan) if fitting.is_fitted(run) else None
         compared = None
         if compares(run):
             compared = compare.compare_run(run, context, run.recipe.compare)
@@ -140,5 +149,6 @@ def run_all(
         dropped=selected.dropped,
         separation=summary.separation,
         comparison=compared,
+        learned=learned,
         report=page,
     )

@@ -376,6 +376,18 @@ class Scored(ScoreSummary):
     already: bool
 
 
+def _is_scored(run: Run) -> bool:
+    """Return whether a run's scores are there, and what they were made from is recorded."""
+    members, along = units.members(run), snapshots(run)
+    if not members or not units.plan(run).intact():
+        return False
+    trained = (units.train(run, name) for name in members)
+    # Encoders that were deleted are not trained again for scores that are there.
+    known = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
+    made = [units.score(run), *([along] if along else [])]
+    return known and all(unit.intact() for unit in made)
+
+
 def score(
     run: Run,
     *,
@@ -386,9 +398,7 @@ def score(
 ) -> Scored:
     """Score every candidate of a run; what is missing before that is done first."""
     with run.lock():
-        parts = [units.score(run) if units.members(run) else None, snapshots(run)]
-        wanted = parts if run.recipe.train.snapshots else parts[:1]
-        already = all(unit is not None and unit.intact() for unit in wanted)
+        already = _is_scored(run)
         if not already:
             score_run(run, Context.of(run, data, device, workers, progress))
     table = run.path / "scores.parquet"

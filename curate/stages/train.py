@@ -60,6 +60,7 @@ def train_run(run: Run, context: Context) -> Plan:
     unit_of = {name: units.train(run, name) for name in encoder_plan.encoders}
     missing = [name for name, unit in unit_of.items() if not unit.done()]
     if missing:
+        run.check_settings(unit_of[name] for name in missing)
         run.check_code("train", unit_of.values())
         device = context.resolved_device()
         run.note(device=device_name(device))

@@ -1,11 +1,11 @@
-"""What is to be expected of a sample: does it foretell what another run finds, and is it calibrated?
+"""What is to be expected of a sample: does it foretell another run, and is it calibrated?
 
     python docs/benchmarks/posterior.py runs [--recipe digits] [--home DIR]
     python docs/benchmarks/posterior.py simulations
     python docs/benchmarks/posterior.py speed
 
-``runs`` scores a recipe with six seeds of plan, training and views, and holds ``expected`` of one run
-against ``memorization`` of another, in three pairs and both directions. How many times the encoders
+``runs`` scores a recipe with six seeds of plan, training and views, and holds ``expected`` of one
+run against ``memorization`` of another, in three pairs and both directions. How many times the encoders
 raw scores would need for that is from the Spearman-Brown formula; intervals are of a bootstrap over
 images and pairs of runs, the runs' own regressions being as they are. ``simulations`` draws truths
 with light, heavy, skewed and widening tails and counts the intervals that hold them, of all samples

@@ -19,7 +19,7 @@ from PIL import Image
 from curate.cli import app
 from curate.runs import recipe_files
 from curate.runs.run import locked
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, read_json
 from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
@@ -37,7 +37,7 @@ def digests(folder):
     return {
         str(p.relative_to(folder)): file_sha256(p)
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and not p.name.startswith(".")
+        if p.is_file() and not p.name.startswith(".") and p.name != "classes.txt"
     }
 
 
@@ -84,7 +84,10 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     for text in ("80 samples scored by 2 encoders", "separation  NONE", "verdict  ", "report  "):
         assert text in result.out
-    lines = result.err.splitlines()
+    told = [line for line in result.err.splitlines() if line.startswith(("train   ", "test   "))]
+    assert told[0].startswith("train       80 written, 0 rejected, 818 left out, of 898")
+    account = ("  ", "classes ", *told)
+    lines = [line for line in result.err.splitlines() if not line.startswith(account)]
     assert [line.split(":")[0] for line in lines][:5] == [
         "shard",
         "decode",
@@ -319,12 +322,27 @@ def test_missing_labels_are_noticed_before_training(tmp_path, unlabelled):
     command += ["--set", f"data.source=folder:{unlabelled}", "--set", "train.epochs=1"]
     result = curate(*command)
     assert (result.code, result.out) == (3, "")
-    assert "no label" in result.err
+    assert "none of 24 samples has a label" in result.err
     assert not (tmp_path / "runs" / "tiny" / "encoders").exists()
     # Without a comparison labels are not needed.
     assert curate(*command, "--set", "compare.remove=[]", "--fresh").code == 0
     encoder = tmp_path / "runs" / "tiny" / "encoders" / "fold0"
-    refused(curate("probe", encoder, "--on", "self", "-q"), 3, "no label")
+    refused(curate("probe", encoder, "--on", "self", "-q"), 3, "none of 24 samples has a label")
+
+
+def test_a_set_that_is_partly_labelled_is_compared_on_what_is(tmp_path, unlabelled):
+    for i, path in enumerate(sorted(unlabelled.iterdir())[:18]):
+        folder = unlabelled / ("cat", "dog")[i % 2]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+    command = ["run", TINY, "--runs", tmp_path / "runs", "--workers", "1", "--device", "cpu"]
+    command += ["--set", f"data.source=folder:{unlabelled}", "--set", "train.epochs=1"]
+    result = curate(*command, "--set", "compare.remove=[4]", "--set", "compare.seeds=1")
+    assert result.code == 0, result.err
+    assert "6 of 24 samples have no label and are left out" in result.err
+    encoder = tmp_path / "runs" / "tiny" / "encoders" / "fold0"
+    found = json.loads(curate("probe", encoder, "--on", "self", "--json").out)["results"]
+    assert {row["n_train"] + row["n_test"] for row in found} == {18}
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -540,7 +558,7 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
     [probed] = facts["results"]
     assert (probed["source"], probed["kind"], probed["held_out"]) == ("self", "knn", False)
     assert (probed["n_train"], probed["n_test"]) == (80, 80)
-    kept = json.loads(Path(facts["path"]).read_text())
+    kept = read_json(Path(facts["path"]))
     assert kept == {"encoder": "encoders/fold1", "results": [probed]}
 
 
@@ -766,5 +784,5 @@ def test_names_cannot_break_a_line_or_order_a_terminal_about(tmp_path):
         (folder / name).mkdir(parents=True)
         (folder / name / f"{i}.png").write_bytes(b"no image")
     result = curate("shard", f"folder:{folder}", "--out", tmp_path / "shards", "--quiet")
-    refused(result, 3, "a\\u000ab/0.png: not an image", "\\u001b[31mred", "\\u202eevil")
+    refused(result, 3, "a\\u000ab/0.png", "\\u001b[31mred", "\\u202eevil/2.png: not an image")
     assert "\x1b" not in result.err and "\u202e" not in result.err

@@ -276,3 +276,25 @@ def test_the_beginning_of_a_jpeg_tells_what_all_of_it_would():
             seen[beginning(data) is not None, bad] += 1
     # Each kind has to have been there for this to have shown anything.
     assert seen[True, False] > 300 and seen[True, True] > 5 and seen[False, True] > 100, seen
+
+
+def test_a_png_with_a_long_text_is_an_image_and_a_damaged_one_is_told():
+    plain = encode_png(render(1, 9, 9))
+    text = b"zTXtnote\0\0" + zlib.compress(bytes(2**21))
+    for place in (33, len(plain) - 12):  # before and behind the pixels
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+        data = plain[:place] + chunk + plain[place:]
+        assert check(data) == check(plain)
+        assert np.array_equal(np.asarray(picture(data)), np.asarray(picture(plain)))
+        broken = data[: place + 40] + b"\xff" + data[place + 41 :]
+        with pytest.raises(DataError, match="damaged"):
+            check(broken)
+
+
+def test_a_large_image_in_strips_has_the_pixels_of_the_whole(monkeypatch):
+    for name in MODES:
+        data = MODES[name][0]
+        whole = np.asarray(picture(data))
+        with monkeypatch.context() as patch:
+            patch.setattr("curate.data.decoding.STRIP", 20)
+            assert np.array_equal(np.asarray(picture(data)), whole), name

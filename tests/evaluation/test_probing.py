@@ -1,5 +1,8 @@
 """Labelled samples are split for a probe by what they are, not by where they lie."""
 
+import logging
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -51,10 +54,30 @@ def test_without_a_test_split_a_fifth_is_held_out_by_content():
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        ([None] * 3 + [1] * 997, "3 of 1000 samples have no label"),
+        ([None] * 1000, r"none of 1,000 samples .* data.label.* --set probe.sources="),
+        ([None] * 3 + [1] * 997, "of 1 classes"),
         ([1] * 1000, "of 1 classes"),
     ],
 )
 def test_samples_that_cannot_be_probed_are_refused(labels, text):
     with pytest.raises(DataError, match=text):
         split(labels=labels)
+
+
+@pytest.mark.parametrize("known", [1000, 300])
+def test_samples_without_a_label_are_left_out_and_counted(known, caplog):
+    caplog.set_level(logging.INFO, logger="curate")
+    labels = [i % 2 for i in range(known)] + [None] * (1000 - known)
+    made = split(labels=labels)
+    used = Counter(made.train_labels.tolist()) + Counter(made.test_labels.tolist())
+    assert used == Counter(labels[:known])
+    uids = [uid.decode() for uid in np.concatenate([made.train, made.test]).tolist()]
+    assert sorted(uids) == sorted(UIDS[:known])
+    said = f"{1000 - known} of 1,000 samples have no label and are left out"
+    assert (said in caplog.text) == (known < 1000)
+
+
+def test_a_test_split_without_labels_is_too_few():
+    labels, roles = [0, 1] * 250 + [None] * 500, ["train"] * 500 + ["test"] * 500
+    with pytest.raises(DataError, match="500 labelled training samples of 2 classes and 0 test"):
+        split(labels=labels, roles=roles, test_role="test")

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from curate.data import canvas as images
 from curate.data import shards
 from curate.data.sample import Entry
+from curate.data.sources.base import Whole
 from curate.evaluation import comparison
 from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.runtime.files import read_json, write_json, write_table
@@ -35,7 +36,7 @@ VIEWS = 10
 
 
 @dataclass
-class Digits:
+class Digits(Whole):
     """A source of digits, in grey or in colour, whose names are as given."""
 
     n: int
@@ -44,6 +45,7 @@ class Digits:
     scale: int = 1
     colour: bool = False
     name: str = "digits"
+    split: str = "all"
     splits: tuple[str, ...] = ("all",)
     rejected: list = field(default_factory=list)
 

@@ -103,7 +103,7 @@ def test_overrides_leave_the_content_they_are_applied_to_alone():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"train.warmup_epochs": 5}, "train.warmup_epochs exceeds train.epochs"),
+        ({"train.warmup_epochs": 5}, "train.warmup_epochs 5 exceeds train.epochs 2; set both"),
         ({"select.count": 5}, "give exactly one of count and fraction"),
         ({"score.pairing": "all", "score.views": 1}, "needs at least 2 views"),
         ({"name": "a/b"}, "name: "),

@@ -85,7 +85,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"run\.json"):
         Run.open(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="not empty and holds no run"):
+    with pytest.raises(UsageError, match=r"has no run\.json"):
         Run.create(tmp_path, load_recipe(str(TINY)), {})
     write_json(tmp_path / "run.json", {"schema_version": 99})
     with pytest.raises(MismatchError, match="another version of curate"):

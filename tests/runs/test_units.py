@@ -2,14 +2,16 @@
 
 import json
 import random
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import curate
-from curate.runs import late, units
+from curate.runs import late, recipe_files, units
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
 from curate.runtime import versions
@@ -181,6 +183,28 @@ def test_runs_that_only_measure_otherwise_share_what_they_train(tmp_path):
     assert curate.clean(elsewhere).entries == curate.clean(tmp_path / "none").entries == 0
 
 
+def test_runs_on_equal_images_share_their_shards(tmp_path):
+    given = ("--runs", tmp_path, *DEVICE)
+    for name, seed in (("one", 0), ("two", 1)):
+        assert typed("train", TINY, *given, "--name", name, "--set", f"train.seed={seed}").code == 0
+    assert typed("train", TINY, *given, "--name", "three", "--limit", "70").code == 0
+    tars = [tmp_path / name / "shards" / "00000.tar" for name in ("one", "two", "three")]
+    assert [tar.stat().st_nlink for tar in tars] == [3, 3, 2]
+    assert tars[0].samefile(tars[1]) and tars[0].stat().st_mode & 0o777 == 0o444
+    assert curate.clean(tmp_path).entries == 0
+    # What is damaged is damaged for both, and is mended for whoever asks: by a file of its own.
+    whole = tars[1].read_bytes()
+    data = bytearray(whole)
+    data[700] ^= 1
+    with tars[0].open("rb+") as stream:
+        stream.write(data)
+    assert not curate.verify(tmp_path / "two", full=True).ok
+    (tmp_path / "two" / "shards" / "index.parquet").unlink()
+    assert typed("score", "two", *given).code == 0
+    assert tars[1].read_bytes() == whole and not tars[0].samefile(tars[1])
+    assert curate.verify(tmp_path / "two", full=True).ok
+
+
 def test_a_stored_file_that_changed_is_not_taken(tmp_path):
     given = ("--runs", tmp_path, *DEVICE)
     assert typed("score", TINY, *given).code == 0
@@ -205,6 +229,8 @@ def test_where_links_are_refused_files_are_copied(tmp_path, monkeypatch):
         assert typed("score", TINY, *given, "--name", name).code == 0
     a, b = (tmp_path / name / "encoders/fold0/weights.safetensors" for name in ("one", "two"))
     assert a.read_bytes() == b.read_bytes() and a.stat().st_nlink == b.stat().st_nlink == 1
+    # Shards are too large to lie there twice.
+    assert not [*tmp_path.glob(".store/shard/*")]
 
 
 def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):
@@ -223,6 +249,25 @@ def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):
     assert stamps(tiny_runs / "tiny", "encoders/*/*") == weights
 
 
+def test_a_probe_takes_late_settings_of_its_run(tiny_runs, tmp_path):
+    run = tiny_runs / "tiny"
+    weights = stamps(run, "encoders/*/*")
+    command = ("probe", run / "encoders" / "fold0", *DEVICE, "--json")
+    found = typed(*command, "--set", "probe.kinds=[knn]")
+    assert found.code == 0 and "probe.kinds: " in found.err, found.err
+    rows = json.loads(found.out)["results"]
+    assert [(row["source"], row["kind"]) for row in rows] == [("self", "knn")]
+    # The run has them from now on, and what is said of one probe goes before them.
+    again = json.loads(typed(*command, "--kind", "linear").out)["results"]
+    assert [row["kind"] for row in again] == ["linear"]
+    assert Run.open(run).recipe.probe.kinds == ("knn",)
+    assert typed(*command, "--set", "train.lr=3").code == 4
+    assert stamps(run, "encoders/*/*") == weights
+    shutil.copytree(run / "encoders" / "fold0", tmp_path / "alone")
+    refused = typed("probe", tmp_path / "alone", *DEVICE, "--set", "probe.kinds=[knn]")
+    assert refused.code == 2 and "belongs to no run" in refused.err
+
+
 def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):
     where = ("--runs", tiny_runs)
     assert typed("select", "tiny", "--top", "40", *where).code == 0
@@ -230,6 +275,9 @@ def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):
     manifest = tiny_runs / "tiny" / "manifests" / "top-40.parquet"
     exported = typed("export", manifest, "--to", "csv", "--out", tmp_path / "x.csv")
     assert exported.code == 0 and "made from older scores" in exported.err
+    hub = ("--to", "hf-metadata", "--out", tmp_path / "hub")
+    said = typed("export", manifest, *hub)
+    assert said.code == 0 and "inspect of run" in said.err and "'curate inspect tiny'" in said.err
     verified = typed("verify", tiny_runs / "tiny").err
     for name in ("manifests/top-40 of", "inspect of", "comparisons/remove-20"):
         assert name in verified
@@ -293,6 +341,49 @@ def test_every_setting_has_its_stage_and_changes_the_keys_of_just_those_after_it
         assert ("inspect" in changed) <= ("inspect" in redone), setting
         change = late.change(stored["recipe"], recipe)
         assert change.retrains == (first in late.RETRAINING and setting != late.GROWS), setting
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
+STAGE = re.compile(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
+
+
+def documented():
+    """Return what the table of stages says: the settings and exceptions of each, its stages."""
+    table = PAGE.read_text().partition("| stage | settings that it reads")[2].partition("\n\n")[0]
+    found = {}
+    for stage, settings, made_from in STAGE.findall(table):
+        reads, but = set(), set()
+        for part in settings.split(","):
+            some, _, exceptions = part.partition(" but ")
+            reads |= {*re.findall(r"`([\w.]+)`", some)}
+            but |= {*re.findall(r"`([\w.]+)`", exceptions)}
+        found[stage] = reads, but, {*re.findall(r"`(\w+)`", made_from)}
+    return found
+
+
+def test_the_table_of_stages_says_what_keys_hold():
+    stages = documented()
+    assert {name: after for name, (_, _, after) in stages.items() if after} == {
+        name: {*after} for name, after in units.MADE_FROM.items()
+    }
+    assert list(stages) == list(units.READ_BY)
+    neutral = re.search(r"\n(`name`, .*?) shape nothing", PAGE.read_text(), re.DOTALL)
+    unread = {*re.findall(r"`([\w.]+)`", neutral[1]), "views.train"}
+    assert unread == {*units.NEUTRAL}
+    seen = set()
+    for recipe in recipe_files.recipe_list():
+        for setting, _ in leaves(load_recipe(recipe).resolved()):
+            seen.add(setting)
+            section = setting.partition(".")[0]
+            said = [
+                stage
+                for stage, (reads, but, _) in stages.items()
+                if (setting in reads or section in reads)
+                and not any(setting == name or setting.startswith(f"{name}.") for name in but)
+            ]
+            stage = units.stage_of(setting)
+            assert said == ([stage] if stage else []), setting
+    assert len(seen) > 60
 
 
 def keys(run):

@@ -12,6 +12,7 @@ from curate.scores.summary import GOOD, MODERATE
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
     from curate.stages.forecast import Forecast
+    from curate.stages.learned import Learned
     from curate.stages.refine import Refined, Round
     from curate.stages.run import Completed
     from curate.stages.score import Significant
@@ -38,7 +39,22 @@ def run_lines(completed: Completed) -> list[str | Listing]:
     lines.append(f"manifest    {completed.manifest} ({completed.kept:,} kept)")
     if completed.comparison:
         lines += comparison_lines(completed.comparison)
+    if completed.learned:
+        lines.append(f"learned     {learned_line(completed.learned)}")
     return [*lines, f"report      {completed.report}"]
+
+
+def learned_line(learned: Learned) -> str:
+    """Return whether encoders beat random weights, in a line."""
+    verdict = {
+        "better": "the encoders beat random weights",
+        "worse": "random weights beat the encoders: do not use these scores",
+        "open": "the encoders are not shown to beat random weights",
+    }[learned.verdict]
+    return (
+        f"{verdict} (k-NN {learned.trained:.1%} against {learned.random:.1%} of "
+        f"{learned.n_test:,} test images)"
+    )
 
 
 def shard_lines(sharded: Sharded) -> list[str]:

@@ -38,6 +38,8 @@ EXPORTS: dict[str, Export] = {
 """Formats by name."""
 OF_THE_MANIFEST_ALONE = frozenset({"csv", "datacomp"})
 """Formats that need no shards."""
+WITH_INSPECTION = frozenset({"fiftyone", "hf-metadata"})
+"""Formats that say what the inspection of a run found of a sample."""
 
 
 @dataclass(frozen=True)

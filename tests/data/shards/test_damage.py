@@ -9,6 +9,7 @@ from curate.data import shards as made_shards
 from curate.data.sample import Entry
 from curate.data.shards import writer
 from curate.runs.verification import verify
+from curate.runtime.files import sealed, write_json
 from tests.given import Given
 from tests.rendered import mixed
 
@@ -124,7 +125,7 @@ def test_a_digest_that_does_not_fit_is_told_where_the_samples_do(folder):
     facts = json.loads(text)
     facts["shards"]["00000.tar"]["sha256"] = "0" * 64
     try:
-        path.write_text(json.dumps(facts))
+        write_json(path, sealed(facts))
         ((file, _, _, problem),) = faults(folder, full=True)
     finally:
         path.write_text(text)

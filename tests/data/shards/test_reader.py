@@ -18,6 +18,7 @@ from curate.data.sample import INDEX_SCHEMA
 from curate.data.shards import reader as module
 from curate.data.shards import writer
 from curate.errors import DataError
+from curate.runtime.files import sealed, write_json
 from tests.given import Given
 from tests.rendered import mixed
 
@@ -153,7 +154,7 @@ def test_an_index_of_another_version_is_told(made):
     pq.write_table(pq.read_table(path).drop_columns(["crc32"]), path)
     facts = json.loads((folder / "dataset.json").read_text())
     facts["index"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "dataset.json").write_text(json.dumps(facts))
+    write_json(folder / "dataset.json", sealed(facts))
     with pytest.raises(DataError, match=r"index.parquet lacks crc32: another version"):
         len(shards.Reader(folder))
 

@@ -3,6 +3,7 @@
 import json
 
 from curate.data.sample import content_uid
+from curate.runtime.files import sealed, write_json
 from curate.selection.exports import export
 from tests.selection.exports.made import CLASSES, inspected, kept
 
@@ -35,7 +36,7 @@ def test_fiftyone_finds_an_image_and_a_label_for_each(made, tmp_path):
 def test_a_label_without_a_name_is_its_number(made, tmp_path):
     manifest, _, place = made
     facts = json.loads((place / "dataset.json").read_text())
-    (place / "dataset.json").write_text(json.dumps({**facts, "classes": []}))
+    write_json(place / "dataset.json", sealed({**facts, "classes": []}))
     export(manifest, to="fiftyone", out=tmp_path / "kept", shards=place)
     labels = json.loads((tmp_path / "kept" / "labels.json").read_text())["labels"]
     found = sorted(label["label"] for label in labels.values())

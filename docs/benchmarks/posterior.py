@@ -5,7 +5,8 @@
     python docs/benchmarks/posterior.py speed
 
 ``runs`` scores a recipe with six seeds of plan, training and views, and holds ``expected`` of one
-run against ``memorization`` of another, in three pairs and both directions. How many times the encoders
+run against ``memorization`` of another, in three pairs and both directions. How many times the
+encoders
 raw scores would need for that is from the Spearman-Brown formula; intervals are of a bootstrap over
 images and pairs of runs, the runs' own regressions being as they are. ``simulations`` draws truths
 with light, heavy, skewed and widening tails and counts the intervals that hold them, of all samples

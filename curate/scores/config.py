@@ -75,6 +75,31 @@ PLANS: dict[str, type[Section]] = {
 """Sections by their ``kind``."""
 
 
+Covariate = Literal[
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+    "label",
+]
+"""What may foretell the memorization of a sample."""
+OF_ENCODERS: tuple[Covariate, ...] = ("alignment", "outlierness-encoders", "embedding")
+"""Those that encoders give, and that are therefore taken from others than the estimate."""
+COVARIATES: tuple[Covariate, ...] = (
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+)
+"""The default: labels, which pretraining does not see, are taken where they are asked for."""
+
+
 class ScoreConfig(Section):
     """How alignment is measured and turned into memorization."""
 
@@ -82,6 +107,8 @@ class ScoreConfig(Section):
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
     calibrate: bool = True
+    covariates: tuple[Covariate, ...] = COVARIATES
+    """What ``expected`` is foretold by, fixed before scoring; none moves scores to their mean."""
     seed: int = 0
     batch_size: Positive = 256
     """Images encoded at a time; scores do not depend on it."""

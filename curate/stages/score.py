@@ -33,7 +33,7 @@ from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
-from curate.stages import shard, train
+from curate.stages import expectation, shard, train
 from curate.stages.context import Context
 from curate.stages.placement import Part, Placed, by_shard, placed
 
@@ -272,12 +272,17 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         memorization_N = on_disk(n, np.float64, scratch)
         delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
         errors = estimator.Errors()
-        for part, found, _ in _estimates(run, made, offsets, when):
+        for part, found, _, _ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = estimator.rank(memorization_N, scratch)
+        folders = {e: train.encoder_folder(run, context, e) / when.place for e in made.encoders}
+        collected = expectation.Collected(run, made, errors)
+        for part, found, _, halves in _estimates(run, made, offsets, when, errors.prior):
+            collected.add(part, found, halves)
+        awaited = expectation.expected(collected, folders, context)
         signal = separation.summarise(
             memorization_N,
             errors,
@@ -296,6 +301,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             "encoders": list(made.encoders),
             "interval": interval(errors.prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
+            "expectation": awaited.facts.to_json(),
         }
         summary = ScoreSummary.from_json(signal | about)
         with (
@@ -303,9 +309,12 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found, views in _estimates(run, made, offsets, when, errors.prior):
+            for part, found, views, _ in _estimates(run, made, offsets, when, errors.prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
-                table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
+                more_columns = awaited.columns(part.rows)
+                table = ScoreTable.build(
+                    part.index, part.uids, group, found, ranks, views, more_columns
+                )
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
@@ -340,9 +349,13 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 def _estimates(
     run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
-) -> Iterator[tuple[Part, estimator.Estimate, int]]:
-    """Yield the samples of each shard, their scores, and with how many views they were measured."""
+) -> Iterator[tuple[Part, estimator.Estimate, int, tuple[np.ndarray, np.ndarray]]]:
+    """Yield the samples of each shard, their scores, the number of their views, and their halves.
+
+    Halves are contrasts and mean alignments of halves of the repeats and views (``halves``).
+    """
     more = more_views.more_views(run) if when == END else more_views.NONE
+    cells = expectation.cells(run)
     for whole in by_shard(run, made):
         views = more.of(whole.uids)
         for k in np.unique(views):
@@ -351,20 +364,29 @@ def _estimates(
             found = _alignments(run, made, when, name, int(k))
             rows = slice(None) if k else chosen
             part = whole.only(chosen)
-            yield (
-                part,
-                estimator.estimate(
-                    np.stack([a.align[rows] for a in found], axis=1),
-                    np.stack([a.leave_one_out[rows] for a in found], axis=1),
-                    made.inclusion[part.rows],
-                    offsets,
-                    repeat=made.repeats,
-                    calibrate=run.recipe.score.calibrate,
-                    pair=made.kind in ("pair", "halves"),
-                    prior=prior,
-                ),
-                int(k) or run.recipe.score.views,
+            align_nE = np.stack([a.align[rows] for a in found], axis=1)
+            left_out_nEK = np.stack([a.leave_one_out[rows] for a in found], axis=1)
+            inclusion = made.inclusion[part.rows]
+            calibrate = run.recipe.score.calibrate
+            estimate = estimator.estimate(
+                align_nE,
+                left_out_nEK,
+                inclusion,
+                offsets,
+                repeat=made.repeats,
+                calibrate=calibrate,
+                pair=made.kind in ("pair", "halves"),
+                prior=prior,
             )
+            halves = estimator.halves(
+                align_nE,
+                left_out_nEK,
+                inclusion,
+                offsets if calibrate else np.zeros_like(offsets),
+                repeat=made.repeats,
+                cells=cells,
+            )
+            yield part, estimate, int(k) or run.recipe.score.views, halves
 
 
 def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:

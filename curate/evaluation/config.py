@@ -18,6 +18,8 @@ class CompareConfig(Section):
     strategies: tuple[str, ...] = ("top", "random")
     seeds: Positive = 2
     budget: Literal["epochs", "steps"] = "epochs"
+    redraw: bool = False
+    """Whether every seed ranks anew, by repeats of the plan that no other seed ranks by."""
 
     @field_validator("strategies")
     @classmethod

@@ -6,7 +6,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -319,6 +319,25 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
+    """Return the memorization that some repeats of the plan give alone, by the same estimator.
+
+    Args:
+        run: A scored run.
+        made: What ``align`` returned.
+        repeats: Which repeats.
+
+    Returns:
+        (N,) float64 in the order of the plan, NaN where they do not define it.
+    """
+    some = made.of_repeats(repeats)
+    offsets = _offsets(run, some, END)
+    memorization_N = on_disk(len(made.rows), np.float64, run.path / "cache")
+    for part, found, _ in _estimates(run, some, offsets, END):
+        memorization_N[part.rows] = found.memorization
+    return memorization_N
 
 
 def interval(prior: Prior) -> Interval:

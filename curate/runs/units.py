@@ -362,7 +362,7 @@ def score(run: Run, place: str = "") -> Unit:
     parts = {
         **measuring(run),
         "calibrate": run.resolved["score"]["calibrate"],
-        "covariates": run.resolved["score"].get("covariates"),
+        "covariates": list(run.recipe.score.covariates),
         "canvas": _read(run, "canvas"),
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from curate.encoders.config import Precision
 from curate.runtime.settings import Count, Positive, Section
@@ -114,6 +119,14 @@ class ScoreConfig(Section):
     """Images encoded at a time; scores do not depend on it."""
     precision: Precision = "auto"
     """Of the encoders; distances are float32 in any case."""
+
+    @model_serializer(mode="wrap")
+    def _without_default_covariates(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default out: runs made before it was there have the same fingerprint."""
+        content: dict[str, Any] = handler(self)
+        if self.covariates == COVARIATES:
+            del content["covariates"]
+        return content
 
     @model_validator(mode="after")
     def _enough_views(self) -> ScoreConfig:

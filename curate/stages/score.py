@@ -313,15 +313,10 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
 
 
 def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
-    """Return the memorization that some repeats of the plan give alone, by the same estimator.
-
-    Args:
-        run: A scored run.
-        made: What ``align`` returned.
-        repeats: Which repeats.
+    """Return the memorization that some repeats of a scored run's plan give alone, re-estimated.
 
     Returns:
-        (N,) float64 in the order of the plan, NaN where they do not define it.
+        (N,) float64 in the order of the plan (``made``), NaN where they do not define it.
     """
     some = made.of_repeats(repeats)
     offsets = _offsets(run, some, END)

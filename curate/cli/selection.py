@@ -77,7 +77,11 @@ def select(
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="COLUMN", help="Column of --scores; default: memorization."),
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="`memorization` or `expected`; with --scores any column. Default: memorization.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -93,8 +97,9 @@ def select(
     wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
     wanted |= {"unscored": unscored, "seed": seed, "name": name}
     if scores is None:
-        if out is not None or by is not None:
-            raise errors.UsageError("--by and --out go with --scores; a run keeps its manifests.")
+        if out is not None:
+            raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
+        wanted["by"] = by or "memorization"
         selected = curate.select(named(display, run, runs), **wanted, require=require)
     elif require is not None:
         raise errors.UsageError("--require asks about a run; of a table nobody knows it.")

@@ -55,7 +55,7 @@ CODE = {
     "plan": ("scores/plan",),
     "train": ("encoders/training", "encoders/methods", "data/canvas"),
     "align": ("scores/alignment", "encoders/backbone"),
-    "score": ("stages/score", "scores/estimator", "scores/separation", "scores/table"),
+    "score": ("stages/score", "stages/expectation", "scores/separation", "scores/table"),
     "inspect": ("stages/inspect", "inspection"),
 }
 """Where the code of each stage begins; what these modules import belongs to it as well."""
@@ -161,6 +161,24 @@ def refuse_other_code(before: Mapping[str, Any], stage: str, what: str) -> None:
         raise MismatchError(
             f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
             "it, or start over beside it with --fresh."
+        )
+
+
+def refuse_other_device(before: str | None, now: str, what: str) -> None:
+    """Check that this is the kind of device that began some work, which shapes its numbers.
+
+    Args:
+        before: ``cpu`` or ``cuda``; None if that was not recorded.
+        now: ``cpu`` or ``cuda``.
+        what: What was begun.
+
+    Raises:
+        MismatchError: If not.
+    """
+    if before not in (None, now):
+        raise MismatchError(
+            f"{what} was made on {before}, and numbers on {now} are others. Go on with --device "
+            f"{before}, or start over beside it with --fresh."
         )
 
 

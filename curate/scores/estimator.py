@@ -184,6 +184,45 @@ def _view_by_encoder(
     return share
 
 
+def halves(
+    align: np.ndarray,
+    leave_one_out: np.ndarray,
+    inclusion: np.ndarray,
+    offsets: np.ndarray,
+    *,
+    repeat: np.ndarray,
+    cells: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what half of the repeats and half of the views say each, (n, H, V) twice.
+
+    Halves are the even and the odd ones, so that more repeats leave earlier ones where they are.
+    What a view says is its jackknife pseudo-value: of anchored views its own distance.
+
+    Args:
+        align: (n, E) float64, and as in ``estimate`` what follows.
+        leave_one_out: (n, E, K).
+        inclusion: (n, E) bool.
+        offsets: (E,), taken off the contrasts.
+        repeat: (E,).
+        cells: (H, V), how many halves there are of each: 2, or 1 for all.
+
+    Returns:
+        The contrasts, NaN where undefined, and the mean alignments over encoders.
+    """
+    k = leave_one_out.shape[2]
+    contrasts, level = (np.empty((len(align), *cells)) for _ in range(2))
+    for v in range(cells[1]):
+        shown = align
+        if cells[1] == 2:
+            left_out = leave_one_out[:, :, v::2].astype(np.float64).mean(axis=2)
+            shown = k * align - (k - 1) * left_out
+        for h in range(cells[0]):
+            mine = repeat % 2 == h if cells[0] == 2 else np.ones(len(repeat), dtype=bool)
+            contrasts[:, h, v] = contrast(shown[:, mine] - offsets[mine], inclusion[:, mine])
+            level[:, h, v] = shown[:, mine].mean(axis=1)
+    return contrasts, level
+
+
 class Errors:
     """Mean squares of the errors of the samples that have a score, shard by shard.
 

@@ -214,7 +214,7 @@ def _train_arms(
             if not unit.intact():
                 jobs.append(Unit(f"compare {arm}", train_arm, arguments))
     if jobs:
-        run.check_code("compare", wanted)
+        run.check_code("compare", wanted, device)
     run_units(jobs, context.training_workers(run.recipe), context.progress)
     return arms
 

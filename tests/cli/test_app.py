@@ -27,6 +27,7 @@ pytestmark = pytest.mark.numeric
 SCORES = [
     *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
     *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),
+    *("expected", "expected_se", "weight"),
 ]
 MANIFEST = [
     *("uid", "key", "shard", "label", "memorization", "se", "rank", "p_top", "decision", "reason"),
@@ -446,7 +447,7 @@ def test_random_selections_depend_on_their_seed(tiny_runs):
         (["--top", "3", "--strategy", "random"], ["give one of"]),
         (["--strategy", "random"], ["say how many"]),
         (["--top", "3", "--name", "../x"], ["name '../x'"]),
-        (["--top", "3", "--out", "x"], ["--out go with --scores"]),
+        (["--top", "3", "--out", "x"], ["--out goes with --scores"]),
         (["--top", "3", "--unscored", "kep"], ["Did you mean 'keep'?"]),
     ],
 )

@@ -8,7 +8,7 @@ from curate import errors
 def test_every_class_has_an_exit_code_of_its_own():
     classes = [errors.CurateError, *errors.CurateError.__subclasses__()]
     codes = {made.__name__: made.exit_code for made in classes}
-    assert sorted(codes.values()) == list(range(1, 8))
+    assert sorted(codes.values()) == list(range(1, 9))
     assert codes["UsageError"] == 2 and codes["DataError"] == 3
 
 

@@ -73,7 +73,11 @@ def select(
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="COLUMN", help="Column of --scores; default: memorization."),
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="`memorization` or `expected`; with --scores any column. Default: memorization.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -88,8 +92,9 @@ def select(
     wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
     wanted |= {"unscored": unscored, "seed": seed, "name": name}
     if scores is None:
-        if out is not None or by is not None:
-            raise errors.UsageError("--by and --out go with --scores; a run keeps its manifests.")
+        if out is not None:
+            raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
+        wanted["by"] = by or "memorization"
         selected = curate.select(named(display, run, runs), **wanted)
     elif run is not None:
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")

@@ -41,7 +41,7 @@ READ_BY = {
         *("encoder.representation", "score.views", "score.pairing", "score.distance"),
         *("score.seed", "score.precision", "views.measure"),
     ),
-    "score": ("score.calibrate",),
+    "score": ("score.calibrate", "score.covariates"),
     "inspect": ("inspect",),
     "select": ("select",),
     "compare": ("compare", "probe"),
@@ -52,7 +52,7 @@ MADE_FROM = {
     "plan": ("shard",),
     "train": ("canvas", "plan"),
     "align": ("train",),
-    "score": ("align",),
+    "score": ("align", "canvas"),
     "inspect": ("train", "score"),
     "select": ("score",),
     "compare": ("score", "train"),
@@ -338,7 +338,8 @@ def measuring(run: Run) -> dict[str, Any]:
     shown = {k: v for k, v in chosen.items() if k not in ("train", "measure")}
     if chosen["measure"] != "train":
         shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
-    score = {k: v for k, v in recipe["score"].items() if k not in ("batch_size", "calibrate")}
+    unread = ("batch_size", "calibrate", "covariates")
+    score = {k: v for k, v in recipe["score"].items() if k not in unread}
     representation = recipe["encoder"]["representation"]
     return {"views": shown, "score": score, "representation": representation}
 
@@ -361,6 +362,8 @@ def score(run: Run, place: str = "") -> Unit:
     parts = {
         **measuring(run),
         "calibrate": run.resolved["score"]["calibrate"],
+        "covariates": list(run.recipe.score.covariates),
+        "canvas": _read(run, "canvas"),
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},
         "more": None if place else views_digest(run),

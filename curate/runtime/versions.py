@@ -55,7 +55,7 @@ CODE = {
     "plan": ("scores/plan",),
     "train": ("encoders/training", "encoders/methods", "data/canvas"),
     "align": ("scores/alignment", "encoders/backbone"),
-    "score": ("stages/score", "scores/estimator", "scores/separation", "scores/table"),
+    "score": ("stages/score", "stages/expectation", "scores/separation", "scores/table"),
     "inspect": ("stages/inspect", "inspection"),
 }
 """Where the code of each stage begins; what these modules import belongs to it as well."""

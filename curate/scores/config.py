@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from curate.encoders.config import Precision
 from curate.runtime.settings import Count, Positive, Section
@@ -75,6 +80,31 @@ PLANS: dict[str, type[Section]] = {
 """Sections by their ``kind``."""
 
 
+Covariate = Literal[
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+    "label",
+]
+"""What may foretell the memorization of a sample."""
+OF_ENCODERS: tuple[Covariate, ...] = ("alignment", "outlierness-encoders", "embedding")
+"""Those that encoders give, and that are therefore taken from others than the estimate."""
+COVARIATES: tuple[Covariate, ...] = (
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+)
+"""The default: labels, which pretraining does not see, are taken where they are asked for."""
+
+
 class ScoreConfig(Section):
     """How alignment is measured and turned into memorization."""
 
@@ -82,11 +112,21 @@ class ScoreConfig(Section):
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
     calibrate: bool = True
+    covariates: tuple[Covariate, ...] = COVARIATES
+    """What ``expected`` is foretold by, fixed before scoring; none moves scores to their mean."""
     seed: int = 0
     batch_size: Positive = 256
     """Images encoded at a time; scores do not depend on it."""
     precision: Precision = "auto"
     """Of the encoders; distances are float32 in any case."""
+
+    @model_serializer(mode="wrap")
+    def _without_default_covariates(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default out: runs made before it was there have the same fingerprint."""
+        content: dict[str, Any] = handler(self)
+        if self.covariates == COVARIATES:
+            del content["covariates"]
+        return content
 
     @model_validator(mode="after")
     def _enough_views(self) -> ScoreConfig:

@@ -78,6 +78,34 @@ class Interval(Result):
 
 
 @dataclass(frozen=True)
+class Expectation(Result):
+    """How ``expected`` was made of estimates and covariates (``curate/scores/posterior.py``).
+
+    Attributes:
+        covariates: What foretells memorization, fixed before scoring.
+        reliability: The squared correlation of ``expected`` with true memorization that follows
+            from ``expected_se``; None where it cannot be told.
+        own_weight: Weight of a sample's own estimate, in the mean; None without scores.
+        residual_sd: How far true memorization lies from what is foretold, a standard deviation.
+        slope: Of estimates on predictions, which these were multiplied by.
+        shared_noise: Share of the noise of an estimate that its prediction has as well.
+        penalty: Of the ridge regressions, for each sample.
+        cells: Halves of the repeats and of the views that foretell each other; 1 is no halves.
+        note: What there is to say of it.
+    """
+
+    covariates: tuple[str, ...]
+    reliability: float | None
+    own_weight: float | None
+    residual_sd: float | None
+    slope: float
+    shared_noise: float
+    penalty: float
+    cells: tuple[int, int]
+    note: str
+
+
+@dataclass(frozen=True)
 class MoreViews(Result):
     """The samples that were measured with more views than the others.
 
@@ -131,6 +159,7 @@ class ScoreSummary(Signal):
         encoders: Their names.
         interval: What ``se`` means.
         offsets: The level of each encoder, by name.
+        expectation: How ``expected`` was made; None in a run that was scored before there was one.
     """
 
     views: int
@@ -142,6 +171,7 @@ class ScoreSummary(Signal):
     encoders: tuple[str, ...]
     interval: Interval
     offsets: dict[str, float] = field(default_factory=dict)
+    expectation: Expectation | None = None
 
     @classmethod
     def read(cls, run: Path) -> ScoreSummary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,9 @@ SCORE_SCHEMA = pa.schema(
         ("n_out", pa.int32()),
         ("n_views", pa.int32()),
         ("rank", pa.int64()),
+        ("expected", pa.float64()),
+        ("expected_se", pa.float64()),
+        ("weight", pa.float64()),
     ]
 )
 """Columns of ``scores.parquet``; what is undefined for a sample is null."""
@@ -48,6 +51,7 @@ _MEASURED = (
     "align_in",
     "align_out",
 )
+_EXPECTED = ("expected", "expected_se", "weight")
 
 
 class Measured(Protocol):
@@ -73,7 +77,8 @@ class ScoreTable:
     Attributes:
         table: Columns as in ``SCORE_SCHEMA``. ``memorization`` is in units of the alignment
             distance (``l2``: -2 to 2), ``rank`` is 1 for the most memorized; both are null where
-            the plan leaves a sample unscored.
+            the plan leaves a sample unscored. ``expected`` is in the same units, and null as well
+            where errors are not known (``posterior.py``).
     """
 
     table: pa.Table
@@ -87,6 +92,7 @@ class ScoreTable:
         measured: Measured,
         ranks: np.ndarray,
         n_views: int,
+        expected: Mapping[str, np.ndarray] | None = None,
     ) -> ScoreTable:
         """Return the table of what was measured.
 
@@ -98,6 +104,8 @@ class ScoreTable:
             measured: The estimator's (N,) columns, NaN where undefined.
             ranks: (N,) int64, 1 the most memorized, 0 where unscored.
             n_views: Views that alignments were measured with.
+            expected: ``expected``, ``expected_se`` and ``weight``, (N,) each, NaN where undefined;
+                None leaves them null.
 
         Raises:
             DataError: If a uid of the plan is not in the index.
@@ -108,6 +116,7 @@ class ScoreTable:
             missing = names.filter(rows.is_null())[0].as_py()
             raise DataError(f"sample {missing} of the plan is not in the shards' index.")
         known = index.select(["key", "shard", "label"]).take(rows)
+        nothing = np.full(len(uids), np.nan)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             "uid": names,
             **{name: known[name] for name in known.column_names},
@@ -117,6 +126,10 @@ class ScoreTable:
             "n_out": pa.array(np.asarray(measured.n_out).astype(np.int32)),
             "n_views": pa.array(np.full(len(uids), n_views, dtype=np.int32)),
             "rank": pa.array(ranks, pa.int64(), mask=ranks == 0),
+            **{
+                name: _nullable(nothing if expected is None else expected[name])
+                for name in _EXPECTED
+            },
         }
         arrays = [columns[name] for name in SCORE_SCHEMA.names]
         return cls(pa.table(arrays, schema=SCORE_SCHEMA).sort_by("uid").combine_chunks())

@@ -17,7 +17,7 @@ from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError, MismatchError
 from curate.runtime.files import file_sha256, read_json, replacing, sealed, write_json
 from curate.scores.estimator import rank
-from curate.scores.top_probability import luck, p_selected
+from curate.scores.top_probability import luck, p_selected, p_top
 
 SCHEMA_VERSION = 1
 
@@ -109,9 +109,10 @@ class Manifest:
             "dropped_scored": int((~keep & scored).sum()),
         }
         cut = counts["dropped_scored" if strategy in _FROM_BELOW else "kept_scored"]
-        chance, by_luck = _chance(m, _floats(columns["se"]), cut, _reliability(provenance))
         ranks = rank(m)
         by = parameters.get("by") or "memorization"
+        se, reliability = _floats(columns["se"]), _reliability(provenance)
+        chance, by_luck = _chance(m, se, cut, reliability, posterior=by == "expected")
         columns |= {
             "rank": pa.array(ranks, mask=ranks == 0),
             "p_top": chance,
@@ -284,15 +285,22 @@ def _reliability(provenance: Mapping[str, Any] | None) -> float | None:
 
 
 def _chance(
-    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None
+    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None, *, posterior: bool
 ) -> tuple[pa.Array, float]:
-    """Return ``p_top`` of each score, null where there is none, and how much of it is luck."""
+    """Return ``p_top`` of each score, null where there is none, and how much of it is luck.
+
+    What is a ``posterior`` has been moved to what is foretold, and is taken as it is.
+    """
+
+    def of(m: np.ndarray, se: np.ndarray) -> np.ndarray:
+        return p_top(m, se, n) if posterior else p_selected(m, se, n, reliability)
+
     scored = ~np.isnan(m)
     if scored.all():
-        chance = p_selected(m, se, n, reliability)
+        chance = of(m, se)
         return pa.array(chance), luck(chance)
     chance = np.full(len(m), np.nan)
-    chance[scored] = p_selected(m[scored], se[scored], n, reliability)
+    chance[scored] = of(m[scored], se[scored])
     return pa.array(chance, from_pandas=True), luck(chance[scored])
 
 

@@ -25,8 +25,10 @@ from curate.selection.strategies import choose
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("se", "key", "shard", "label")
-"""Columns of a table of scores that a manifest has besides the number that is selected by."""
+TAKEN = ("key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides a number and its error."""
+ERRORS = {"memorization": "se", "expected": "expected_se"}
+"""Which column has the standard errors of a number; of others ``se`` has."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def decide(
     """Decide on every row of a table, write the manifest, and say what was decided.
 
     Args:
-        table: ``uid`` and ``memorization``, null where there is no score, sorted by uid.
+        table: ``uid``, ``memorization``, null where there is no score, and ``se`` where it is
+            known; sorted by uid. Where ``parameters`` name another number ``by``, both are of it.
         folder: Where the manifest goes.
         config: Strategy and size.
         name: Name of the manifest; None makes one from the strategy and size.
@@ -234,12 +237,14 @@ def read_scores(path: Path, by: str) -> pa.Table:
     """Read any parquet or csv that has ``uid`` and the number ``by``.
 
     Returns:
-        A table with ``uid`` and ``memorization`` (the number, null where it is not finite), and
-        those of ``TAKEN`` that there are, sorted by uid; of a parquet file nothing else is read.
+        A table with ``uid``, ``memorization`` (the number, null where it is not finite), ``se``
+        (its standard error, where there is one), and those of ``TAKEN`` that there are, sorted by
+        uid; of a parquet file nothing else is read.
 
     Raises:
         DataError: If the file cannot be read, lacks a column, or repeats a uid.
     """
+    error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
             table = read_csv(path, texts=("uid",))
@@ -247,13 +252,13 @@ def read_scores(path: Path, by: str) -> pa.Table:
         else:
             stored = pq.ParquetDataset(path)
             names = stored.schema.names
-            twice = next((n for n in ("uid", by, *TAKEN) if names.count(n) > 1), None)
+            twice = next((n for n in ("uid", by, error, *TAKEN) if names.count(n) > 1), None)
             if twice is not None:
                 raise DataError(f"{path} has two columns called {short(twice)}; rename one.")
-            table = stored.read([name for name in names if name in ("uid", by, *TAKEN)])
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        line = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"cannot read {path} as parquet or csv: {line[:300]}.") from error
+            table = stored.read([name for name in names if name in ("uid", by, error, *TAKEN)])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as why:
+        line = (str(why) or type(why).__name__).splitlines()[0]
+        raise DataError(f"cannot read {path} as parquet or csv: {line[:300]}.") from why
     for name in ("uid", by):
         if name not in names:
             have = ", ".join(names)
@@ -262,8 +267,8 @@ def read_scores(path: Path, by: str) -> pa.Table:
         "uid": _cast(path, table, "uid", pa.string()),
         "memorization": _number(path, table, by),
     }
-    if "se" in names:
-        columns["se"] = _number(path, table, "se")
+    if error in names:
+        columns["se"] = _number(path, table, error)
     columns |= {
         name: _cast(path, table, name, MANIFEST_SCHEMA.field(name).type)
         for name in TAKEN

@@ -6,7 +6,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
 from curate.errors import DataError, DivergedError
-from curate.runs import more_views, units
+from curate.runs import dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, replacing, write_json, write_table
@@ -33,7 +33,7 @@ from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
-from curate.stages import shard, train
+from curate.stages import expectation, shard, train
 from curate.stages.context import Context
 from curate.stages.placement import Part, Placed, by_shard, placed
 
@@ -73,6 +73,7 @@ class Moment:
 
 
 END = Moment()
+NO_HALVES = (np.empty(0), np.empty(0))
 
 
 def align(run: Run, context: Context, when: Moment = END) -> Placed:
@@ -110,7 +111,7 @@ def _align(
         named: Gives the name of a unit, and the stem of its file, from that of the shard.
     """
     sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    digests = shard_digests(run)
+    digests = dataset.shard_digests(run)
     wanted = {
         (s, e): units.align(
             run,
@@ -238,17 +239,6 @@ def snapshots(run: Run) -> units.Unit | None:
     return units.Unit(run, "snapshots", {"score": units.score(run).key})
 
 
-def shard_digests(run: Run) -> dict[str, str]:
-    """Return the sha256 of each shard by its stem."""
-    record = run.done("shard")
-    assert record is not None, "shards come first"
-    return {
-        Path(name).stem: output["sha256"]
-        for name, output in record["outputs"].items()
-        if name.endswith(".tar")
-    }
-
-
 def _mean_loss(run: Run, epoch: int) -> float | None:
     """Return the loss in an epoch, averaged over the encoders; None where it was not finite."""
     losses = []
@@ -272,12 +262,18 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         memorization_N = on_disk(n, np.float64, scratch)
         delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
         errors = estimator.Errors()
-        for part, found, _ in _estimates(run, made, offsets, when):
+        for part, found, *_ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = estimator.rank(memorization_N, scratch)
+        folders = {e: train.encoder_folder(run, context, e) / when.place for e in made.encoders}
+        collected = expectation.Collected(run, made, errors)
+        prior = errors.prior
+        for part, found, _, halves in _estimates(run, made, offsets, when, prior, halved=True):
+            collected.add(part, found, halves)
+        awaited = expectation.expected(collected, folders, context)
         signal = separation.summarise(
             memorization_N,
             errors,
@@ -294,8 +290,9 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             "representation": recipe.encoder.representation,
             "calibrated": recipe.score.calibrate,
             "encoders": list(made.encoders),
-            "interval": interval(errors.prior),
+            "interval": interval(prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
+            "expectation": awaited.facts.to_json(),
         }
         summary = ScoreSummary.from_json(signal | about)
         with (
@@ -303,13 +300,30 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found, views in _estimates(run, made, offsets, when, errors.prior):
+            for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
-                table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
+                more_columns = awaited.columns(part.rows)
+                table = ScoreTable.build(
+                    part.index, part.uids, group, found, ranks, views, more_columns
+                )
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
+    """Return the memorization that some repeats of a scored run's plan give alone, re-estimated.
+
+    Returns:
+        (N,) float64 in the order of the plan (``made``), NaN where they do not define it.
+    """
+    some = made.of_repeats(repeats)
+    offsets = _offsets(run, some, END)
+    memorization_N = on_disk(len(made.rows), np.float64, run.path / "cache")
+    for part, found, *_ in _estimates(run, some, offsets, END):
+        memorization_N[part.rows] = found.memorization
+    return memorization_N
 
 
 def interval(prior: Prior) -> Interval:
@@ -339,10 +353,20 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
-) -> Iterator[tuple[Part, estimator.Estimate, int]]:
-    """Yield the samples of each shard, their scores, and with how many views they were measured."""
+    run: Run,
+    made: Placed,
+    offsets: np.ndarray,
+    when: Moment,
+    prior: Prior | None = None,
+    *,
+    halved: bool = False,
+) -> Iterator[tuple[Part, estimator.Estimate, int, tuple[np.ndarray, np.ndarray]]]:
+    """Yield the samples of each shard, their scores, the number of their views, and their halves.
+
+    Halves (``estimator.halves``) are empty unless ``halved``.
+    """
     more = more_views.more_views(run) if when == END else more_views.NONE
+    cells = expectation.cells(run)
     for whole in by_shard(run, made):
         views = more.of(whole.uids)
         for k in np.unique(views):
@@ -351,20 +375,27 @@ def _estimates(
             found = _alignments(run, made, when, name, int(k))
             rows = slice(None) if k else chosen
             part = whole.only(chosen)
-            yield (
-                part,
-                estimator.estimate(
-                    np.stack([a.align[rows] for a in found], axis=1),
-                    np.stack([a.leave_one_out[rows] for a in found], axis=1),
-                    made.inclusion[part.rows],
-                    offsets,
-                    repeat=made.repeats,
-                    calibrate=run.recipe.score.calibrate,
-                    pair=made.kind in ("pair", "halves"),
-                    prior=prior,
-                ),
-                int(k) or run.recipe.score.views,
+            align_nE = np.stack([a.align[rows] for a in found], axis=1)
+            left_out_nEK = np.stack([a.leave_one_out[rows] for a in found], axis=1)
+            inclusion = made.inclusion[part.rows]
+            calibrate = run.recipe.score.calibrate
+            estimate = estimator.estimate(
+                align_nE,
+                left_out_nEK,
+                inclusion,
+                offsets,
+                repeat=made.repeats,
+                calibrate=calibrate,
+                pair=made.kind in ("pair", "halves"),
+                prior=prior,
             )
+            halves = NO_HALVES
+            if halved:
+                level = offsets if calibrate else np.zeros_like(offsets)
+                halves = estimator.halves(
+                    align_nE, left_out_nEK, inclusion, level, repeat=made.repeats, cells=cells
+                )
+            yield part, estimate, int(k) or run.recipe.score.views, halves
 
 
 def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:

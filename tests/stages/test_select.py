@@ -1,12 +1,18 @@
 """Select: a manifest of a run's scores, with what it was made from."""
 
+import json
+
+import numpy as np
 import pytest
 
 import curate
 from curate.errors import DataError, UsageError
 from curate.runs.run import Run
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
+from curate.scores.top_probability import p_top
 from curate.selection.manifest import Manifest
+from tests.command import TINY
+from tests.command import curate as typed
 
 
 @pytest.fixture
@@ -35,3 +41,40 @@ def test_a_choice_that_cannot_be_made_leaves_no_manifest(run):
     with pytest.raises(DataError, match=r"scores\.parquet is missing"):
         curate.select(run, strategy="top", count=3, name="mine")
     assert sorted((run.path / "manifests").iterdir()) == before
+
+
+def test_a_selection_by_what_is_expected_takes_its_order_and_its_chances(tmp_path):
+    overrides = {"plan": {"kind": "parts", "parts": 2, "repeats": 3}, "train.epochs": 1}
+    run = curate.open_run(str(TINY), runs=tmp_path, overrides=overrides)
+    curate.score(run, device="cpu", workers=1)
+    made = Manifest.read(curate.select(run, by="expected", count=20).path)
+    scores = run.scores(["expected", "expected_se"])
+    expected, error = (scores[name].to_numpy() for name in ("expected", "expected_se"))
+    assert made.table["uid"].equals(scores["uid"])
+    assert made.table["memorization"].to_numpy().tolist() == expected.tolist()
+    kept = np.flatnonzero(np.array(made.table["decision"].to_pylist()) == "keep")
+    assert set(kept) == set(np.argsort(-expected)[:20])
+    np.testing.assert_array_equal(made.table["p_top"].to_numpy(), p_top(expected, error, 20))
+    assert made.facts["parameters"]["by"] == "expected"
+    # The same from the table alone.
+    path = run.path / "scores.parquet"
+    alone = Manifest.read(curate.select_table(path, by="expected", count=20, out=tmp_path).path)
+    assert alone.table.equals(made.table)
+
+
+def test_who_cannot_be_expected_anything_of_is_told_what_to_type(run, tiny_runs):
+    with pytest.raises(DataError, match=r"plan\.repeats=3"):
+        curate.select(run, by="expected", count=3)
+    found = typed("select", "tiny", "--by", "expectd", "--top", 3, "--runs", tiny_runs)
+    assert found.code == 2 and "'expected'" in found.err
+
+
+def test_a_run_that_was_scored_before_there_was_an_expectation_says_what_to_type(tiny_runs):
+    run = Run.open(tiny_runs / "tiny")
+    record = json.loads(run.record_path("score").read_text())
+    before = run.record_path("score").read_text()
+    del record["parts"]["covariates"]
+    write_json(run.record_path("score"), sealed(record))
+    with pytest.raises(DataError, match="type 'curate score tiny'"):
+        curate.select(run, by="expected", count=3)
+    run.record_path("score").write_text(before)

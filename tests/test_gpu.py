@@ -15,14 +15,16 @@ from curate.scores.alignment import align_images
 from curate.scores.config import ScoreConfig
 from tests.golden.losses import IMAGES, LABELS, SMALL, UIDS
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.numeric,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
-]
+pytestmark = pytest.mark.gpu
 KEYS = torch.arange(40) * 987654321987
 OFF = 2e-5
 """Alignments in float32, on another device."""
+
+
+@pytest.fixture(autouse=True)
+def needs_a_card():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device is visible")
 
 
 def loop_of(method, device, precision="float32", **changes):

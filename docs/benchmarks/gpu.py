@@ -147,7 +147,7 @@ def invariances(bench: Bench) -> dict[str, Any]:
         "the same again": scores("again"),
         "batches of 7 while scoring": scores("batch", **{"score.batch_size": 7}),
         "two trainings side by side": scores("workers", workers=2),
-        "stopped and gone on with": scores("stopped", stop=20),
+        "stopped and gone on with": scores("stopped", stop=5),
     }
     spread = float(plain.std())
     return {

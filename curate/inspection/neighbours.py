@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from curate.errors import DivergedError, ResourceError
 from curate.inspection.summary import IndexUsed
-from curate.runtime.versions import FAISS
+from curate.runtime.versions import FAISS, versions
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -134,7 +134,7 @@ class Index:
     Attributes:
         points: (N, D) float32.
         kind: ``flat`` or ``ivf``.
-        index: FAISS' own.
+        index: FAISS' own, or one that answers as it.
     """
 
     points: np.ndarray
@@ -143,7 +143,9 @@ class Index:
 
     @classmethod
     def of(cls, points: np.ndarray, results: int) -> Index:
-        """Index points: exactly up to ``EXACT`` of them, on the GPU where FAISS sees one that can.
+        """Index points: exactly up to ``EXACT`` of them, on the GPU where there is one.
+
+        There FAISS searches if it was built for that GPU, and else torch.
 
         Args:
             points: (N, D) float32, C-contiguous.
@@ -163,9 +165,14 @@ class Index:
             index.train(points)
             index.add(points)
             return cls(points, "ivf", index)
+        which = searcher()
+        if which == "torch":
+            from curate.inspection.on_a_card import ExactSearch
+
+            return cls(points, "flat", ExactSearch(points, "cuda"))
         index = faiss.IndexFlatIP(points.shape[1])
         index.add(points)
-        if gpus() and results <= MAX_GPU_K:
+        if which == "faiss-gpu" and results <= MAX_GPU_K:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
@@ -210,6 +217,28 @@ def gpus() -> int:
     """
     faiss = _faiss()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def searcher() -> str:
+    """Return what searches exactly on this machine: ``faiss-gpu``, ``torch`` or ``faiss-cpu``.
+
+    ``torch`` where it sees a GPU, and FAISS none or one that it has no code for.
+
+    Raises:
+        ResourceError: If FAISS is not installed, or cannot be imported.
+    """
+    import torch
+
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus() and not any(no_code(torch.cuda.get_device_capability(i)) for i in range(cards)):
+        return "faiss-gpu"
+    return "torch" if cards else "faiss-cpu"
+
+
+def no_code(capability: tuple[int, int]) -> bool:
+    """Return whether the FAISS that is installed ends the process on a GPU of some capability."""
+    # These builds end with code for Ampere, and have none that a driver could translate.
+    return capability >= (9, 0) and [n for n in FAISS if n in versions()] == ["faiss-gpu-cu12"]
 
 
 def _faiss() -> Any:

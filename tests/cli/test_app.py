@@ -680,7 +680,9 @@ def test_recipes_are_listed_and_printed_in_full():
 
 def test_doctor_says_what_is_there():
     facts = json.loads(curate("doctor", "--json").out)
-    assert set(facts) == {"versions", "cores", "cuda", "faiss", "free_disk_gib", "missing"}
+    assert set(facts) == {
+        *("versions", "cores", "cuda", "faiss", "search", "free_disk_gib", "missing")
+    }
     assert facts["missing"] == []
     lines = curate("doctor").out.splitlines()
     assert any(line.startswith("FAISS ") for line in lines)

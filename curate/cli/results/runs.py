@@ -125,6 +125,7 @@ def doctor_lines(machine: Machine) -> list[str]:
     lines.append(f"{'cores':<16} {machine.cores}")
     lines.append(f"{'CUDA':<16} {', '.join(machine.cuda) or 'none: training runs on the CPU'}")
     lines.append(f"{'FAISS':<16} {machine.faiss or 'missing'}")
+    lines.append(f"{'neighbours':<16} by {machine.search or 'nothing'}")
     lines.append(f"{'free disk':<16} {machine.free_disk_gib} GiB")
     return lines + [f"missing: {what}" for what in machine.missing]
 

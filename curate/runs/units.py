@@ -39,7 +39,7 @@ READ_BY = {
     "train": ("encoder", "train", "views"),
     "align": (
         *("encoder.representation", "score.views", "score.pairing", "score.distance"),
-        *("score.seed", "score.precision", "views.measure"),
+        *("score.seed", "score.precision", "score.centre", "views.measure"),
     ),
     "score": ("score.calibrate", "score.covariates"),
     "inspect": ("inspect",),
@@ -52,7 +52,7 @@ MADE_FROM = {
     "plan": ("shard",),
     "train": ("canvas", "plan"),
     "align": ("train",),
-    "score": ("align", "canvas"),
+    "score": ("align",),
     "inspect": ("train", "score"),
     "select": ("score",),
     "compare": ("score", "train"),
@@ -337,6 +337,9 @@ def measuring(run: Run) -> dict[str, Any]:
         shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
     unread = ("batch_size", "calibrate", "covariates")
     score = {k: v for k, v in recipe["score"].items() if k not in unread}
+    if not score.get("centre"):
+        # What was measured before there was this setting is what it is without.
+        score.pop("centre", None)
     representation = recipe["encoder"]["representation"]
     return {"views": shown, "score": score, "representation": representation}
 
@@ -360,7 +363,6 @@ def score(run: Run, place: str = "") -> Unit:
         **measuring(run),
         "calibrate": run.resolved["score"]["calibrate"],
         "covariates": run.resolved["score"].get("covariates"),
-        "canvas": _read(run, "canvas"),
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},
         "more": None if place else views_digest(run),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import in_bfloat16
-from curate.encoders.representation import distance, represent
+from curate.encoders.representation import distance, flattened, represent
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
 from curate.scores.config import ScoreConfig
@@ -83,6 +83,7 @@ def align_images(
     *,
     representation: str,
     device: str,
+    centres: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Alignment]:
     """Return the alignment of every encoder on the same views of the same images.
 
@@ -97,6 +98,7 @@ def align_images(
         config: The recipe's ``score`` section.
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
         device: Where to compute.
+        centres: (D,) of each encoder, from ``centres_of``; None takes nothing off.
     """
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in encoders}
     key = randomness.stream(config.seed, "measure")
@@ -107,7 +109,8 @@ def align_images(
             views = (
                 augment(pixels, spec, key=key, keys=ids, view=k) for k in range(1, config.views + 1)
             )
-            for name, found in _measure(encoders, pixels, views, config, representation).items():
+            measured = _measure(encoders, pixels, views, config, representation, centres or {})
+            for name, found in measured.items():
                 parts[name].append(found)
     empty = (np.zeros(0), np.zeros((0, config.views if config.views > 1 else 0), np.float32))
     out = {}
@@ -115,6 +118,43 @@ def align_images(
         align, replicates = zip(*(batches or [empty]), strict=True)
         out[name] = Alignment(np.concatenate(align), np.concatenate(replicates))
     return out
+
+
+def centres_of(
+    encoders: Mapping[str, Encoder],
+    images: np.ndarray,
+    config: ScoreConfig,
+    *,
+    representation: str,
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """Return the mean representation of clean images by each encoder, (D,) float32 on ``device``.
+
+    All representations of an encoder point one way, by its bias; without that way distances show
+    more of what differs between images.
+
+    Args:
+        encoders: As in ``align_images``, and so are the others.
+        images: (n, C, H, W) uint8, n > 0.
+        config: The recipe's ``score`` section.
+        representation: ``full`` or ``pooled``.
+        device: Where to compute.
+    """
+    total: dict[str, torch.Tensor] = {}
+    for batch in _batches(len(images), encoders, config, representation):
+        clean = torch.from_numpy(np.ascontiguousarray(images[batch])).to(device).float() / 255
+        with torch.inference_mode(), _lower(config, clean.device.type):
+            for name, encoder in encoders.items():
+                part = flattened(encoder, clean, representation).double().sum(dim=0)
+                total[name] = total[name] + part if name in total else part
+    return {name: (value / len(images)).float() for name, value in total.items()}
+
+
+def _lower(config: ScoreConfig, device: str) -> torch.autocast:
+    """Return the context in which encoders run in bfloat16, where that is asked for."""
+    return torch.autocast(
+        device, dtype=torch.bfloat16, enabled=in_bfloat16(config.precision, device)
+    )
 
 
 def _batches(
@@ -137,22 +177,22 @@ def _measure(
     views: Iterable[torch.Tensor],
     config: ScoreConfig,
     representation: str,
+    centres: Mapping[str, torch.Tensor],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (align, leave-one-out) of each encoder on one batch."""
 
-    def z_of(encoder: Encoder, shown: torch.Tensor) -> torch.Tensor:
-        lower = in_bfloat16(config.precision, shown.device.type)
-        with torch.autocast(shown.device.type, dtype=torch.bfloat16, enabled=lower):
-            return represent(encoder, shown, representation)
+    def z_of(name: str, shown: torch.Tensor) -> torch.Tensor:
+        with _lower(config, shown.device.type):
+            return represent(encoders[name], shown, representation, centres.get(name))
 
     anchors = {}
     if config.pairing == "anchored":
         clean = pixels.float() / 255
-        anchors = {name: z_of(encoder, clean) for name, encoder in encoders.items()}
+        anchors = {name: z_of(name, clean) for name in encoders}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
     for view in views:
-        for name, encoder in encoders.items():
-            z = z_of(encoder, view)
+        for name in encoders:
+            z = z_of(name, view)
             if anchors:
                 seen[name].append(distance(anchors[name], z, config.distance))
             else:

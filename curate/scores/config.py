@@ -106,6 +106,8 @@ class ScoreConfig(Section):
     views: Annotated[int, Field(ge=1)] = 10
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
+    centre: bool = False
+    """Whether each encoder's mean representation is taken off before distances are measured."""
     calibrate: bool = True
     covariates: tuple[Covariate, ...] = COVARIATES
     """What ``expected`` is foretold by, fixed before scoring; none moves scores to their mean."""

@@ -27,7 +27,8 @@ from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.scores import estimator, separation
-from curate.scores.alignment import Alignment, align_images
+from curate.scores.alignment import Alignment, align_images, centres_of
+from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
 from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
@@ -134,7 +135,13 @@ def _align(
         e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
         for e in used
     }
+    representation, centres = config.encoder.representation, None
     with run.timed("align"):
+        if config.score.centre:
+            chosen = pixels[_drawn(run, made)]
+            centres = centres_of(
+                encoders, chosen, config.score, representation=representation, device=device
+            )
         done, total = 0, sum(sizes[s] for s in missing)
         context.progress("align", done, total)
         for part in by_shard(run, made):
@@ -149,8 +156,9 @@ def _align(
                     randomness.uid_keys(some.uids),
                     config.measuring_views(),
                     config.score.model_copy(update={"views": views}),
-                    representation=config.encoder.representation,
+                    representation=representation,
                     device=device,
+                    centres=centres,
                 )
                 for name, alignment in found.items():
                     if not np.isfinite(alignment.align).all():
@@ -169,6 +177,16 @@ def _align(
                 with unit.making():
                     write_table(path, table)
                     unit.complete([path], device, n=table.num_rows)
+
+
+def _drawn(run: Run, made: Placed) -> np.ndarray:
+    """Return the places of the samples over which representations are centred, in any order."""
+    keys = on_disk(len(made.rows), np.uint64, run.path / "cache")
+    places = on_disk(len(made.rows), np.int32, run.path / "cache")
+    for part in by_shard(run, made):
+        keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
+    chosen: np.ndarray = places[drawn(keys, REFERENCES)]
+    return chosen
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:

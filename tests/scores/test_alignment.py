@@ -12,7 +12,7 @@ from curate.encoders.backbone import Encoder
 from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
-from curate.scores.alignment import Alignment, align_images
+from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.config import ScoreConfig
 
 pytestmark = pytest.mark.numeric
@@ -210,3 +210,34 @@ def test_bfloat16_encoders_keep_float32_distances(encoders, pairing):
         # Differences of rounded representations would be off by their last bit, 1 in 256.
         assert np.abs(found.align / exact - 1).mean() < 1 / 256 / 2
         assert np.corrcoef(found.align, exact)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("representation", ["full", "pooled"])
+def test_centred_representations_are_measured_from_their_mean(encoders, representation):
+    config = ScoreConfig(views=3, centre=True)
+    centres = centres_of(encoders, IMAGES, config, representation=representation, device="cpu")
+    found = align_images(
+        encoders, IMAGES, WORDS, SPEC, config,
+        representation=representation, device="cpu", centres=centres,
+    )  # fmt: skip
+    key, words = randomness.stream(config.seed, "measure"), WORDS.astype(np.int64)
+    pixels = torch.from_numpy(IMAGES)
+    for name, encoder in encoders.items():
+
+        def flat(shown, encoder=encoder):
+            tokens = encoder.forward_float(shown).double()
+            return tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
+
+        def unit(r, mean):
+            return (r - mean) / (r - mean).norm(dim=1, keepdim=True)
+
+        clean = flat(pixels.float() / 255)
+        mean = clean.mean(dim=0)
+        seen = [
+            unit(flat(augment(pixels, SPEC, key=key, keys=torch.from_numpy(words), view=k)), mean)
+            for k in (1, 2, 3)
+        ]
+        apart = torch.stack([(unit(clean, mean) - z).norm(dim=1) for z in seen]).mean(dim=0)
+        np.testing.assert_allclose(found[name].align, apart.numpy(), rtol=1e-3, atol=1e-5)
+        assert not np.allclose(found[name].align, aligned(encoders, ScoreConfig(views=3),
+                               representation=representation)[name].align, rtol=1e-2)  # fmt: skip

@@ -87,7 +87,6 @@ UNTESTED = {
     "runtime/progress": "the type of a callback",
     "scores/config": SETTINGS,
     "selection/config": "settings; tested with selections in selection/test_selection.py",
-    "stages/compare": "trains for each arm; typed in cli/test_app.py",
     "stages/probe": "probes of a run and of a source; typed in cli/test_app.py",
 }
 """Modules without a test file of their own path, and why, or where they are tested."""

@@ -104,11 +104,19 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", metavar="N", min=1, help="Paired repetitions; 2 give an interval."),
+        typer.Option(
+            "--seeds", metavar="N", min=1, help="Paired repetitions; 5 give a useful interval."
+        ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", metavar="WHAT", help="Equal `epochs` or equal `steps`."),
+    ] = None,
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw", help="Rank anew for every seed, by repeats of the plan of its own."
+        ),
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
@@ -126,6 +134,7 @@ def compare(
         strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
         seeds=seeds,
         budget=budget,
+        redraw=redraw,
         device=device,
         workers=workers,
         data=data,

@@ -136,9 +136,26 @@ def pool(tokens: Tensor) -> Tensor:
     return tokens.mean(dim=1)
 
 
+def computed_in(precision: str, device: str) -> str:
+    """Return what a recipe's ``precision`` means on ``cpu`` or ``cuda``, its own name there."""
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return "float32" if (precision, device) == ("tf32", "cpu") else precision
+
+
+def allow_tf32(precision: str) -> None:
+    """Let products of float32 on CUDA lose bits where a recipe's ``precision`` says so, only there.
+
+    PyTorch's convolutions lose them unasked. It holds for this process until it is asked again.
+    """
+    kind = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = kind
+    torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+
+
 def in_bfloat16(precision: str, device: str) -> bool:
     """Return whether a recipe's ``precision`` means bfloat16 on ``cpu`` or ``cuda``."""
-    return precision == "bfloat16" or (precision == "auto" and device == "cuda")
+    return computed_in(precision, device) == "bfloat16"
 
 
 def check(name: str, *, size: int, patch: int | None) -> None:

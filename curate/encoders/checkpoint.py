@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ log = logging.getLogger("curate")
 
 KEPT = 2
 """States that are kept: the newest, and one in case that is damaged."""
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The integers of so many bytes."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -109,19 +111,50 @@ def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-class Buffers:
-    """Running statistics of a network, which a step that was not finite must not change."""
+class Kept:
+    """Tensors that a step which was not finite must not change: a copy of them, and a way back."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._live = [b for b in network.buffers() if b.is_floating_point()]
-        self._kept = [b.clone() for b in self._live]
+    def __init__(self, live: Iterable[Tensor]) -> None:
+        """Take the tensors that training changes in place, of 16, 32 or 64 bits an element."""
+        # As integers: a number that is not finite, times 0, is not 0.
+        self._live = [t.detach().view(INTEGERS[t.element_size()]) for t in live]
+        self._copies = [t.clone() for t in self._live]
 
     def keep(self) -> None:
         """Remember them as they are."""
         if self._live:
-            torch._foreach_copy_(self._kept, self._live)
+            torch._foreach_copy_(self._copies, self._live)
 
-    def put_back(self) -> None:
-        """Make them what they were."""
-        if self._live:
-            torch._foreach_copy_(self._live, self._kept)
+    def put_back(self, unless: Tensor | None = None) -> None:
+        """Make them what they were.
+
+        Args:
+            unless: A bool, (), on their device, which decides without the host being told: if it
+                is true they stay as they are. None puts them back.
+        """
+        if not self._live:
+            return
+        if unless is None:
+            torch._foreach_copy_(self._live, self._copies)
+            return
+        stay = unless.to(torch.int32)
+        torch._foreach_mul_(self._live, stay)
+        torch._foreach_mul_(self._copies, 1 - stay)
+        torch._foreach_add_(self._live, self._copies)
+
+
+def statistics_of(network: nn.Module) -> list[Tensor]:
+    """Return the running statistics of a network, which a forward pass changes."""
+    return [b for b in network.buffers() if b.is_floating_point()]
+
+
+def trained_by(method: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return every tensor that a step changes: weights, running statistics, moments.
+
+    Args:
+        method: What is trained.
+        optimizer: Its moments are those of the weights that it has stepped.
+    """
+    moments = [t for of_one in optimizer.state.values() for t in of_one.values()]
+    tensors = [t for t in moments if isinstance(t, Tensor)]
+    return [*method.parameters(), *statistics_of(method), *tensors]

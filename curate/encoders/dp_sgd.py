@@ -232,7 +232,7 @@ class PrivateGradients(Gradients):
         """Return the positions of the samples that a step draws, each independently."""
         return poisson(self.seed, step, self.keys, self.guarantee.sample_rate)
 
-    def backward(self, batch: Batch, step: int) -> float | None:
+    def backward(self, batch: Batch, step: int) -> Tensor | None:
         """Set the gradient of every parameter: (clipped sum + noise) / ``batch``.
 
         Args:
@@ -260,7 +260,7 @@ class PrivateGradients(Gradients):
         for name, p in self.trained.items():
             noise = torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32))
             p.grad = (total[name] + scale * noise.to(p)) / self.batch
-        return float(torch.cat(losses).mean()) if losses else None
+        return torch.cat(losses).mean() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return each sample's gradient, {name: (B, *shape)}, and its loss (B,)."""
@@ -275,7 +275,9 @@ class PrivateGradients(Gradients):
             alone = Batch(
                 views=[v[None] for v in views],
                 extra=[v[None] for v in extra],
-                draws=[Draws(s[None], d.view) for s, d in zip(states, batch.draws, strict=True)],
+                draws=[
+                    Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
+                ],
                 labels=None if label is None else label[None],
                 epoch=batch.epoch,
                 done=batch.done,
@@ -332,6 +334,6 @@ def part_of(batch: Batch, part: slice) -> Batch:
         batch,
         views=[v[part] for v in batch.views],
         extra=[v[part] for v in batch.extra],
-        draws=[Draws(d.state[part], d.view) for d in batch.draws],
+        draws=[d.part(part) for d in batch.draws],
         labels=None if batch.labels is None else batch.labels[part],
     )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from curate.encoders.backbone import in_bfloat16
-from curate.encoders.checkpoint import Buffers
 from curate.encoders.config import TrainConfig
 from curate.encoders.methods.base import Batch, Method
 from curate.runtime import randomness
@@ -36,7 +35,7 @@ class Gradients(ABC):
         """Return the positions (m,) of the samples that a step draws; there may be none."""
 
     @abstractmethod
-    def backward(self, batch: Batch, step: int) -> float | None:
+    def backward(self, batch: Batch, step: int) -> Tensor | None:
         """Set the gradient of every parameter.
 
         Args:
@@ -44,7 +43,8 @@ class Gradients(ABC):
             step: From 0.
 
         Returns:
-            The loss, NaN if it or the gradient is not finite; None for an empty batch.
+            The loss, a scalar on the device, NaN if it or the gradient is not finite; None for an
+            empty batch.
         """
 
     def identity(self) -> dict[str, Any]:
@@ -83,7 +83,6 @@ class PlainGradients(Gradients):
         self.batch = min(config.batch_size, len(keys))
         self.limit = float("inf") if config.clip_norm is None else config.clip_norm
         self.device, self.autocast = device, in_bfloat16(config.precision, device)
-        self.buffers = Buffers(method)
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def sample(self, step: int) -> np.ndarray:
@@ -98,15 +97,12 @@ class PlainGradients(Gradients):
         key = randomness.stream(self.seed, "order", epoch)
         return np.argsort(randomness.hash64(key, self.keys), kind="stable")
 
-    def backward(self, batch: Batch, step: int) -> float:
-        """Set the gradients; a loss that is not finite leaves running statistics as they were."""
-        self.buffers.keep()
+    def backward(self, batch: Batch, step: int) -> Tensor:
+        """Set the gradients, clipped to the recipe's norm; the host is not told of any number."""
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
             loss = self.loss(batch)
         self.method.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.limit)
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            self.buffers.put_back()
-            return float("nan")
-        return float(loss.detach())
+        norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.limit, foreach=True)
+        # 0 times what is not finite is NaN; of a finite norm it is 0.
+        return loss.detach() + 0 * norm

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from curate.data.canvas import Canvas
+from curate.encoders.backbone import allow_tf32
 from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def features(
 ) -> np.ndarray:
     """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
     device = next(encoder.parameters()).device
+    allow_tf32("float32")
     out = np.empty((len(rows), encoder.dim), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(rows), 256):

@@ -19,7 +19,11 @@ def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
 
 
 def optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted)."""
+    """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted).
+
+    On a card each steps all weights at once (``foreach``, or ``fused``); LARS does since timm
+    1.0.31.
+    """
     trained = [p for p in method.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},

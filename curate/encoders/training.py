@@ -20,26 +20,38 @@ from torch import Tensor
 
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
-from curate.encoders.backbone import Encoder
-from curate.encoders.checkpoint import newest, restore, store, tensors_of, write_tensors
+from curate.encoders.backbone import Encoder, allow_tf32, computed_in
+from curate.encoders.checkpoint import (
+    Kept,
+    newest,
+    restore,
+    statistics_of,
+    store,
+    tensors_of,
+    trained_by,
+    write_tensors,
+)
 from curate.encoders.config import TrainingSpec
+from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.representation import distance, represent
 from curate.encoders.schedule import learning_rate, optimizer, snapshot_epochs
-from curate.encoders.views.apply import augment
-from curate.encoders.views.draws import Draws
+from curate.encoders.views.apply import view_of
+from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError, DivergedError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
-from curate.runtime.versions import refuse_other_code
+from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
 
 PATIENCE = 10
 """Steps in a row whose loss may be not finite before a training given up."""
+UNREAD = 50
+"""Most steps that a card is ahead of the host, which reads their losses together."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ def train_encoder(
         device=device,
         steps=steps,
     )
-    about |= loop.gradients.promise()
+    about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
     if states is not None:
         loop.resume(states)
 
@@ -205,9 +217,13 @@ class Loop:
     ) -> None:
         """Prepare the training of ``method``; the arguments are those of ``train_encoder``."""
         self.method, self.config, self.device = method, spec.train, device
-        self.images, self.rows = canvas.array, canvas.rows(uids)
-        self.labels = self._labels(labels) if method.supervised else None
-        self.keys, self.key = randomness.uid_keys(uids), randomness.stream(seed, "views")
+        private = self.config.dp is not None
+        self.precision = "float32" if private else computed_in(self.config.precision, device)
+        allow_tf32(self.precision)
+        self.rows, self.key = canvas.rows(uids), randomness.stream(seed, "views")
+        self.labels = self._labels(labels).to(device) if method.supervised else None
+        keys = torch.from_numpy(randomness.uid_keys(uids).view(np.int64))
+        self.states = hash64(self.key, keys).to(device)
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
@@ -218,7 +234,14 @@ class Loop:
         # Trainings of equal steps on fewer samples have epochs of their own; they keep none.
         self.snapshots = range(0) if steps else snapshot_epochs(self.config)
         self.optimizer = optimizer(method, self.config)
+        # A number on the CPU is there once it is asked for; a card would be waited for.
+        self.ahead = 1 if device == "cpu" else UNREAD
+        self.kept, self._moments = Kept(statistics_of(method)), 0
+        self._unread: list[tuple[int, Tensor | None]] = []
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
+        self.feed = feed_of(
+            canvas.array, self.rows, self.gradients.sample, steps=self.total, device=device
+        )
         self.progress = _Progress()
         self.identity = {
             "settings": spec.fingerprint,
@@ -247,8 +270,8 @@ class Loop:
             self.method, self.loss, keys=keys, seed=seed, guarantee=guarantee, batch=size
         )
 
-    def _labels(self, labels: np.ndarray | None) -> np.ndarray:
-        """Return the label of each sample, for a method that needs them.
+    def _labels(self, labels: np.ndarray | None) -> Tensor:
+        """Return the label of each sample, (n,) int64, for a method that needs them.
 
         Raises:
             DataError: If one has none.
@@ -259,13 +282,13 @@ class Loop:
             raise DataError(
                 f"a supervised method needs labels; {missing:,} of {n:,} samples have none."
             )
-        return taught
+        return torch.from_numpy(taught)
 
     def resume(self, states: Path) -> None:
         """Go on from the newest state of this very training; of another one, states are deleted.
 
         Raises:
-            MismatchError: If other code stored it.
+            MismatchError: If other code stored it, or another kind of device.
         """
         state = newest(states)
         if state is None:
@@ -275,6 +298,7 @@ class Loop:
             shutil.rmtree(states)
             return
         refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
+        refuse_other_device(about.get("device"), self.device, f"the training in {states}")
         restore(self.method, self.optimizer, tensors)
         self.progress = _Progress(**about["progress"])
 
@@ -297,22 +321,27 @@ class Loop:
             while now.step < self.total:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
-                chosen = self.gradients.sample(now.step)
                 rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
-                loss = self.step(self.batch(epoch, chosen), rate)
+                loss = self.step(self.batch(epoch, *self.feed.take(now.step)), rate)
+                now.step += 1
+                self._unread.append((now.step, loss))
+                ended = (k + 1) % self.per_epoch == 0 or now.step == self.total
+                if ended or len(self._unread) >= self.ahead:
+                    self._count()
                 now.spend(time.monotonic() - started)
-                self._count(loss)
                 progress("train", now.step, self.total)
-                if (k + 1) % self.per_epoch == 0 or now.step == self.total:
+                if ended:
                     self._end_epoch(epoch, k + 1, rate)
                     if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
                         # A later state would pass the snapshot over, so this comes first.
                         snapshot(epoch + 1)
                 # A training does not go back to a state behind a step that was not finite.
                 due = now.step < self.total and time.monotonic() - stored >= self.config.save_every
-                if states and now.in_a_row == 0 and (due or work.wanted is not None):
-                    self._store(states)
-                    stored = time.monotonic()
+                if states and (due or work.wanted is not None):
+                    self._count()
+                    if now.in_a_row == 0:
+                        self._store(states)
+                        stored = time.monotonic()
                 if work.wanted is not None:
                     break
         if now.skipped:
@@ -331,37 +360,56 @@ class Loop:
             **self.gradients.promise(),
         )
 
-    def batch(self, epoch: int, chosen: np.ndarray) -> Batch:
-        """Return the views of some samples, by their place among those trained on."""
-        pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
-        keys = torch.from_numpy(self.keys[chosen].view(np.int64)).to(self.device)
-        labels = None
-        if self.labels is not None:
-            labels = torch.from_numpy(self.labels[chosen]).to(self.device)
-        first, n = epoch * len(self.specs), self.method.n_views
-        shown = [
-            augment(pixels, spec, key=self.key, keys=keys, view=first + v)
-            for v, spec in enumerate(self.specs)
-        ]
+    def batch(self, epoch: int, places: Tensor, pixels: Tensor) -> Batch:
+        """Return the views of some samples, by their places and images as the feed gives them."""
+        n = self.method.n_views
+        draws = Draws.of_views(
+            self.key, self.states[places], epoch * len(self.specs), len(self.specs)
+        )
+        x = pixels.float() / 255
+        shown = [view_of(x, spec, d) for spec, d in zip(self.specs, draws, strict=True)]
         return Batch(
             views=shown[:n],
             extra=shown[n:],
-            draws=[Draws.of(self.key, keys, first + v) for v in range(n)],
-            labels=labels,
+            draws=draws[:n],
+            labels=None if self.labels is None else self.labels[places],
             epoch=self.progress.step / self.per_epoch,
             done=self.progress.step / self.total,
         )
 
-    def step(self, batch: Batch, rate: float) -> float | None:
-        """Make one step; returns its loss, NaN if it was not finite, None for an empty batch."""
-        loss = self.gradients.backward(batch, self.progress.step)
-        if self.gradients.skips and loss is not None and math.isnan(loss):
-            return loss
+    def step(self, batch: Batch, rate: float) -> Tensor | None:
+        """Make one step; returns its loss, NaN if it was not finite, None for an empty batch.
+
+        A step that is not finite leaves everything as it was. A card, which alone knows, makes it
+        and takes it back; the host is not told.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.ahead > 1 and self._moments != len(self.optimizer.state):
+            self._moments = len(self.optimizer.state)
+            self.kept = Kept(trained_by(self.method, self.optimizer))
+        self.kept.keep()
+        loss = self.gradients.backward(batch, self.progress.step)
+        # What has no moments yet cannot go back to them.
+        told = self.ahead == 1 or any(
+            p.grad is not None and p not in self.optimizer.state
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+        )
+        if loss is None or not self.gradients.skips:
+            self._update(batch)
+        elif not told:
+            self._update(batch)
+            self.kept.put_back(unless=torch.isfinite(loss))
+        elif bool(torch.isfinite(loss)):
+            self._update(batch)
+        else:
+            self.kept.put_back()
+        return loss
+
+    def _update(self, batch: Batch) -> None:
         self.optimizer.step()
         self.method.after_step(batch)
-        return loss
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the method's loss, and Eq. 3's where the recipe asks for it."""
@@ -370,26 +418,27 @@ class Loop:
             loss = (1 - weight) * loss - weight * mean_alignment(self.method.encoder, batch)
         return loss
 
-    def _count(self, loss: float | None) -> None:
-        """Count a step and its loss, None where nothing was shown.
+    def _count(self) -> None:
+        """Read and count the losses of the steps that were made; there may be none.
 
         Raises:
-            DivergedError: If it was the last of too many in a row that were not finite.
+            DivergedError: If one was the last of too many in a row that were not finite.
         """
         now = self.progress
-        now.step += 1
-        if loss is None:
-            return
-        if math.isfinite(loss):
-            now.in_a_row = 0
-            now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
-            return
-        now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
-        if now.in_a_row >= PATIENCE:
-            raise DivergedError(
-                f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
-                f"(step {now.step} of {self.total}); lower train.lr or set train.clip_norm."
-            )
+        shown = [(step, loss) for step, loss in self._unread if loss is not None]
+        self._unread = []
+        losses = torch.stack([loss for _, loss in shown]).tolist() if shown else []
+        for (step, _), loss in zip(shown, losses, strict=True):
+            if math.isfinite(loss):
+                now.in_a_row = 0
+                now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
+                continue
+            now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
+            if now.in_a_row >= PATIENCE:
+                raise DivergedError(
+                    f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
+                    f"(step {step} of {self.total}); lower train.lr or set train.clip_norm."
+                )
 
     def _end_epoch(self, epoch: int, steps: int, rate: float) -> None:
         """Add a line to the log."""
@@ -411,6 +460,7 @@ class Loop:
         about = {
             "identity": self.identity,
             "code": versions.of_stage("train"),
+            "device": self.device,
             "progress": dataclasses.asdict(self.progress),
         }
         store(states, self.progress.step, tensors_of(self.method, self.optimizer), about)

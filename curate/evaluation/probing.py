@@ -127,14 +127,19 @@ def measure_probes(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[ProbeResult]:
-    """Fit and test probes on frozen features; one result a kind."""
+) -> list[tuple[ProbeResult, np.ndarray]]:
+    """Fit and test probes on frozen features.
+
+    Returns:
+        A result for each kind, and which of the test samples were classified rightly, (m,) bool.
+    """
     train_x = features(encoder, data.canvas, data.canvas.rows(data.train), progress)
     test_x = features(encoder, data.canvas, data.canvas.rows(data.test), progress)
     results = []
     for kind in kinds:
-        tested = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
-        results.append(
-            ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        tested, right = probes.run(
+            kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed
         )
+        result = ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        results.append((result, right))
     return results

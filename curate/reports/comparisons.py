@@ -29,6 +29,8 @@ def differences(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
             "seeds": [100 * gap for gap in row["by_seed"].values()],
             "p": row["p"],
             "n": row["n"],
+            "images": row["images"],
+            "n_test": row["n_test"],
         }
         for row in comparison["differences"]
     ]
@@ -38,14 +40,13 @@ def shown(name: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page shows of one comparison: a note, figures and two tables."""
     rows, settings = differences(comparison), comparison.get("settings", {})
     budget = BUDGETS.get(str(settings.get("budget")), "an equal budget")
-    verdict = words.shown(comparison["verdict"], limit=400)
+    finding = words.shown(f"For {comparison['holds_for']}: {comparison['verdict']}", limit=400)
     prefix = f"compare-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     drawn = _curves(prefix, comparison)
     if rows:
-        finding = verdict[:1].upper() + verdict[1:]
         note = (
-            f"Dots: mean over seeds; bars: its {words.INTERVAL} t-interval; ticks: each pair of "
-            "seeds."
+            f"Dots: mean over seeds; bars: its {words.INTERVAL} interval, which counts seeds and "
+            "the choice of test images; ticks: each pair of seeds."
         )
         drawn.insert(0, (figures.differences(prefix, rows), finding, note))
     return {
@@ -69,6 +70,7 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
             row["source"],
             row["kind"],
             words.points(row["mean"]),
+            words.Number(f"{words.signed(row['images'])} of {row['n_test']:,}", row["images"]),
             "none (one seed)"
             if row["low"] is None
             else f"{words.signed(row['low'])} to {words.points(row['high'])}",
@@ -76,9 +78,9 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    head = ["selection", "tested on", "probe", "mean difference"]
+    head = ["selection", "tested on", "probe", "mean difference", "in test images"]
     head += [f"{words.INTERVAL} interval", "paired seeds"]
-    return "Test accuracy minus that of random selection", head, cells, {3, 4, 5}
+    return "Test accuracy minus that of random selection", head, cells, {3, 4, 5, 6}
 
 
 def _sd(share: float | None) -> words.Number:

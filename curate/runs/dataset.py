@@ -27,6 +27,17 @@ def index(run: Run, columns: Sequence[str] | None = None) -> pa.Table:
     return shards.Reader(run.path / "shards").index(columns)
 
 
+def shard_digests(run: Run) -> dict[str, str]:
+    """Return the sha256 of each shard by its stem."""
+    record = run.done("shard")
+    assert record is not None, "shards come first"
+    return {
+        Path(name).stem: output["sha256"]
+        for name, output in record["outputs"].items()
+        if name.endswith(".tar")
+    }
+
+
 def own_uids(run: Run) -> pa.Array:
     """Return the uids of a run's dataset, without held-out splits."""
     return uids_of(run, "train")

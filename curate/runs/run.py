@@ -265,11 +265,18 @@ class Run:
         """Return the folder in which a unit that takes long keeps how far it is."""
         return self.path / "cache" / "states" / unit
 
-    def check_code(self, stage: str, units: Iterable[units.Unit]) -> None:
-        """Check that the units of a stage that are done were made by this very code.
+    def check_code(
+        self, stage: str, units: Iterable[units.Unit], device: str | None = None
+    ) -> None:
+        """Check that the units of a stage that are done were made by this very code, on this kind.
 
-        A stage is made by one code from its first unit to its last; a later stage may be made by a
-        newer one.
+        A stage is made by one code on one kind of device from its first unit to its last, or the
+        units would differ by that as well; a later stage may be made by a newer one, elsewhere.
+
+        Args:
+            stage: Its name.
+            units: All of them.
+            device: ``cpu`` or ``cuda``, where it changes what they are.
 
         Raises:
             MismatchError: If not; what changed is shown.
@@ -277,7 +284,10 @@ class Run:
         for unit in units:
             if record := unit.done():
                 code = record.get("code", {})
-                versions.refuse_other_code(code, stage, f"a part of {stage!r} of run {self.path}")
+                what = f"a part of {stage!r} of run {self.path}"
+                versions.refuse_other_code(code, stage, what)
+                if device is not None:
+                    versions.refuse_other_device(record.get("device"), device, what)
                 return  # The others agree with it, since each was made after this check.
 
     def check_settings(self, wanted: Iterable[units.Unit]) -> None:

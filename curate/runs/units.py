@@ -52,7 +52,7 @@ MADE_FROM = {
     "plan": ("shard",),
     "train": ("canvas", "plan"),
     "align": ("train",),
-    "score": ("align",),
+    "score": ("align", "canvas"),
     "inspect": ("train", "score"),
     "select": ("score",),
     "compare": ("score", "train"),
@@ -166,6 +166,7 @@ class Unit:
         outputs: Iterable[Path],
         device: str | None = None,
         *,
+        keep: bool = True,
         by_content: bool = False,
         **facts: Any,
     ) -> None:
@@ -173,8 +174,8 @@ class Unit:
 
         Args:
             outputs: The files.
-            device: Kind of the device that made them, for a unit that goes into the store; None
-                for one that does not.
+            device: Kind of the device that made them, ``cpu`` or ``cuda``, where that changes them.
+            keep: Whether a unit with a device goes into the store.
             by_content: Whether the files go into the store by their own digests, where they can be
                 linked: nothing less says what a source holds, and they are too large for a copy.
             facts: What else the record says.
@@ -193,12 +194,14 @@ class Unit:
             "outputs": written,
         }
         record = {**facts, **about}
+        if device is not None:
+            record["device"] = device
         if by_content:
             entry = Entry(self.run.path.parent, self.stage, digest(written, digits=32))
             record["stored"] = f"{entry.kind}/{entry.key}"
             if entry.take(self.run.path, self.name) is None:
                 entry.keep(self.run.path, record, copy=False)
-        elif device is not None:
+        elif device is not None and keep:
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.
@@ -337,9 +340,6 @@ def measuring(run: Run) -> dict[str, Any]:
         shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
     unread = ("batch_size", "calibrate", "covariates")
     score = {k: v for k, v in recipe["score"].items() if k not in unread}
-    if not score.get("centre"):
-        # What was measured before there was this setting is what it is without.
-        score.pop("centre", None)
     representation = recipe["encoder"]["representation"]
     return {"views": shown, "score": score, "representation": representation}
 
@@ -362,7 +362,8 @@ def score(run: Run, place: str = "") -> Unit:
     parts = {
         **measuring(run),
         "calibrate": run.resolved["score"]["calibrate"],
-        "covariates": run.resolved["score"].get("covariates"),
+        "covariates": list(run.recipe.score.covariates),
+        "canvas": _read(run, "canvas"),
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},
         "more": None if place else views_digest(run),

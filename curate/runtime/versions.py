@@ -164,6 +164,24 @@ def refuse_other_code(before: Mapping[str, Any], stage: str, what: str) -> None:
         )
 
 
+def refuse_other_device(before: str | None, now: str, what: str) -> None:
+    """Check that this is the kind of device that began some work, which shapes its numbers.
+
+    Args:
+        before: ``cpu`` or ``cuda``; None if that was not recorded.
+        now: ``cpu`` or ``cuda``.
+        what: What was begun.
+
+    Raises:
+        MismatchError: If not.
+    """
+    if before not in (None, now):
+        raise MismatchError(
+            f"{what} was made on {before}, and numbers on {now} are others. Go on with --device "
+            f"{before}, or start over beside it with --fresh."
+        )
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return one ``key: old -> new`` a changed leaf of two nested mappings."""
     lines = []

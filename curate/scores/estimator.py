@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from curate.runtime.files import on_disk
-from curate.scores.standard_errors import Prior, Spread, contrast, jackknife, side_mean, spread
+from curate.scores.reliability import LeftOut
+from curate.scores.standard_errors import (
+    Prior,
+    Spread,
+    by_repeat,
+    contrast,
+    jackknife,
+    side_mean,
+    spread,
+)
 
 
 class OffsetFit:
@@ -81,6 +90,7 @@ class Estimate:
         se: Both, what they share counted once.
         between: How the encoders scatter, each sample by itself.
         shared: What views do to all encoders of a side alike, a variance; below 0 by chance.
+        contrasts: (n, R) what each repeat of the plan says alone, offsets removed.
     """
 
     memorization: np.ndarray
@@ -95,6 +105,7 @@ class Estimate:
     se: np.ndarray
     between: Spread
     shared: np.ndarray
+    contrasts: np.ndarray
 
 
 def estimate(
@@ -152,6 +163,7 @@ def estimate(
         se=se,
         between=between,
         shared=shared,
+        contrasts=by_repeat(level, inclusion, repeat),
     )
 
 
@@ -220,11 +232,13 @@ class Errors:
     Attributes:
         n: Samples added.
         prior: What they say together of the scatter of encoders.
+        left_out: What they say without each repeat of the plan in turn.
     """
 
     def __init__(self) -> None:
         self.n = 0
         self.prior = Prior()
+        self.left_out = LeftOut()
         self._views = self._encoders = self._shared = 0.0
 
     def add(self, part: Estimate) -> None:
@@ -232,6 +246,7 @@ class Errors:
         scored = ~np.isnan(part.memorization)
         self.n += int(scored.sum())
         self.prior.add(part.between)
+        self.left_out.add(part.contrasts[scored])
         self._views += float((part.se_views[scored] ** 2).sum())
         self._encoders += float(part.between.variance[scored].sum())
         self._shared += float(part.shared[scored].sum())
@@ -244,7 +259,12 @@ class Errors:
     @property
     def both(self) -> float:
         """Mean square of ``se``; NaN where one encoder a side leaves a sample's undefined."""
-        return (self._encoders + max(self._shared, 0.0)) / self.n if self.n else float("nan")
+        return self._encoders / self.n + self.shared if self.n else float("nan")
+
+    @property
+    def shared(self) -> float:
+        """Mean square of what views do to all encoders of a side alike; 0 without a sample."""
+        return max(self._shared, 0.0) / self.n if self.n else 0.0
 
 
 BLOCK = 2**13

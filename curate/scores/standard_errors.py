@@ -83,12 +83,9 @@ def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spr
         repeat: (E,) which repeat of the plan each encoder belongs to.
     """
     within = _within(values, inclusion)
-    numbers = np.unique(repeat)
-    if len(numbers) < 2:
+    if len(np.unique(repeat)) < 2:
         return within
-    contrasts = np.stack(
-        [contrast(values[:, repeat == r], inclusion[:, repeat == r]) for r in numbers], axis=1
-    )
+    contrasts = by_repeat(values, inclusion, repeat)
     known = ~np.isnan(contrasts).any(axis=2)
     n = known.sum(axis=1).astype(np.float64)
     centred = np.where(known[:, :, None], contrasts - side_mean(contrasts, known)[:, None], 0.0)
@@ -99,6 +96,12 @@ def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spr
         factor=np.divide(1.0, n, out=within.factor, where=several),
         freedom=np.where(several, n - 1, within.freedom),
     )
+
+
+def by_repeat(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> np.ndarray:
+    """Return the contrast of ``values`` (n, E, ...) that each repeat gives alone, (n, R, ...)."""
+    mine = [repeat == r for r in np.unique(repeat)]
+    return np.stack([contrast(values[:, some], inclusion[:, some]) for some in mine], axis=1)
 
 
 def _within(values: np.ndarray, inclusion: np.ndarray) -> Spread:

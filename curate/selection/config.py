@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from curate.errors import unknown
 from curate.runtime.settings import Fraction, Positive, Section, checked
@@ -30,6 +35,14 @@ class SelectConfig(Section):
             UsageError: If a value does not fit, or not exactly one of count and fraction is given.
         """
         return checked(cls, settings)
+
+    @model_serializer(mode="wrap")
+    def _without_default_column(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default out: runs made before it was there have the same fingerprint."""
+        content: dict[str, Any] = handler(self)
+        if self.by == "memorization":
+            del content["by"]
+        return content
 
     @field_validator("strategy")
     @classmethod

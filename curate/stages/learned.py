@@ -76,7 +76,7 @@ def learned_run(run: Run, context: Context, plan: Plan) -> Learned | None:
             folder = train.encoder_folder(run, context, name)
             for trained in (True, False):
                 network = load_encoder(folder, device=device) if trained else _random(run, number)
-                (found,) = measure_probes(network.to(device), labelled, ("knn",))
+                ((found, _),) = measure_probes(network.to(device), labelled, ("knn",))
                 accuracy[trained].append(found.accuracy)
             context.progress("probe against random weights", number + 1, len(names))
         learned = judged(accuracy[True], accuracy[False], len(labelled.test))

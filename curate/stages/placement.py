@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,16 @@ class Placed:
     rows: np.ndarray
     places: np.ndarray
     starts: np.ndarray
+
+    def of_repeats(self, repeats: Collection[int]) -> Placed:
+        """Return the same samples with the encoders of some repeats of the plan alone."""
+        chosen = np.isin(self.repeats, list(repeats))
+        return replace(
+            self,
+            encoders=tuple(np.array(self.encoders)[chosen].tolist()),
+            inclusion=self.inclusion[:, chosen],
+            repeats=self.repeats[chosen],
+        )
 
 
 @dataclass(frozen=True)

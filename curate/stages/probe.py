@@ -202,7 +202,11 @@ def probe(
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
         size, channels = network.size, network.channels
         sets = [probe_data(run, name, context, read, size=size, channels=channels) for name in on]
-        results = [r for s in sets for r in measure_probes(network, s, chosen, progress=progress)]
+        results = [
+            result
+            for data_set in sets
+            for result, _ in measure_probes(network, data_set, chosen, progress=progress)
+        ]
         if run is None or home is None:
             return Probed(folder, tuple(results), None)
         place = folder.resolve().relative_to(home)

@@ -77,6 +77,7 @@ def refuse_early(run: Run, context: Context, plan: Plan) -> None:
     inspect.encoder_to_inspect(run, plan)
     if compares(run):
         compare.check_removals(run.recipe.compare.remove, scored)
+        compare.check_repeats(run, run.recipe.compare)
         probe.probe_sets(run, context)
 
 

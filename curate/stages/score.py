@@ -6,7 +6,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,23 +14,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
-from curate.encoders.backbone import load_encoder
+from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
-from curate.errors import DataError, DivergedError
-from curate.runs import more_views, units
+from curate.errors import DivergedError
+from curate.runs import dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, replacing, write_json, write_table
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
-from curate.runtime.results import Result
 from curate.scores import estimator, separation
 from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
-from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
@@ -40,6 +39,9 @@ from curate.stages.placement import Part, Placed, by_shard, placed
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
+HELD_WEIGHTS = 1 << 32
+"""Weights of encoders that are held at a time, in bytes: the samples are gone through again for
+those that are left."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Moment:
 
 
 END = Moment()
+NO_HALVES = (np.empty(0), np.empty(0))
 
 
 def align(run: Run, context: Context, when: Moment = END) -> Placed:
@@ -108,7 +111,7 @@ def _align(
         named: Gives the name of a unit, and the stem of its file, from that of the shard.
     """
     sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    digests = shard_digests(run)
+    digests = dataset.shard_digests(run)
     wanted = {
         (s, e): units.align(
             run,
@@ -128,65 +131,109 @@ def _align(
             missing.setdefault(s, []).append(e)
     if not missing:
         return
-    run.check_code("align", wanted.values())
-    pixels, config = shard.pixels(run, context), run.recipe
+    run.check_code("align", wanted.values(), device)
+    pixels = shard.pixels(run, context)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    encoders = {
-        e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
-        for e in used
-    }
-    representation, centres = config.encoder.representation, None
+    folders = {e: train.encoder_folder(run, context, e) / when.place for e in used}
+    groups = _together(folders)
+    todo = [[s for s in missing if set(missing[s]) & set(group)] for group in groups]
     with run.timed("align"):
-        if config.score.centre:
-            chosen = pixels[_drawn(run, made)]
-            centres = centres_of(
-                encoders, chosen, config.score, representation=representation, device=device
-            )
-        done, total = 0, sum(sizes[s] for s in missing)
+        done, total = 0, sum(sizes[s] for shards in todo for s in shards)
         context.progress("align", done, total)
-        for part in by_shard(run, made):
-            names = missing.get(part.name, [])
-            if not names:
-                continue
-            tables: dict[str, list[pa.Table]] = {e: [] for e in names}
-            for some, views in shown(part):
-                found = align_images(
-                    {e: encoders[e] for e in names},
-                    pixels[some.places],
-                    randomness.uid_keys(some.uids),
-                    config.measuring_views(),
-                    config.score.model_copy(update={"views": views}),
-                    representation=representation,
-                    device=device,
-                    centres=centres,
-                )
-                for name, alignment in found.items():
-                    if not np.isfinite(alignment.align).all():
-                        raise DivergedError(
-                            f"encoder {name} of {run.path} gives representations that are not "
-                            "finite; lower train.lr or set train.clip_norm, and start over with "
-                            "--fresh."
-                        )
-                    tables[name].append(alignment.to_table(some.uids, views))
-                done += len(some.uids)
-                context.progress("align", done, total)
-            for name, found_here in tables.items():
-                table = pa.concat_tables(found_here)
-                path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
-                unit = wanted[part.name, name]
-                with unit.making():
-                    write_table(path, table)
-                    unit.complete([path], device, n=table.num_rows)
+        for group in groups:
+            encoders = {e: load_encoder(folders[e], device=device) for e in group}
+            centres = _centres(run, made, encoders, pixels, device)
+            for part in by_shard(run, made):
+                here = {e: encoders[e] for e in missing.get(part.name, []) if e in encoders}
+                if not here:
+                    continue
+                tables: dict[str, list[pa.Table]] = {e: [] for e in here}
+                for some, views in shown(part):
+                    for name, alignment in _measured(
+                        run, here, some, views, pixels, device, centres
+                    ):
+                        tables[name].append(alignment.to_table(some.uids, views))
+                    done += len(some.uids)
+                    context.progress("align", done, total)
+                for name, found in tables.items():
+                    path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
+                    unit = wanted[part.name, name]
+                    with unit.making():
+                        table = pa.concat_tables(found)
+                        write_table(path, table)
+                        unit.complete([path], device, n=table.num_rows)
 
 
-def _drawn(run: Run, made: Placed) -> np.ndarray:
-    """Return the places of the samples over which representations are centred, in any order."""
-    keys = on_disk(len(made.rows), np.uint64, run.path / "cache")
-    places = on_disk(len(made.rows), np.int32, run.path / "cache")
+def _together(folders: Mapping[str, Path]) -> list[list[str]]:
+    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
+    groups: list[list[str]] = []
+    held = 0
+    for name, folder in folders.items():
+        size = (folder / "weights.safetensors").stat().st_size
+        if not groups or held + size > HELD_WEIGHTS:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += size
+    return groups
+
+
+def _measured(
+    run: Run,
+    encoders: Mapping[str, Encoder],
+    part: Part,
+    views: int,
+    pixels: np.ndarray,
+    device: str,
+    centres: Mapping[str, torch.Tensor] | None,
+) -> Iterator[tuple[str, Alignment]]:
+    """Yield the alignment of each of some encoders on the samples of a part.
+
+    Raises:
+        DivergedError: If an encoder's is not finite.
+    """
+    config = run.recipe
+    found = align_images(
+        encoders,
+        pixels[part.places],
+        randomness.uid_keys(part.uids),
+        config.measuring_views(),
+        config.score.model_copy(update={"views": views}),
+        representation=config.encoder.representation,
+        device=device,
+        centres=centres,
+    )
+    for name, alignment in found.items():
+        if not np.isfinite(alignment.align).all():
+            raise DivergedError(
+                f"encoder {name} of {run.path} gives representations that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with --fresh."
+            )
+        yield name, alignment
+
+
+def _centres(
+    run: Run,
+    made: Placed,
+    encoders: Mapping[str, Encoder],
+    pixels: np.ndarray,
+    device: str,
+) -> dict[str, torch.Tensor] | None:
+    """Return what is taken off the representations of some encoders; None where nothing is."""
+    config = run.recipe
+    if not config.score.centre:
+        return None
+    n = len(made.rows)
+    keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
     for part in by_shard(run, made):
         keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
-    chosen: np.ndarray = places[drawn(keys, REFERENCES)]
-    return chosen
+    return centres_of(
+        encoders,
+        pixels[places[drawn(keys, REFERENCES)]],
+        config.score,
+        representation=config.encoder.representation,
+        device=device,
+    )
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:
@@ -221,17 +268,6 @@ def snapshots(run: Run) -> units.Unit | None:
     return units.Unit(run, "snapshots", {"score": units.score(run).key})
 
 
-def shard_digests(run: Run) -> dict[str, str]:
-    """Return the sha256 of each shard by its stem."""
-    record = run.done("shard")
-    assert record is not None, "shards come first"
-    return {
-        Path(name).stem: output["sha256"]
-        for name, output in record["outputs"].items()
-        if name.endswith(".tar")
-    }
-
-
 def _mean_loss(run: Run, epoch: int) -> float | None:
     """Return the loss in an epoch, averaged over the encoders; None where it was not finite."""
     losses = []
@@ -255,7 +291,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         memorization_N = on_disk(n, np.float64, scratch)
         delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
         errors = estimator.Errors()
-        for part, found, _, _ in _estimates(run, made, offsets, when):
+        for part, found, *_ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
@@ -263,7 +299,8 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         ranks_N = estimator.rank(memorization_N, scratch)
         folders = {e: train.encoder_folder(run, context, e) / when.place for e in made.encoders}
         collected = expectation.Collected(run, made, errors)
-        for part, found, _, halves in _estimates(run, made, offsets, when, errors.prior):
+        prior = errors.prior
+        for part, found, _, halves in _estimates(run, made, offsets, when, prior, halved=True):
             collected.add(part, found, halves)
         awaited = expectation.expected(collected, folders, context)
         signal = separation.summarise(
@@ -282,7 +319,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             "representation": recipe.encoder.representation,
             "calibrated": recipe.score.calibrate,
             "encoders": list(made.encoders),
-            "interval": interval(errors.prior),
+            "interval": interval(prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
             "expectation": awaited.facts.to_json(),
         }
@@ -292,7 +329,7 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found, views, _ in _estimates(run, made, offsets, when, errors.prior):
+            for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 more_columns = awaited.columns(part.rows)
                 table = ScoreTable.build(
@@ -302,6 +339,20 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
+    """Return the memorization that some repeats of a scored run's plan give alone, re-estimated.
+
+    Returns:
+        (N,) float64 in the order of the plan (``made``), NaN where they do not define it.
+    """
+    some = made.of_repeats(repeats)
+    offsets = _offsets(run, some, END)
+    memorization_N = on_disk(len(made.rows), np.float64, run.path / "cache")
+    for part, found, *_ in _estimates(run, some, offsets, END):
+        memorization_N[part.rows] = found.memorization
+    return memorization_N
 
 
 def interval(prior: Prior) -> Interval:
@@ -331,11 +382,17 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
+    run: Run,
+    made: Placed,
+    offsets: np.ndarray,
+    when: Moment,
+    prior: Prior | None = None,
+    *,
+    halved: bool = False,
 ) -> Iterator[tuple[Part, estimator.Estimate, int, tuple[np.ndarray, np.ndarray]]]:
     """Yield the samples of each shard, their scores, the number of their views, and their halves.
 
-    Halves are contrasts and mean alignments of halves of the repeats and views (``halves``).
+    Halves (``estimator.halves``) are empty unless ``halved``.
     """
     more = more_views.more_views(run) if when == END else more_views.NONE
     cells = expectation.cells(run)
@@ -361,14 +418,12 @@ def _estimates(
                 pair=made.kind in ("pair", "halves"),
                 prior=prior,
             )
-            halves = estimator.halves(
-                align_nE,
-                left_out_nEK,
-                inclusion,
-                offsets if calibrate else np.zeros_like(offsets),
-                repeat=made.repeats,
-                cells=cells,
-            )
+            halves = NO_HALVES
+            if halved:
+                level = offsets if calibrate else np.zeros_like(offsets)
+                halves = estimator.halves(
+                    align_nE, left_out_nEK, inclusion, level, repeat=made.repeats, cells=cells
+                )
             yield part, estimate, int(k) or run.recipe.score.views, halves
 
 
@@ -421,52 +476,3 @@ def score(
             score_run(run, Context.of(run, data, device, workers, progress))
     table = run.path / "scores.parquet"
     return Scored.load(run.path / "scores.json", path=table, already=already)
-
-
-@dataclass(frozen=True)
-class Significant(Result):
-    """The samples whose memorization is above 0 beyond chance.
-
-    Attributes:
-        fdr: Expected share of false ones among them.
-        n_tested: Samples that have a score.
-        n: How many are significant.
-        samples: Their uid, memorization, se, p and q, the surest first.
-    """
-
-    fdr: float
-    n_tested: int
-    n: int
-    samples: pa.Table
-
-
-def significant(run: Run, fdr: float = 0.05) -> Significant:
-    """Return the samples of a scored run whose memorization is above 0 beyond chance.
-
-    Args:
-        run: A scored run whose plan shows how much encoders err.
-        fdr: Expected share of false ones among those returned (Benjamini & Hochberg 1995).
-
-    Raises:
-        UsageError: If ``fdr`` is not between 0 and 1.
-        DataError: If the run is not scored, or its plan has one encoder a side.
-    """
-    check(fdr)
-    table = run.scores().select(["uid", "memorization", "se"])
-    table = table.filter(table["memorization"].is_valid())
-    summary = ScoreSummary.read(run.path)
-    if summary.reliability.encoders is None:
-        raise DataError(
-            f"run {run.path} has one encoder on each side, whose errors cannot be told from "
-            "memorization; give the plan repeats (--set plan.repeats=3)."
-        )
-    p, q = tests(
-        table["memorization"].to_numpy(),
-        table["se"].to_numpy(),
-        freedom=summary.interval.freedom,
-    )
-    found = np.flatnonzero(q <= fdr)
-    found = found[np.lexsort((found, p[found]))]
-    rows = table.take(pa.array(found))
-    rows = rows.append_column("p", pa.array(p[found])).append_column("q", pa.array(q[found]))
-    return Significant(fdr, len(p), len(found), rows)

@@ -61,8 +61,8 @@ def train_run(run: Run, context: Context) -> Plan:
     missing = [name for name, unit in unit_of.items() if not unit.done()]
     if missing:
         run.check_settings(unit_of[name] for name in missing)
-        run.check_code("train", unit_of.values())
         device = context.resolved_device()
+        run.check_code("train", unit_of.values(), device)
         run.note(device=device_name(device))
         missing = [name for name in missing if not unit_of[name].fetch(device)]
     if missing:
@@ -155,8 +155,8 @@ def train_unit(
         steps=steps,
     )
     files = [path for path in out.rglob("*") if path.is_file()]
-    kept = device if unit.name.startswith("train/") else None
-    unit.complete(files, kept, n=len(uids), **trained.to_json(), **facts)
+    keep = unit.name.startswith("train/")
+    unit.complete(files, device, keep=keep, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(

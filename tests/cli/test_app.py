@@ -27,6 +27,7 @@ pytestmark = pytest.mark.numeric
 SCORES = [
     *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
     *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),
+    *("expected", "expected_se", "weight"),
 ]
 MANIFEST = [
     *("uid", "key", "shard", "label", "memorization", "se", "rank", "p_top", "decision", "reason"),
@@ -77,12 +78,13 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     assert {p.name for p in comparison.glob("comparison.*")} == {
         "comparison.csv",
         "comparison.json",
+        "comparison.parquet",
         "comparison.png",
     }
     arms = json.loads((comparison / "comparison.json").read_text())["arms"]
     assert {(a["strategy"], a["kept"], a["n"]) for a in arms} == {("top", 60, 2), ("random", 60, 2)}
     assert (run / "report.html").read_text().startswith("<!doctype html>")
-    for text in ("80 samples scored by 2 encoders", "separation  NONE", "verdict  ", "report  "):
+    for text in ("80 samples scored by 2 encoders", "separation  NONE", "difference  ", "report  "):
         assert text in result.out
     told = [line for line in result.err.splitlines() if line.startswith(("train   ", "test   "))]
     assert told[0].startswith("train       80 written, 0 rejected, 818 left out, of 898")
@@ -439,7 +441,7 @@ def test_random_selections_depend_on_their_seed(tiny_runs):
         (["--top", "3", "--strategy", "random"], ["give one of"]),
         (["--strategy", "random"], ["say how many"]),
         (["--top", "3", "--name", "../x"], ["name '../x'"]),
-        (["--top", "3", "--out", "x"], ["--out go with --scores"]),
+        (["--top", "3", "--out", "x"], ["--out goes with --scores"]),
         (["--top", "3", "--unscored", "kep"], ["Did you mean 'keep'?"]),
     ],
 )

@@ -12,9 +12,10 @@ from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
-from curate.encoders import methods, schedule, training, views
+from curate.encoders import checkpoint, methods, schedule, training, views
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.methods.base import Method
+from curate.encoders.views.apply import augment
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
 from curate.runtime import randomness, signals, versions
@@ -157,16 +158,17 @@ def test_divergence_is_named_and_leaves_no_weights(canvas, tmp_path):
 
 def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp_path, monkeypatch):
     shown = {}
-    real = training.augment
+    real = training.view_of
 
-    def spy(pixels, spec, *, key, keys, view):
-        out = real(pixels, spec, key=key, keys=keys, view=view)
-        for word, image in zip(keys.tolist(), out, strict=True):
-            shown.setdefault((word, view), []).append(image.numpy().tobytes())
+    def spy(x, spec, draws):
+        out = real(x, spec, draws)
+        for word, image in zip(draws.state.tolist(), out, strict=True):
+            shown.setdefault((word, draws.view), []).append(image.numpy().tobytes())
         return out
 
-    monkeypatch.setattr(training, "augment", spy)
-    shared = int(randomness.uid_keys(UIDS[:1]).view(np.int64)[0])
+    monkeypatch.setattr(training, "view_of", spy)
+    word = randomness.hash64(randomness.stream(1, "views"), randomness.uid_keys(UIDS[:1]))
+    shared = int(word.view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
         trained(canvas, tmp_path / str(k), uids=uids)
     for view in range(6):
@@ -297,6 +299,37 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
         train(lambda *_: None)
 
 
+def test_another_kind_of_device_does_not_go_on_with_a_training(canvas, tmp_path):
+    spec = recipe_of(**{"train.save_every": 0}).training_spec()
+    loop = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    loop.run(tmp_path)
+    again = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    again.resume(tmp_path)
+    assert again.progress.step == loop.total - 1
+    state = max(tmp_path.glob("*.json"))
+    about = json.loads(state.read_text())
+    assert about["device"] == "cpu"
+    state.write_text(json.dumps({**about, "device": "cuda"}))
+    with pytest.raises(MismatchError, match="was made on cuda, and numbers on cpu are others"):
+        again.resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "kind"),
+    [("auto", "float32", "ieee"), ("float32", "float32", "ieee"),
+     ("tf32", "float32", "ieee"), ("bfloat16", "bfloat16", "ieee")],
+)  # fmt: skip
+def test_an_encoder_says_where_and_in_what_it_was_computed(
+    canvas, tmp_path, precision, found, kind
+):
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # PyTorch's own choice
+    trained(canvas, tmp_path, **{"train.precision": precision, "train.epochs": 1})
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert (about["device"], about["precision"]) == ("cpu", found)
+    assert torch.backends.cudnn.conv.fp32_precision == kind
+    assert torch.backends.cuda.matmul.fp32_precision == kind
+
+
 class Sometimes(Idle):
     """Its loss is not finite at some steps, and its forward pass spoils a statistic then."""
 
@@ -324,6 +357,68 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, ca
     assert "2 steps with a loss that was not finite" in caplog.text
 
 
+class Spoilt(methods.base.Method):
+    """A method whose loss is not finite at some steps, after it has changed its statistics."""
+
+    def __init__(self, method, bad):
+        super().__init__(method.encoder)
+        self.method, self.bad, self.calls = method, bad, 0
+        self.n_views = method.n_views
+
+    def view(self, number, spec):
+        return self.method.view(number, spec)
+
+    def forward(self, batch):
+        self.calls += 1
+        return self.method(batch) * (float("nan") if self.calls in self.bad else 1.0)
+
+    def after_step(self, batch):
+        self.method.after_step(batch)
+
+
+DINO = {
+    "encoder.method": "dino", "encoder.local_views": 2, "encoder.hidden_dim": 64,
+    "encoder.bottleneck_dim": 32, "encoder.out_dim": 64, "encoder.batch_norm": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", [{}, DINO, {"train.optimizer": "lars", "train.lr": 0.3},
+                                       {"train.optimizer": "sgd", "train.lr": 0.03,
+                                        "train.clip_norm": 1.0}],
+                         ids=["simclr", "dino", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("bad", [set(), {1}, {2, 3, 9}], ids=["none", "first", "some"])
+def test_a_device_that_takes_steps_back_itself_trains_the_same(canvas, tmp_path, overrides, bad):
+    ends = []
+    for ahead in (1, 4, 50):
+        chosen = recipe_of(**overrides)
+        torch.manual_seed(3)
+        encoder = Encoder("convnet", size=8, channels=1)
+        method = Spoilt(methods.build(chosen.encoder.method, encoder, chosen.method_config), bad)
+        loop = training.Loop(method.train(), chosen.training_spec(), canvas=canvas, uids=UIDS)
+        loop.ahead = ahead
+        outcome = loop.run(None)
+        tensors = checkpoint.tensors_of(loop.method, loop.optimizer)
+        losses = [line["loss"] for line in loop.progress.log]
+        ends.append((outcome.skipped, losses, {n: t.clone() for n, t in tensors.items()}))
+    for skipped, losses, tensors in ends[1:]:
+        assert (skipped, losses) == ends[0][:2] and skipped == len(bad)
+        for name, tensor in tensors.items():
+            # What is counted without being trained may have seen the steps that were taken back.
+            counted = name.endswith("num_batches_tracked")
+            assert counted or torch.equal(tensor, ends[0][2][name]), name
+
+
+def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp_path):
+    method = Sometimes(None, set(range(4, 100)))
+    spec = recipe_of(**{"train.save_every": 0, "train.epochs": 30}).training_spec()
+    loop = training.Loop(method, spec, canvas=canvas, uids=UIDS)
+    loop.ahead = 50
+    with pytest.raises(DivergedError, match=r"step 13 of 90"):
+        loop.run(tmp_path)
+    assert max(path.stem for path in tmp_path.glob("*.json")) == "000000003"
+    assert method.statistic.item() == 3 and method.weight.isfinite().all()
+
+
 def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
     loop = training.Loop(
@@ -345,7 +440,9 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
     loop = training.Loop(
         Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels
     )
-    assert loop.batch(0, np.array([3, 5])).labels.tolist() == loop.rows[[3, 5]].tolist()
+    assert (
+        loop.batch(0, *loop.feed.of(np.array([3, 5]))).labels.tolist() == loop.rows[[3, 5]].tolist()
+    )
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
             training.Loop(
@@ -427,18 +524,19 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
     loop = training.Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
-    batch = loop.batch(0, np.arange(5))
+    batch = loop.batch(0, *loop.feed.of(np.arange(5)))
     assert len(batch.views) == 2 and len(batch.extra) == 2
-    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.keys[:5].view(np.int64))
+    key = randomness.stream(0, "views")
+    words = torch.from_numpy(randomness.uid_keys(UIDS)[:5].view(np.int64))
     pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
     total = 0.0
     z = []
     for view in (2, 3):
-        shown = training.augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
+        shown = augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
         z.append(encoder.forward_float(shown).detach().flatten(1).double())
     for a, b in zip(*z, strict=True):
         total += float((a / a.norm() - b / b.norm()).norm()) / 5
     assert training.mean_alignment(encoder, batch).item() == pytest.approx(total, rel=1e-5)
     with torch.no_grad():
         wanted = 0.75 * float(method(batch)) - 0.25 * total
-    assert loop.step(batch, 0.0) == pytest.approx(wanted, rel=1e-4)
+    assert loop.step(batch, 0.0).item() == pytest.approx(wanted, rel=1e-4)

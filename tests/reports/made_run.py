@@ -25,6 +25,7 @@ from curate.scores.plan import build_plan
 from curate.scores.table import ScoreTable
 from curate.selection import strategies
 from curate.selection.manifest import Manifest
+from tests.answered import answered
 
 PLANS = {
     "pair": PairPlan(kind="pair", shared=0.4, candidates=0.2, independent=0.2, extra=0.1),
@@ -218,8 +219,10 @@ def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
                     {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
                      "kind": kind, "accuracy": accuracy}
                 )  # fmt: skip
-    summary = comparison.summarise(rows, 270)
-    comparison.write(path / "comparisons" / "remove-50", rows, summary, {"budget": "epochs"})
+    answers = answered(rows)
+    summary = comparison.summarise(rows, answers, 270)
+    folder = path / "comparisons" / "remove-50"
+    comparison.write(folder, rows, answers, summary, {"budget": "epochs"})
 
 
 def add_probe(path: Path, encoder: str) -> None:

@@ -150,7 +150,7 @@ def test_selections_comparison_and_probe_are_shown_with_their_numbers(full_run):
     assert "Yes, it makes a difference" in page.text("verdict")
     assert "all but the 50 most memorized of 270 scored 220 (81.5 %) 50" in page.text("selections")
     text = page.text("comparison")
-    assert "−2.20 points −2.70 to −1.70 points 3" in text
+    assert re.search(r"−2\.20 points −\d+\.\d\d of 1,000 −\d\.\d\d to −\d\.\d\d points 3", text)
     assert "1 of 2 intervals exclude 0; about 0.1 would by chance." in text
     assert "encoders/fold0 the run’s own labels linear probe 91.25 % 80" in text
 

@@ -166,6 +166,20 @@ def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     run.check_code("align", [Unit(run, "align/f", {})])  # a later stage may be of newer code
 
 
+def test_a_stage_is_made_on_one_kind_of_device_from_first_to_last(run):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    unit = Unit(run, "train/f", {"x": 1})
+    unit.complete([out], "cuda", keep=False)
+    assert run.done("train/f")["device"] == "cuda"
+    run.check_code("train", [unit], "cuda")
+    run.check_code("train", [unit])
+    with pytest.raises(MismatchError, match=r"was made on cuda, .* Go on with --device cuda, or"):
+        run.check_code("train", [unit], "cpu")
+    unit.complete([out])  # by a version that recorded none
+    run.check_code("train", [unit], "cpu")
+
+
 def test_states_go_with_the_unit_they_were_for(run):
     out = run.path / "encoders" / "f" / "weights.safetensors"
     write_text(out, "weights")

@@ -12,6 +12,7 @@ from curate.encoders.backbone import Encoder
 from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
+from curate.scores import alignment
 from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.config import ScoreConfig
 
@@ -210,6 +211,33 @@ def test_bfloat16_encoders_keep_float32_distances(encoders, pairing):
         # Differences of rounded representations would be off by their last bit, 1 in 256.
         assert np.abs(found.align / exact - 1).mean() < 1 / 256 / 2
         assert np.corrcoef(found.align, exact)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+def test_encoders_that_memory_does_not_hold_together_are_measured_in_groups(
+    encoders, pairing, monkeypatch
+):
+    config = ScoreConfig(views=12, pairing=pairing, batch_size=16)
+    many = {f"{name}{i}": encoder for i in range(3) for name, encoder in encoders.items()}
+    wanted = aligned(encoders, config)
+    of_image = 4 * max(e.dim * e.tokens for e in encoders.values())
+    of_image *= 12 if pairing == "all" else 2
+    looks = []
+    for encoder in encoders.values():
+        real = encoder.forward_float
+        monkeypatch.setattr(
+            encoder, "forward_float", lambda x, real=real: looks.append(len(x)) or real(x)
+        )
+    for held, batch in ((6 * 16, 16), (4 * 16, 16), (16, 16), (5, 5), (0, 1)):
+        monkeypatch.setattr(alignment, "HELD_BYTES", held * of_image)
+        looks.clear()
+        found = aligned(many, config)
+        # However many encoders there are, a batch is what one of them can have.
+        assert max(looks) == batch
+        for name, alignments in found.items():
+            if batch == 16:
+                assert np.array_equal(alignments.align, wanted[name[0]].align)
+            np.testing.assert_allclose(alignments.align, wanted[name[0]].align, rtol=0, atol=OFF)
 
 
 @pytest.mark.parametrize("representation", ["full", "pooled"])

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.numeric
 
 
 def test_knn_votes_as_a_plain_one_does(digits):
-    found = probes.run("knn", *digits, seed=0)
+    found, _ = probes.run("knn", *digits, seed=0)
     x, y, test_x, test_y = digits
     scale = standardiser(x)
     plain = KNeighborsClassifier(

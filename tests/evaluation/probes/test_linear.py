@@ -10,7 +10,7 @@ pytestmark = pytest.mark.numeric
 
 
 def test_linear_finds_the_optimum_that_a_plain_fit_finds(digits):
-    found = probes.run("linear", *digits, seed=0)
+    found, _ = probes.run("linear", *digits, seed=0)
     x, y, test_x, test_y = digits
     scale = standardiser(x)
     plain = LogisticRegression(C=found.chosen["C"], max_iter=10_000, tol=1e-8)

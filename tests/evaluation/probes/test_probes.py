@@ -15,14 +15,14 @@ KINDS = sorted(probes.PROBES)
 def test_labels_that_say_nothing_give_chance(digits, kind):
     x, y, test_x, test_y = digits
     shuffled = np.random.default_rng(0).permutation(y)
-    assert probes.run(kind, x, shuffled, test_x, test_y, seed=0).accuracy < 0.2
+    assert probes.run(kind, x, shuffled, test_x, test_y, seed=0)[0].accuracy < 0.2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_chosen_does_not_depend_on_the_test_samples(digits, kind):
     x, y, test_x, test_y = digits
-    one = probes.run(kind, x[:300], y[:300], test_x, test_y, seed=0)
-    other = probes.run(kind, x[:300], y[:300], test_x[:50], 9 - test_y[:50], seed=0)
+    one, _ = probes.run(kind, x[:300], y[:300], test_x, test_y, seed=0)
+    other, _ = probes.run(kind, x[:300], y[:300], test_x[:50], 9 - test_y[:50], seed=0)
     assert one.chosen == other.chosen
     assert one.validation_accuracy == other.validation_accuracy
     assert one.accuracy != other.accuracy
@@ -31,24 +31,27 @@ def test_what_is_chosen_does_not_depend_on_the_test_samples(digits, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_class_names_do_not_matter(digits, kind):
     x, y, test_x, test_y = digits
-    one = probes.run(kind, x[:300], y[:300], test_x, test_y, seed=0)
-    other = probes.run(kind, x[:300], 7 * y[:300] - 3, test_x, 7 * test_y - 3, seed=0)
+    one, right_one = probes.run(kind, x[:300], y[:300], test_x, test_y, seed=0)
+    other, right_other = probes.run(kind, x[:300], 7 * y[:300] - 3, test_x, 7 * test_y - 3, seed=0)
     assert one == other
+    assert right_one.tolist() == right_other.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_class_that_training_lacks_counts_as_wrong(digits, kind):
     x, y, test_x, test_y = digits
     some = y < 5
-    found = probes.run(kind, x[some], y[some], test_x, test_y, seed=0)
+    found, right = probes.run(kind, x[some], y[some], test_x, test_y, seed=0)
     assert found.classes == 5
+    assert not right[test_y >= 5].any()
+    assert found.accuracy == right.mean()
     assert 0.4 < found.accuracy <= (test_y < 5).mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_handful_of_samples_is_enough(kind):
     x = np.array([[0, 1], [5, 1]], np.float32)
-    found = probes.run(kind, x, np.array([3, 8]), x, np.array([3, 8]), seed=0)
+    found, _ = probes.run(kind, x, np.array([3, 8]), x, np.array([3, 8]), seed=0)
     assert found.accuracy == 1.0
     assert found.validation_accuracy is None
 

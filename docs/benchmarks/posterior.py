@@ -71,15 +71,19 @@ def runs(recipe: str, home: Path, *, centre: bool) -> None:
     """Print how well one run foretells another."""
     raw, own, expected, error, stated, curves, se = {}, {}, {}, {}, {}, {}, {}
     for seed in range(1, 7):
-        seeds = {f"{section}.seed": seed for section in ("plan", "train", "score", "select")}
-        run = curate.open_run(recipe, runs=home, overrides=seeds, called=f"{recipe}-{seed}")
+        asked: dict[str, int] = {
+            f"{section}.seed": seed for section in ("plan", "train", "score", "select")
+        }
+        # A run keeps what it was told before, and may have been centred.
+        asked["score.centre"] = False
+        run = curate.open_run(recipe, runs=home, overrides=asked, called=f"{recipe}-{seed}")
         curate.score(run, device="cpu", workers=1)
         table = run.scores(["memorization", "se"])
         raw[seed], se[seed] = (table[name].to_numpy() for name in ("memorization", "se"))
         curves[seed] = by_repeats(run)
         if centre:
-            seeds["score.centre"] = True
-            run = curate.open_run(recipe, runs=home, overrides=seeds, called=f"{recipe}-{seed}")
+            asked["score.centre"] = True
+            run = curate.open_run(recipe, runs=home, overrides=asked, called=f"{recipe}-{seed}")
             curate.score(run, device="cpu", workers=1)
         table = run.scores(["memorization", "expected", "expected_se"])
         own[seed], expected[seed], error[seed] = (

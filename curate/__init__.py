@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from curate.stages.report import report
     from curate.stages.retrain import retrain
     from curate.stages.run import run
-    from curate.stages.score import score, significant
+    from curate.stages.score import score
     from curate.stages.select import select
     from curate.stages.shard import shard
+    from curate.stages.significant import significant
     from curate.stages.subset import subset
     from curate.stages.train import train
     from curate.stages.view import view
@@ -65,7 +66,7 @@ PLACES = {
     "select": "curate.stages.select",
     "select_table": "curate.selection.selection",
     "shard": "curate.stages.shard",
-    "significant": "curate.stages.score",
+    "significant": "curate.stages.significant",
     "subset": "curate.stages.subset",
     "train": "curate.stages.train",
     "verify": "curate.runs.verification",

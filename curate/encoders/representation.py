@@ -17,11 +17,28 @@ if TYPE_CHECKING:
     from curate.encoders.pretrained import Pretrained
 
 
-def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
-    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1]."""
+def represent(
+    encoder: Encoder,
+    pixels: torch.Tensor,
+    representation: str,
+    centre: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1].
+
+    Args:
+        encoder: In evaluation mode.
+        pixels: As above.
+        representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
+        centre: (D,) is taken off before they are scaled to length 1; None takes nothing off.
+    """
+    flat = flattened(encoder, pixels, representation)
+    return torch.nn.functional.normalize(flat if centre is None else flat - centre, dim=1)
+
+
+def flattened(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
+    """Return representations at their own length, (B, D) float32; arguments as ``represent``."""
     tokens = encoder.forward_float(pixels).float()
-    flat = tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
-    return torch.nn.functional.normalize(flat, dim=1)
+    return tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
 
 
 def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:

@@ -39,7 +39,7 @@ READ_BY = {
     "train": ("encoder", "train", "views"),
     "align": (
         *("encoder.representation", "score.views", "score.pairing", "score.distance"),
-        *("score.seed", "score.precision", "views.measure"),
+        *("score.seed", "score.precision", "score.centre", "views.measure"),
     ),
     "score": ("score.calibrate", "score.covariates"),
     "inspect": ("inspect",),

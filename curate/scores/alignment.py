@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import allow_tf32, in_bfloat16
-from curate.encoders.representation import distance, represent
+from curate.encoders.representation import distance, flattened, represent
 from curate.encoders.views.apply import view_of
 from curate.encoders.views.draws import Draws, hash64
 from curate.runtime import randomness
@@ -87,6 +87,7 @@ def align_images(
     *,
     representation: str,
     device: str,
+    centres: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Alignment]:
     """Return the alignment of every encoder on the same views of the same images.
 
@@ -101,6 +102,7 @@ def align_images(
         config: The recipe's ``score`` section.
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
         device: Where to compute.
+        centres: (D,) of each encoder, from ``centres_of``; None takes nothing off.
     """
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in encoders}
     key = randomness.stream(config.seed, "measure")
@@ -114,7 +116,7 @@ def align_images(
         for group in groups:
             with torch.inference_mode():
                 views = (view_of(clean, spec, d) for d in _drawn(key, state, config.views))
-                apart = distances(group, clean, views, config, representation)
+                apart = distances(group, clean, views, config, representation, centres)
             for name, found in apart.items():
                 # All of a batch's distances come back at once.
                 d = found.double().cpu().numpy()
@@ -126,6 +128,46 @@ def align_images(
         align, replicates = zip(*(batches or [empty]), strict=True)
         out[name] = Alignment(np.concatenate(align), np.concatenate(replicates))
     return out
+
+
+def centres_of(
+    encoders: Mapping[str, Encoder],
+    images: np.ndarray,
+    config: ScoreConfig,
+    *,
+    representation: str,
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """Return the mean representation of clean images by each encoder, (D,) float32 on ``device``.
+
+    All representations of an encoder point one way, by its bias; without that way distances show
+    more of what differs between images.
+
+    Args:
+        encoders: As in ``align_images``, and so are the others.
+        images: (n, C, H, W) uint8, n > 0.
+        config: The recipe's ``score`` section.
+        representation: ``full`` or ``pooled``.
+        device: Where to compute.
+    """
+    total: dict[str, torch.Tensor] = {}
+    allow_tf32(config.precision)
+    size = _held(encoders, config, representation)[0]
+    for start in range(0, len(images), size):
+        batch = np.ascontiguousarray(images[start : start + size])
+        clean = torch.from_numpy(batch).to(device).float() / 255
+        with torch.inference_mode(), _lower(config, clean.device.type):
+            for name, encoder in encoders.items():
+                part = flattened(encoder, clean, representation).double().sum(dim=0)
+                total[name] = total[name] + part if name in total else part
+    return {name: (value / len(images)).float() for name, value in total.items()}
+
+
+def _lower(config: ScoreConfig, device: str) -> torch.autocast:
+    """Return the context in which encoders run in bfloat16, where that is asked for."""
+    return torch.autocast(
+        device, dtype=torch.bfloat16, enabled=in_bfloat16(config.precision, device)
+    )
 
 
 def _held(
@@ -160,6 +202,7 @@ def distances(
     views: Iterable[torch.Tensor],
     config: ScoreConfig,
     representation: str,
+    centres: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return how far apart each encoder puts the views of a batch, on the device.
 
@@ -169,24 +212,25 @@ def distances(
         views: K views of them, the same; each is made when it is asked for.
         config: Gives pairing, distance and precision.
         representation: As in ``align_images``.
+        centres: As in ``align_images``.
 
     Returns:
         By encoder (B, K) float32, the distances to the clean view (``anchored``), or
         (B, K(K-1)/2), those of the pairs i < j of views (``all``).
     """
 
-    def z_of(encoder: Encoder, shown: torch.Tensor) -> torch.Tensor:
-        lower = in_bfloat16(config.precision, shown.device.type)
-        with torch.autocast(shown.device.type, dtype=torch.bfloat16, enabled=lower):
-            return represent(encoder, shown, representation)
+    def z_of(name: str, shown: torch.Tensor) -> torch.Tensor:
+        centre = None if centres is None else centres[name]
+        with _lower(config, shown.device.type):
+            return represent(encoders[name], shown, representation, centre)
 
     anchors = {}
     if config.pairing == "anchored":
-        anchors = {name: z_of(encoder, clean) for name, encoder in encoders.items()}
+        anchors = {name: z_of(name, clean) for name in encoders}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
     for view in views:
-        for name, encoder in encoders.items():
-            z = z_of(encoder, view)
+        for name in encoders:
+            z = z_of(name, view)
             if anchors:
                 seen[name].append(distance(anchors[name], z, config.distance))
             else:

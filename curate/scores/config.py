@@ -111,6 +111,8 @@ class ScoreConfig(Section):
     views: Annotated[int, Field(ge=1)] = 10
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
+    centre: bool = False
+    """Whether each encoder's mean representation is taken off before distances are measured."""
     calibrate: bool = True
     covariates: tuple[Covariate, ...] = COVARIATES
     """What ``expected`` is foretold by, fixed before scoring; none moves scores to their mean."""
@@ -121,11 +123,13 @@ class ScoreConfig(Section):
     """Of the encoders; distances are float32 in any case."""
 
     @model_serializer(mode="wrap")
-    def _without_default_covariates(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the default out: runs made before it was there have the same fingerprint."""
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave defaults out that came later: runs made before have the same fingerprint."""
         content: dict[str, Any] = handler(self)
         if self.covariates == COVARIATES:
             del content["covariates"]
+        if not self.centre:
+            del content["centre"]
         return content
 
     @model_validator(mode="after")

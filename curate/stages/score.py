@@ -14,22 +14,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
-from curate.errors import DataError, DivergedError
+from curate.errors import DivergedError
 from curate.runs import dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, replacing, write_json, write_table
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
-from curate.runtime.results import Result
 from curate.scores import estimator, separation
-from curate.scores.alignment import Alignment, align_images
+from curate.scores.alignment import Alignment, align_images, centres_of
+from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
-from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
@@ -142,13 +142,16 @@ def _align(
         context.progress("align", done, total)
         for group in groups:
             encoders = {e: load_encoder(folders[e], device=device) for e in group}
+            centres = _centres(run, made, encoders, pixels, device)
             for part in by_shard(run, made):
                 here = {e: encoders[e] for e in missing.get(part.name, []) if e in encoders}
                 if not here:
                     continue
                 tables: dict[str, list[pa.Table]] = {e: [] for e in here}
                 for some, views in shown(part):
-                    for name, alignment in _measured(run, here, some, views, pixels, device):
+                    for name, alignment in _measured(
+                        run, here, some, views, pixels, device, centres
+                    ):
                         tables[name].append(alignment.to_table(some.uids, views))
                     done += len(some.uids)
                     context.progress("align", done, total)
@@ -182,6 +185,7 @@ def _measured(
     views: int,
     pixels: np.ndarray,
     device: str,
+    centres: Mapping[str, torch.Tensor] | None,
 ) -> Iterator[tuple[str, Alignment]]:
     """Yield the alignment of each of some encoders on the samples of a part.
 
@@ -197,6 +201,7 @@ def _measured(
         config.score.model_copy(update={"views": views}),
         representation=config.encoder.representation,
         device=device,
+        centres=centres,
     )
     for name, alignment in found.items():
         if not np.isfinite(alignment.align).all():
@@ -205,6 +210,30 @@ def _measured(
                 "train.lr or set train.clip_norm, and start over with --fresh."
             )
         yield name, alignment
+
+
+def _centres(
+    run: Run,
+    made: Placed,
+    encoders: Mapping[str, Encoder],
+    pixels: np.ndarray,
+    device: str,
+) -> dict[str, torch.Tensor] | None:
+    """Return what is taken off the representations of some encoders; None where nothing is."""
+    config = run.recipe
+    if not config.score.centre:
+        return None
+    n = len(made.rows)
+    keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
+    for part in by_shard(run, made):
+        keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
+    return centres_of(
+        encoders,
+        pixels[places[drawn(keys, REFERENCES)]],
+        config.score,
+        representation=config.encoder.representation,
+        device=device,
+    )
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:
@@ -448,52 +477,3 @@ def score(
             score_run(run, Context.of(run, data, device, workers, progress))
     table = run.path / "scores.parquet"
     return Scored.load(run.path / "scores.json", path=table, already=already)
-
-
-@dataclass(frozen=True)
-class Significant(Result):
-    """The samples whose memorization is above 0 beyond chance.
-
-    Attributes:
-        fdr: Expected share of false ones among them.
-        n_tested: Samples that have a score.
-        n: How many are significant.
-        samples: Their uid, memorization, se, p and q, the surest first.
-    """
-
-    fdr: float
-    n_tested: int
-    n: int
-    samples: pa.Table
-
-
-def significant(run: Run, fdr: float = 0.05) -> Significant:
-    """Return the samples of a scored run whose memorization is above 0 beyond chance.
-
-    Args:
-        run: A scored run whose plan shows how much encoders err.
-        fdr: Expected share of false ones among those returned (Benjamini & Hochberg 1995).
-
-    Raises:
-        UsageError: If ``fdr`` is not between 0 and 1.
-        DataError: If the run is not scored, or its plan has one encoder a side.
-    """
-    check(fdr)
-    table = run.scores().select(["uid", "memorization", "se"])
-    table = table.filter(table["memorization"].is_valid())
-    summary = ScoreSummary.read(run.path)
-    if summary.reliability.encoders is None:
-        raise DataError(
-            f"run {run.path} has one encoder on each side, whose errors cannot be told from "
-            "memorization; give the plan repeats (--set plan.repeats=3)."
-        )
-    p, q = tests(
-        table["memorization"].to_numpy(),
-        table["se"].to_numpy(),
-        freedom=summary.interval.freedom,
-    )
-    found = np.flatnonzero(q <= fdr)
-    found = found[np.lexsort((found, p[found]))]
-    rows = table.take(pa.array(found))
-    rows = rows.append_column("p", pa.array(p[found])).append_column("q", pa.array(q[found]))
-    return Significant(fdr, len(p), len(found), rows)

@@ -1,6 +1,6 @@
 """What is to be expected of a sample: does it foretell another run, and is it calibrated?
 
-    python docs/benchmarks/posterior.py runs [--recipe digits] [--home DIR]
+    python docs/benchmarks/posterior.py runs [--recipe digits] [--home DIR] [--centre]
     python docs/benchmarks/posterior.py simulations
     python docs/benchmarks/posterior.py speed
 
@@ -67,20 +67,31 @@ def by_repeats(run: Run) -> list[np.ndarray]:
     ]
 
 
-def runs(recipe: str, home: Path) -> None:
+def runs(recipe: str, home: Path, *, centre: bool) -> None:
     """Print how well one run foretells another."""
-    raw, expected, error, stated, curves, se = {}, {}, {}, {}, {}, {}
+    raw, own, expected, error, stated, curves, se = {}, {}, {}, {}, {}, {}, {}
     for seed in range(1, 7):
-        seeds = {f"{section}.seed": seed for section in ("plan", "train", "score", "select")}
-        run = curate.open_run(recipe, runs=home, overrides=seeds, called=f"{recipe}-{seed}")
+        asked: dict[str, int] = {
+            f"{section}.seed": seed for section in ("plan", "train", "score", "select")
+        }
+        # A run keeps what it was told before, and may have been centred.
+        asked["score.centre"] = False
+        run = curate.open_run(recipe, runs=home, overrides=asked, called=f"{recipe}-{seed}")
         curate.score(run, device="cpu", workers=1)
-        table = run.scores(["memorization", "se", "expected", "expected_se"])
-        raw[seed], se[seed], expected[seed], error[seed] = (
-            table[name].to_numpy() for name in ("memorization", "se", "expected", "expected_se")
+        table = run.scores(["memorization", "se"])
+        raw[seed], se[seed] = (table[name].to_numpy() for name in ("memorization", "se"))
+        curves[seed] = by_repeats(run)
+        if centre:
+            asked["score.centre"] = True
+            run = curate.open_run(recipe, runs=home, overrides=asked, called=f"{recipe}-{seed}")
+            curate.score(run, device="cpu", workers=1)
+        table = run.scores(["memorization", "expected", "expected_se"])
+        own[seed], expected[seed], error[seed] = (
+            table[name].to_numpy() for name in ("memorization", "expected", "expected_se")
         )
         made = ScoreSummary.read(run.path).expectation
         assert made is not None and made.reliability is not None
-        stated[seed], curves[seed] = made.reliability, by_repeats(run)
+        stated[seed] = made.reliability
     rng = np.random.default_rng(0)
     n = len(raw[1])
     counts = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float64)
@@ -89,13 +100,16 @@ def runs(recipe: str, home: Path) -> None:
     of_raw = {(a, b): correlations(raw[a], raw[b], weights) for a, b in PAIRS}
     directions = [d for a, b in PAIRS for d in ((a, b), (b, a))]
     found = {d: correlations(expected[d[0]], raw[d[1]], weights) for d in directions}
-    print("| from A to B | raw of A | expected of A | times the encoders | stated | reached |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| from A to B | raw of both | own of A | expected of A | times the encoders | stated | "
+        "reached |\n|---|---|---|---|---|---|---|"
+    )
     for a, b in directions:
         r = of_raw[min(a, b), max(a, b)][0]
         reached = found[a, b][0] ** 2 / r
         print(
-            f"| {a} to {b} | {r:.3f} | {found[a, b][0]:.3f} | {times(reached, r):.1f} | "
+            f"| {a} to {b} | {r:.3f} | {np.corrcoef(own[a], raw[b])[0, 1]:.3f} | "
+            f"{found[a, b][0]:.3f} | {times(reached, r):.1f} | "
             f"{stated[a]:.2f} | {reached:.2f} |"
         )
     chosen = np.concatenate([[[0, 1, 2]], rng.integers(0, 3, (DRAWS, 3))])
@@ -113,7 +127,9 @@ def runs(recipe: str, home: Path) -> None:
         return f"{values[0]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
     print(
-        f"| mean [95 %] | {interval(raw_means, 3)} | {interval(means, 3)} | "
+        f"| mean [95 %] | {interval(raw_means, 3)} | "
+        f"{np.mean([np.corrcoef(own[a], raw[b])[0, 1] for a, b in directions]):.3f} | "
+        f"{interval(means, 3)} | "
         f"{interval(times(reached, raw_means), 1)} | {of_stated[0]:.2f} | {interval(reached, 2)} |"
     )
     print("\n| repeats of A | raw of A with raw of B | foretold from one repeat |\n|---|---|---|")
@@ -129,6 +145,8 @@ def runs(recipe: str, home: Path) -> None:
         print(f"| {r} | {value:.3f} | {foretold:.3f} |")
     for r in (2 * most, 3 * most, 4 * most):
         print(f"| {r} | | {np.sqrt(r * one / (1 + (r - 1) * one) * whole):.3f} |")
+    if centre:
+        return  # centred representations lie farther apart: scores of A have another unit
     print("\n| samples | intervals of A that hold B, beyond B's own error |\n|---|---|")
     for name, share in (("all", 1.0), ("the tenth expected highest", 0.1)):
         held = []
@@ -206,6 +224,7 @@ def main() -> None:
     parser.add_argument("part", choices=("runs", "simulations", "speed"))
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--home", type=Path, help="keep the runs here")
+    parser.add_argument("--centre", action="store_true", help="centre representations of A")
     asked = parser.parse_args()
     if asked.part == "simulations":
         simulations()
@@ -213,7 +232,7 @@ def main() -> None:
         speed()
     else:
         with tempfile.TemporaryDirectory() as folder:
-            runs(asked.recipe, asked.home or Path(folder))
+            runs(asked.recipe, asked.home or Path(folder), centre=asked.centre)
 
 
 if __name__ == "__main__":

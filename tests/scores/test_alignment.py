@@ -13,7 +13,7 @@ from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
 from curate.scores import alignment
-from curate.scores.alignment import Alignment, align_images
+from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.config import ScoreConfig
 
 pytestmark = pytest.mark.numeric
@@ -238,3 +238,34 @@ def test_encoders_that_memory_does_not_hold_together_are_measured_in_groups(
             if batch == 16:
                 assert np.array_equal(alignments.align, wanted[name[0]].align)
             np.testing.assert_allclose(alignments.align, wanted[name[0]].align, rtol=0, atol=OFF)
+
+
+@pytest.mark.parametrize("representation", ["full", "pooled"])
+def test_centred_representations_are_measured_from_their_mean(encoders, representation):
+    config = ScoreConfig(views=3, centre=True)
+    centres = centres_of(encoders, IMAGES, config, representation=representation, device="cpu")
+    found = align_images(
+        encoders, IMAGES, WORDS, SPEC, config,
+        representation=representation, device="cpu", centres=centres,
+    )  # fmt: skip
+    key, words = randomness.stream(config.seed, "measure"), WORDS.astype(np.int64)
+    pixels = torch.from_numpy(IMAGES)
+    for name, encoder in encoders.items():
+
+        def flat(shown, encoder=encoder):
+            tokens = encoder.forward_float(shown).double()
+            return tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
+
+        def unit(r, mean):
+            return (r - mean) / (r - mean).norm(dim=1, keepdim=True)
+
+        clean = flat(pixels.float() / 255)
+        mean = clean.mean(dim=0)
+        seen = [
+            unit(flat(augment(pixels, SPEC, key=key, keys=torch.from_numpy(words), view=k)), mean)
+            for k in (1, 2, 3)
+        ]
+        apart = torch.stack([(unit(clean, mean) - z).norm(dim=1) for z in seen]).mean(dim=0)
+        np.testing.assert_allclose(found[name].align, apart.numpy(), rtol=1e-3, atol=1e-5)
+        assert not np.allclose(found[name].align, aligned(encoders, ScoreConfig(views=3),
+                               representation=representation)[name].align, rtol=1e-2)  # fmt: skip

@@ -91,6 +91,20 @@ def test_shards_do_not_matter(run, tmp_path, monkeypatch):
     np.testing.assert_allclose(many, one, atol=1e-4)
 
 
+def test_the_key_of_an_alignment_names_centring_where_there_is_some(run):
+    assert "centre" not in units.measuring(run)["score"]
+    centred = curate.open_run(
+        str(TINY), runs=run.path.parent, overrides=SMALL | {"score.centre": True}, called="centred"
+    )
+    assert units.measuring(centred)["score"]["centre"] is True
+    curate.score(centred, device="cpu", workers=1)
+    apart = [r.scores()["memorization"].to_numpy() for r in (run, centred)]
+    assert not np.allclose(*apart) and np.isfinite(apart[1]).all()
+    # The same encoders, measured otherwise.
+    weights = [r.path / "encoders/part0/weights.safetensors" for r in (run, centred)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
 def test_the_key_of_scores_names_covariates_and_that_of_alignments_does_not(run):
     assert units.score(run).parts["covariates"] == list(run.recipe.score.covariates)
     assert "covariates" not in units.measuring(run)["score"]

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
-from curate.errors import DataError
 from curate.runs.run import Run
 from curate.runtime.files import sealed, write_json
 from curate.scores.table import ScoreTable
@@ -71,14 +70,6 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     (run / "records/snapshots.json").unlink()
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is False and (run / "records/snapshots.json").is_file()
-
-
-def test_a_plan_with_one_encoder_a_side_cannot_say(tiny_runs):
-    run = curate.open_run("tiny", runs=tiny_runs, create=False)
-    with pytest.raises(DataError, match="one encoder on each side"):
-        curate.significant(run)
-    found = typed("score", "tiny", "--runs", tiny_runs, "--fdr", "0.05")
-    assert found.code == 3 and "plan.repeats=3" in found.err
 
 
 def test_encoders_that_memory_does_not_hold_are_measured_group_by_group(tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from curate.stages.learned import Learned
     from curate.stages.refine import Refined, Round
     from curate.stages.run import Completed
-    from curate.stages.score import Significant
     from curate.stages.shard import Sharded
+    from curate.stages.significant import Significant
     from curate.stages.train import Trained
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from curate.runtime.settings import Positive, Section
-
-UNSAID = {"label": None, "image": None, "outside": False}
-"""Keys that are left out of a resolved recipe where nobody set them: runs made before they were
-there have the same fingerprint."""
 
 
 class DataConfig(Section):
     """Where the images come from and how they are brought to one canvas."""
+
+    LATER = ("label", "image", "outside")
 
     source: str
     """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
@@ -40,12 +38,3 @@ class DataConfig(Section):
     """Largest share of images that may be rejected before the run stops."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image that is not square fills the canvas."""
-
-    @model_serializer(mode="wrap")
-    def _without_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = handler(self)
-        return {k: v for k, v in found.items() if k not in UNSAID or v != UNSAID[k]}
-
-    def opening(self) -> dict[str, Any]:
-        """Return what ``open_source`` is told besides source and split."""
-        return {"label": self.label, "image": self.image, "outside": self.outside}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,30 +18,24 @@ AHEAD = 50
 """Steps whose samples a card is told of together."""
 
 
+@dataclass
 class Feed:
-    """Images in host memory, of which every step takes some."""
+    """Images in host memory, of which every step takes some.
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        rows: np.ndarray,
-        sample: Callable[[int], np.ndarray],
-        *,
-        steps: int,
-        device: str,
-    ) -> None:
-        """Feed a training.
+    Attributes:
+        images: (N, C, H, W) uint8.
+        rows: (n,) int64, those that are trained on.
+        sample: Gives the places in ``rows`` that a step draws, (m,) int64; asked for one step after
+            the other.
+        steps: Steps of the training.
+        device: ``cpu`` or ``cuda``.
+    """
 
-        Args:
-            images: (N, C, H, W) uint8.
-            rows: (n,) int64, those that are trained on.
-            sample: Gives the places in ``rows`` that a step draws, (m,) int64; asked for one step
-                after the other.
-            steps: Steps of the training.
-            device: ``cpu`` or ``cuda``.
-        """
-        self.images, self.rows, self.sample = images, rows, sample
-        self.steps, self.device = steps, device
+    images: np.ndarray
+    rows: np.ndarray
+    sample: Callable[[int], np.ndarray]
+    steps: int
+    device: str
 
     def of(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return places (m,) int64 in ``rows`` and their images (m, C, H, W) on the device."""
@@ -52,27 +47,19 @@ class Feed:
         return self.of(self.sample(step))
 
 
+@dataclass
 class Resident(Feed):
     """Images in the memory of a card, which gathers them itself."""
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        rows: np.ndarray,
-        sample: Callable[[int], np.ndarray],
-        *,
-        steps: int,
-        device: str,
-    ) -> None:
+    def __post_init__(self) -> None:
         """Bring the images there, a block after the other."""
-        super().__init__(images, rows, sample, steps=steps, device=device)
-        shape = (len(rows), *images.shape[1:])
-        self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
-        block = max(1, BLOCK // max(1, images[0].nbytes))
-        for start in range(0, len(rows), block):
-            part = torch.from_numpy(images[rows[start : start + block]])
-            self.pixels[start : start + block] = part.to(device)
-        self._told: dict[int, Tensor] = {}
+        shape = (len(self.rows), *self.images.shape[1:])
+        self.pixels = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        block = max(1, BLOCK // max(1, self.images[0].nbytes))
+        for start in range(0, len(self.rows), block):
+            part = torch.from_numpy(self.images[self.rows[start : start + block]])
+            self.pixels[start : start + block] = part.to(self.device)
+        self._chosen_on_card: dict[int, Tensor] = {}
 
     def of(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return places and images, gathered on the card."""
@@ -81,33 +68,25 @@ class Resident(Feed):
 
     def take(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the same of what a step draws; the card is told of many steps at once."""
-        if step not in self._told:
+        if step not in self._chosen_on_card:
             some = range(step, min(step + AHEAD, self.steps))
             chosen = [self.sample(s) for s in some]
             together = torch.from_numpy(np.concatenate(chosen)).to(self.device)
             parts = torch.split(together, [len(c) for c in chosen])
-            self._told = dict(zip(some, parts, strict=True))
-        places = self._told.pop(step)
+            self._chosen_on_card = dict(zip(some, parts, strict=True))
+        places = self._chosen_on_card.pop(step)
         return places, self.pixels.index_select(0, places)
 
 
+@dataclass
 class Streamed(Feed):
     """Images that a card cannot hold: a thread brings those of the next step while it computes."""
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        rows: np.ndarray,
-        sample: Callable[[int], np.ndarray],
-        *,
-        steps: int,
-        device: str,
-    ) -> None:
+    def __post_init__(self) -> None:
         """Start the thread, and a stream of copies beside that of the work."""
-        super().__init__(images, rows, sample, steps=steps, device=device)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._stream: torch.cuda.Stream | None = None
-        if device != "cpu":
+        if self.device != "cpu":
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._coming: dict[int, Future[tuple[Tensor, Tensor]]] = {}
 
@@ -150,4 +129,4 @@ def feed_of(
     if device != "cpu":
         free, _ = torch.cuda.mem_get_info()
         kind = Resident if len(rows) * images[0].nbytes <= SHARE * free else Streamed
-    return kind(images, rows, sample, steps=steps, device=device)
+    return kind(images, rows, sample, steps, device)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import field_validator
 
 from curate.errors import unknown
 from curate.runtime.settings import Positive, Section
@@ -14,20 +14,14 @@ from curate.selection.strategies import STRATEGIES
 class CompareConfig(Section):
     """Retraining on selections of equal size; ``remove`` empty skips it."""
 
+    LATER = ("redraw",)
+
     remove: tuple[Positive, ...] = ()
     strategies: tuple[str, ...] = ("top", "random")
     seeds: Positive = 2
     budget: Literal["epochs", "steps"] = "epochs"
     redraw: bool = False
     """Whether every seed ranks anew, by repeats of the plan that no other seed ranks by."""
-
-    @model_serializer(mode="wrap")
-    def _without_default_redraw(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the default out: runs made before it was there have the same fingerprint."""
-        content: dict[str, Any] = handler(self)
-        if not self.redraw:
-            del content["redraw"]
-        return content
 
     @field_validator("strategies")
     @classmethod

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import io
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from curate.data.account import kind_of
 from curate.data.decoding import picture
-from curate.data.sources import SOURCES, Source, open_source
+from curate.data.sources import SOURCES, Source, open_data
+from curate.data.sources.base import chosen_by_hash
 from curate.errors import DataError, UsageError
 from curate.runs.recipe import Recipe, load_recipe
 from curate.runs.run import Run
@@ -134,7 +134,7 @@ def fit(source: str, overrides: Mapping[str, Any], data: Path | None) -> dict[st
         UsageError: If the source cannot be opened.
     """
     asked = load_recipe(GENERAL, {**overrides, "data.source": source})
-    seen = look(opened(asked, data))
+    seen = look(open_data(asked.data, data=data))
     chosen = {**settings(seen, asked), **overrides, "data.source": source}
     for line in lines(seen, load_recipe(GENERAL, chosen)):
         log.info("%s", line)
@@ -187,9 +187,11 @@ def init(
         DataError: If there are fewer than ``FEWEST`` images.
     """
     given, place = dict(overrides or {}), Path(data) if data else None
-    full = source_of(source) or source_of(f"./{source}") or source
+    full = source_of(source) or (source if source in SOURCES else source_of(f"./{source}"))
+    if full is None:
+        raise UsageError(f"{source} is a run or a recipe; 'curate recipes' prints recipes.")
     asked = load_recipe(GENERAL, {**given, "data.source": full})
-    seen = look(opened(asked, place))
+    seen = look(open_data(asked.data, data=place))
     chosen = {**settings(seen, asked), **given, "data.source": full, "name": name_of(full)}
     content = load_recipe(GENERAL, chosen).resolved()
     head = [f"# {line}" for line in lines(seen, load_recipe(GENERAL, chosen))]
@@ -210,12 +212,6 @@ def init(
     return "\n".join(text)
 
 
-def opened(recipe: Recipe, data: Path | None) -> Source:
-    """Open the source of a recipe."""
-    section = recipe.data
-    return open_source(section.source, split=section.split, data=data, **section.opening())
-
-
 def look(source: Source) -> Look:
     """Return what a source holds.
 
@@ -223,35 +219,23 @@ def look(source: Source) -> Look:
         DataError: If it has fewer than ``FEWEST`` images, or none of those that were looked at can
             be decoded.
     """
-    count = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal count
-        for path in source.paths():
-            count += 1
-            yield path
-
-    def order(path: str) -> tuple[bytes, str]:
-        return hashlib.sha256(path.encode()).digest(), path
-
-    chosen = frozenset(heapq.nsmallest(LOOKED_AT, counted(), key=order))
+    paths, count = chosen_by_hash(source.paths(), LOOKED_AT)
+    chosen = frozenset(paths)
     if count < FEWEST:
         raise DataError(f"{source.name} has {count} images; {FEWEST} are the fewest to score.")
     sizes, grey, reason = [], True, "damaged"
     for entry in source.entries(chosen.__contains__):
         try:
-            with Image.open(io.BytesIO(entry.data)) as image:
-                sizes.append(image.size)
-            grey = grey and _grey(entry.data)
-        except (DataError, OSError) as error:
+            image = picture(entry.data)
+        except DataError as error:
             reason = str(error)
+            continue
+        sizes.append(image.size)
+        grey = grey and _grey(image)
     if not sizes:
         why = source.rejected[0][1] if source.rejected else reason
         raise DataError(f"{source.name}: none of {len(chosen)} images can be read; such as: {why}.")
     width, height = np.median(np.array(sizes), axis=0).astype(int).tolist()
-    reasons: dict[str, int] = {}
-    for _, reason in source.left_out:
-        reasons[reason] = reasons.get(reason, 0) + 1
     return Look(
         images=count,
         classes=tuple(source.classes),
@@ -260,13 +244,13 @@ def look(source: Source) -> Look:
         height=height,
         grey=grey,
         chosen=dict(source.chosen),
-        left_out=reasons,
+        left_out=Counter(kind_of(reason) for _, reason in source.left_out),
     )
 
 
-def _grey(data: bytes) -> bool:
+def _grey(image: Image.Image) -> bool:
     """Return whether an image has no colour, but for what a JPEG's rounding makes of grey."""
-    pixels = np.asarray(picture(data).convert("RGB").resize((16, 16))).astype(int)
+    pixels = np.asarray(image.convert("RGB").resize((16, 16))).astype(int)
     return int(np.ptp(pixels, axis=2).max()) <= 2
 
 

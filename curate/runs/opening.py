@@ -105,8 +105,7 @@ def open_run(
     if fresh and path.exists():
         data = data or there.get("data_path")
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
-        split = recipe.data.split
-        sources.open_source(recipe.data.source, split=split, data=Path(data) if data else None)
+        sources.open_data(recipe.data, data=Path(data) if data else None)
         log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
     facts = {
         "recipe_origin": origin,
@@ -118,6 +117,22 @@ def open_run(
         "cores": os.cpu_count(),
     }
     return Run.create(path, recipe, facts, retrain=retrain)
+
+
+def run_of(manifest: Path, run: Run | str | None, *, runs: str | Path) -> Run:
+    """Return the run that a manifest is used with: the one that is named, else that it lies in.
+
+    Raises:
+        UsageError: If it lies in no run and none is named.
+    """
+    if isinstance(run, Run):
+        return run
+    if run is not None:
+        return open_run(run, runs=runs, create=False)
+    home = rundir.enclosing(manifest)
+    if home is None:
+        raise UsageError(f"{manifest} lies in no run; name the run that it is of.")
+    return Run.open(home)
 
 
 def recipe_of(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from curate.errors import UsageError, unknown
 from curate.runtime.text import short
@@ -22,6 +29,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Keys that came when runs had been made. Plain data leaves them out where they have their
+    default, so that a recipe that does not set them keeps its fingerprint."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        for key in self.LATER:
+            if getattr(self, key) == type(self).model_fields[key].default:
+                del content[key]
+        return content
 
 
 Settings = TypeVar("Settings", bound=Section)

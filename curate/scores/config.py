@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from curate.encoders.config import Precision
 from curate.runtime.settings import Count, Positive, Section
@@ -108,6 +103,8 @@ COVARIATES: tuple[Covariate, ...] = (
 class ScoreConfig(Section):
     """How alignment is measured and turned into memorization."""
 
+    LATER = ("centre", "covariates")
+
     views: Annotated[int, Field(ge=1)] = 10
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
@@ -121,16 +118,6 @@ class ScoreConfig(Section):
     """Images encoded at a time; scores do not depend on it."""
     precision: Precision = "auto"
     """Of the encoders; distances are float32 in any case."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave defaults out that came later: runs made before have the same fingerprint."""
-        content: dict[str, Any] = handler(self)
-        if self.covariates == COVARIATES:
-            del content["covariates"]
-        if not self.centre:
-            del content["centre"]
-        return content
 
     @model_validator(mode="after")
     def _enough_views(self) -> ScoreConfig:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import (
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import field_validator, model_validator
 
 from curate.errors import unknown
 from curate.runtime.settings import Fraction, Positive, Section, checked
@@ -18,6 +13,8 @@ from curate.selection.strategies import STRATEGIES
 
 class SelectConfig(Section):
     """The selection that ``curate run`` makes."""
+
+    LATER = ("by",)
 
     strategy: str = "top"
     by: Literal["memorization", "expected"] = "memorization"
@@ -35,14 +32,6 @@ class SelectConfig(Section):
             UsageError: If a value does not fit, or not exactly one of count and fraction is given.
         """
         return checked(cls, settings)
-
-    @model_serializer(mode="wrap")
-    def _without_default_column(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the default out: runs made before it was there have the same fingerprint."""
-        content: dict[str, Any] = handler(self)
-        if self.by == "memorization":
-            del content["by"]
-        return content
 
     @field_validator("strategy")
     @classmethod

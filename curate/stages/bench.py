@@ -150,9 +150,7 @@ class _Bench:
     def shard(self) -> Rate:
         """Measure the writing of shards."""
         data = self.recipe.data
-        source = sources.open_source(
-            data.source, split=data.split, data=self.context.data, **data.opening()
-        )
+        source = sources.open_data(data, data=self.context.data)
         limit = min(IMAGES, data.limit or IMAGES)
         count = 0
 

@@ -188,9 +188,7 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
     for split in (recipe.data.split, recipe.data.extra):
         count = 0
         if split:
-            source = sources.open_source(
-                recipe.data.source, split=split, data=context.data, **recipe.data.opening()
-            )
+            source = sources.open_data(recipe.data, split=split, data=context.data)
             count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
         counts.append(count)
     names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]

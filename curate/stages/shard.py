@@ -136,7 +136,7 @@ def _written(
     data = run.recipe.data
 
     def opened(split: str) -> Source:
-        return sources.open_source(data.source, split=split, data=context.data, **data.opening())
+        return sources.open_data(data, split=split, data=context.data)
 
     source = opened(data.split)
     test = split_for_tests(data.test, source.splits, source.split)

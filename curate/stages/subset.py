@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.data.shards import Reader
-from curate.errors import UsageError
 from curate.runs import dataset
-from curate.runs import run as run_directory
-from curate.runs.opening import open_run
+from curate.runs.opening import run_of
 from curate.runs.run import Run
 from curate.selection.exports.subset import kept_rows
 from curate.selection.loading import Subset, Transform
@@ -35,12 +33,6 @@ def subset(
         MismatchError: If it was made from another dataset than the run's.
     """
     path = Path(manifest)
-    if run is None:
-        home = run_directory.enclosing(path)
-        if home is None:
-            raise UsageError(f"{path} lies in no run; name the run that has the images.")
-        run = Run.open(home)
-    elif not isinstance(run, Run):
-        run = open_run(run, runs=runs, create=False)
+    run = run_of(path, run, runs=runs)
     shards = run.path / "shards"
     return Subset(shards, kept_rows(dataset.read_for(run, path), Reader(shards)), transform)

@@ -5,6 +5,7 @@ import yaml
 from PIL import Image
 
 import curate
+from curate.data.sources import open_source
 from curate.errors import DataError, MismatchError, UsageError
 from curate.runs import fitting
 from curate.runs.recipe import load_recipe
@@ -70,7 +71,7 @@ def test_what_is_found_is_what_is_there(tmp_path):
     folder = write(tmp_path / "photos", 12, grey=True)
     (folder / "notes.txt").write_text("not an image")
     (folder / "cats" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    seen = fitting.look(fitting.opened(load_recipe("images", {"data.source": str(folder)}), None))
+    seen = fitting.look(open_source(str(folder)))
     assert (seen.images, seen.classes) == (13, ("cats", "dogs"))
     assert (seen.width, seen.height, seen.grey) == (40, 28, True)
     assert sum(seen.left_out.values()) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import json
 import re
 from collections import Counter
@@ -22,7 +21,7 @@ from curate.data.decoding import Checked, check, quiet
 from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
 from curate.data.shards.repeats import Repeats
 from curate.data.shards.tar import Tar
-from curate.data.sources.base import Source
+from curate.data.sources.base import Source, chosen_by_hash
 from curate.errors import DataError, InUseError, ResourceError, UsageError
 from curate.runtime.files import (
     WrittenBack,
@@ -297,23 +296,10 @@ def _left_out(source: Source, role: str) -> Iterator[Found]:
 
 
 def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] | None, int, int]:
-    """Return which paths a limit leaves, how many, and how many it takes.
-
-    They are chosen by a hash, not by their place on disk.
-    """
-    count = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal count
-        for path in source.paths():
-            count += 1
-            yield path
-
+    """Return which paths a limit leaves, how many, and how many it takes."""
     if limit is None:
-        return None, sum(1 for _ in counted()), 0
-    chosen = heapq.nsmallest(
-        limit, counted(), key=lambda path: (hashlib.sha256(path.encode()).digest(), path)
-    )
+        return None, sum(1 for _ in source.paths()), 0
+    chosen, count = chosen_by_hash(source.paths(), limit)
     wanted = frozenset(chosen)
     if len(wanted) == len(chosen):
         return wanted.__contains__, len(chosen), count - len(chosen)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from curate.data import splits
+from curate.data.config import DataConfig
 from curate.data.sample import Entry
 from curate.data.sources import digits, folder, huggingface, idx, torchvision, webdataset
 from curate.data.sources.base import EXTENSIONS, MORE_EXTENSIONS, Choice, Select, Source
 from curate.data.sources.metadata import NAMES
 from curate.errors import DataError, UsageError, unknown
 
-__all__ = ["SOURCES", "Choice", "Source", "open_source", "open_tests"]
+__all__ = ["SOURCES", "Choice", "Source", "open_data", "open_source", "open_tests"]
 
 SOURCES: dict[str, Callable[[str, Choice, Path | None], Source]] = {
     "digits": digits.open_digits,
@@ -75,6 +76,18 @@ def open_source(
     if "/" in kind or kind.startswith("."):
         raise UsageError(f"source {name!r}: there is no such folder.")
     raise unknown("source", kind, SOURCES)
+
+
+def open_data(config: DataConfig, *, data: Path | None, split: str | None = None) -> Source:
+    """Open the source of a recipe, or another split of it; arguments and errors as above."""
+    return open_source(
+        config.source,
+        split=split or config.split,
+        data=data,
+        label=config.label,
+        image=config.image,
+        outside=config.outside,
+    )
 
 
 def open_tests(wanted: str, source: Source, *, reopen: Callable[[str], Source]) -> Source:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import heapq
 import json
 import os
 import stat
@@ -118,6 +120,26 @@ def no_columns(kind: str, choice: Choice) -> None:
     for option, said in (("--label", choice.label), ("--image", choice.image)):
         if said is not None:
             raise UsageError(f"source {kind} has no columns; leave out {option} {said}.")
+
+
+def chosen_by_hash(paths: Iterable[str], most: int) -> tuple[list[str], int]:
+    """Return at most ``most`` of the paths, and how many there are in all.
+
+    A hash chooses them, so that it does not matter where they lie on disk. Memory is bounded by
+    ``most``.
+    """
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for path in paths:
+            count += 1
+            yield path
+
+    def order(path: str) -> tuple[bytes, str]:
+        return hashlib.sha256(path.encode()).digest(), path
+
+    return heapq.nsmallest(most, counted(), key=order), count
 
 
 def plain(extras: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from curate.data.shards import Reader
-from curate.runtime.files import file_sha256, write_json, write_table
+from curate.runtime.files import file_sha256, write_json
 from curate.runtime.progress import Progress
-from curate.selection.exports.subset import built, described, kept_rows, write_images
+from curate.selection.exports.subset import built, kept_rows, write_described
 from curate.selection.manifest import Manifest
 
 MIME = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-pixmap"}
@@ -98,10 +98,7 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        places = write_images(reader, rows, folder / "images", progress)
-        names = pa.array([f"images/{place}" for place in places], pa.string())
-        table = described(manifest, reader, rows).add_column(0, "file_name", names)
-        write_table(folder / "metadata.parquet", table)
+        table = write_described(manifest, reader, rows, folder, progress)
         write_json(folder / "croissant.json", _described(manifest, table, folder, out.name))
     return len(rows)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from curate.data.labels import storable_text
 from curate.data.ordering import one_chunk, places
 from curate.data.shards import Reader
-from curate.runtime.files import read_json, write_text
+from curate.runtime.files import read_json, write_table, write_text
 from curate.runtime.progress import Progress
 from curate.runtime.text import visible
 from curate.selection.manifest import Manifest
@@ -125,6 +125,17 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
         for name in INSPECTED:
             if name in columns:
                 table = table.append_column(name, found[name].take(at))
+    return table
+
+
+def write_described(
+    manifest: Manifest, reader: Reader, rows: np.ndarray, folder: Path, progress: Progress
+) -> pa.Table:
+    """Write ``folder/images/CLASS/KEY.EXT`` and ``folder/metadata.parquet``; returns that table."""
+    places = write_images(reader, rows, folder / "images", progress)
+    names = pa.array([f"images/{place}" for place in places], pa.string())
+    table = described(manifest, reader, rows).add_column(0, "file_name", names)
+    write_table(folder / "metadata.parquet", table)
     return table
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from curate.stages.shard import shard
     from curate.stages.significant import significant
     from curate.stages.subset import subset
+    from curate.stages.table import table
     from curate.stages.train import train
     from curate.stages.view import view
 
@@ -68,6 +69,7 @@ PLACES = {
     "shard": "curate.stages.shard",
     "significant": "curate.stages.significant",
     "subset": "curate.stages.subset",
+    "table": "curate.stages.table",
     "train": "curate.stages.train",
     "verify": "curate.runs.verification",
     "view": "curate.stages.view",
@@ -102,6 +104,7 @@ __all__ = [
     "shard",
     "significant",
     "subset",
+    "table",
     "train",
     "verify",
     "view",

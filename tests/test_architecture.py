@@ -79,6 +79,7 @@ UNTESTED = {
     "inspection/config": SETTINGS,
     "reports/__init__": "names what its modules offer",
     "reports/drawing": "how figures are drawn; tested with all of them in reports/test_figures.py",
+    "reports/quantities": "what a run says for the paper's figures; in stages/test_table.py",
     "reports/viewer/__init__": "names what its modules offer",
     "runs/late": "settings that come late; tested with what they redo in runs/test_units.py",
     "runs/sample_lookup": "one sample of an inspected run; in stages/test_inspect.py",

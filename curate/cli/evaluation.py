@@ -25,7 +25,12 @@ from curate.cli.options import (
     typed,
     values,
 )
-from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
+from curate.cli.results.evaluation import (
+    agreement_lines,
+    comparison_lines,
+    probe_lines,
+    table_lines,
+)
 from curate.runs.run import Run, enclosing
 
 
@@ -188,3 +193,26 @@ def agree(
 
     agreement = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
     display.result(agreement, agreement_lines(agreement))
+
+
+@command("curate table 1")
+def table(
+    display: Display,
+    name: Annotated[
+        str, typer.Argument(metavar="TABLE", help="`1` to `17`, or `fig-2` to `fig-7`.")
+    ],
+    runs: Runs = RUNS,
+    imagenet: Annotated[
+        Path,
+        typer.Option(
+            "--imagenet", metavar="DIR", help="Where commands look for ImageNet's 100,000 images."
+        ),
+    ] = Path("imagenet-100k"),
+) -> None:
+    """Hold a table of arXiv 2401.12233 against your runs, and say what makes what is missing."""
+    import curate
+
+    shown = curate.table(name, runs=runs, imagenet=imagenet)
+    display.result(shown, table_lines(shown))
+    if shown.commands:
+        display.next(shown.commands[0], "the first of the commands")

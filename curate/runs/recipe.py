@@ -200,7 +200,7 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
             node = node[section]
             if not isinstance(node, dict):
                 raise UsageError(f"--set {dotted}: {section!r} has no keys.")
-        node[key] = _scalar(value) if isinstance(value, str) else value
+        node[key] = _scalar(value) if isinstance(value, str) else copy.deepcopy(value)
     recipe = parse(merged, where=where)
     recipe.check()
     return recipe

@@ -1,4 +1,4 @@
-"""What is said of what a selection did: probe, compare, agree."""
+"""What is said of what a selection did, and of the paper: probe, compare, agree, table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from curate.evaluation.agreement import Agreement
     from curate.evaluation.comparison import Comparison
     from curate.stages.probe import Probed
+    from curate.stages.table import SideBySide
 
 
 def probe_lines(probed: Probed) -> list[str | Listing]:
@@ -93,3 +94,20 @@ def _matrix(agreement: Agreement) -> Listing:
     ]
     rows = [(a, *row) for a, row in zip(names, cells, strict=True)]
     return Listing(("", *names), rows, lines)
+
+
+def table_lines(shown: SideBySide) -> list[str | Listing]:
+    """Return the paper's figures beside ours, and the commands that make what is missing."""
+    name = shown.table.replace("fig-", "Figure ")
+    title = name if name != shown.table else f"Table {name}"
+    rows = [(f.row, f.quantity, f.paper or "a curve", f.ours) for f in shown.figures]
+    lines = [
+        f"{row}, {quantity}: paper {paper}, ours {ours}" for row, quantity, paper, ours in rows
+    ]
+    makes = ["what is missing is made by:", *shown.commands] if shown.commands else []
+    return [
+        f"{title} of arXiv 2401.12233: {shown.title}",
+        Listing(("row", "quantity", "paper", "ours"), rows, lines),
+        *(f"note: {note}" for note in shown.notes),
+        *makes,
+    ]

@@ -1,0 +1,244 @@
+"""Quantities: what the files of a run say for a figure of the paper, and what makes those files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.errors import DataError
+from curate.evaluation.comparison import Comparison
+from curate.reports.paper import Row
+from curate.runs import units
+from curate.runs.recipe import Recipe
+from curate.runs.run import Run
+from curate.runtime.files import read_json
+from curate.scores.summary import ScoreSummary
+
+ENCODER = "encoders/f"
+"""The encoder that the paper probes."""
+SEEDS = 3
+"""Over how many the paper's means are."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that the paper reports.
+
+    Attributes:
+        read: Returns ours of a run: a value for each seed that there is; none where it is missing.
+        step: Returns the command that makes it of a scored run, given as users type it: the run,
+            its path, its recipe and the rows that want it; None where scores are all it takes.
+        digits: Behind the point.
+        one_run: Whether one run has all seeds.
+    """
+
+    read: Callable[[Run, Row, int], Sequence[float]]
+    step: Callable[[str, Path, Recipe, Sequence[Row], int | None], str] | None = None
+    digits: int = 3
+    one_run: bool = False
+
+
+def summary(run: Run) -> ScoreSummary | None:
+    """Return what is said of a run's scores; None where they are missing or older than it is."""
+    unit = units.score(run)
+    record = run.record(unit.name)
+    if record is None or not unit.same_but_code(record):
+        return None
+    try:
+        return run.summary()
+    except DataError:
+        return None
+
+
+def _sslmem(run: Run, row: Row, place: int) -> list[float]:
+    found = summary(run)
+    return _known(found.normalised_mean if found else None)
+
+
+def _group(run: Run, row: Row, place: int) -> list[float]:
+    """Return a group's mean of g - f, in units of the range of the candidates' scores."""
+    found = summary(run)
+    group, candidates = (found.groups.get(g) if found else None for g in (row.at["group"], "C"))
+    if found is None or not (group and candidates and group.mean and candidates.mean):
+        return []
+    return _known(found.normalised_mean and group.mean * found.normalised_mean / candidates.mean)
+
+
+def _test(kind: str) -> Callable[[Run, Row, int], list[float]]:
+    def read(run: Run, row: Row, place: int) -> list[float]:
+        found = summary(run)
+        name = row.at["test"]
+        test = next((t for t in found.tests if t.name == name), None) if found else None
+        value = getattr(test, kind) if test else None
+        # The paper's t grows with what the test is to show, also where that is a mean below 0.
+        return _known(-value if value is not None and name == "I<0" else value)
+
+    return read
+
+
+def _share(run: Run, row: Row, place: int) -> list[float]:
+    """Return which share of candidates has a score, over their range, above a threshold, in %."""
+    if summary(run) is None:
+        return []
+    scores = candidates(run)
+    span = float(np.ptp(scores)) if len(scores) else 0.0
+    return [100 * float((scores / span > float(row.at["above"])).mean())] if span > 0 else []
+
+
+def candidates(run: Run) -> np.ndarray:
+    """Return the memorization of a run's candidates that have a score, (n,) float64."""
+    table = run.scores(("memorization", "group"))
+    scores: np.ndarray = table["memorization"].to_numpy()
+    mine: np.ndarray = (table["group"].to_numpy() == "C") & ~np.isnan(scores)
+    chosen: np.ndarray = scores[mine]
+    return chosen
+
+
+def _accuracy(run: Run, row: Row, place: int) -> list[float]:
+    """Return the newest linear probe on the recipe's first source, in %."""
+    if summary(run) is None:
+        return []
+    return _probed(run, _encoder(run.recipe, row))
+
+
+def _encoder(recipe: Recipe, row: Row) -> str:
+    """Return the place of the encoder that a row is of: f, or f at an epoch."""
+    epoch = _epoch(recipe, row)
+    return ENCODER if epoch in (None, recipe.train.epochs) else f"{ENCODER}/snapshots/{epoch:05d}"
+
+
+def _epoch(recipe: Recipe, row: Row) -> int | None:
+    """Return the epoch of a run at which as much of its training is done as at the paper's."""
+    if "epoch" not in row.at:
+        return None
+    return round(int(row.at["epoch"]) * recipe.train.epochs / int(row.at["out_of"]))
+
+
+def _is_kept(recipe: Recipe, row: Row) -> bool:
+    """Return whether encoders are kept at the epoch that a row is of."""
+    epoch = _epoch(recipe, row)
+    every = recipe.train.snapshots or recipe.train.epochs
+    return epoch is None or epoch == recipe.train.epochs or (epoch > 0 and epoch % every == 0)
+
+
+def _probed(run: Run, encoder: str) -> list[float]:
+    trained = run.record_path("train/f")
+    made = trained.stat().st_mtime_ns if trained.is_file() else 0
+    paths = [p for p in (run.path / "probes").glob("*.json") if p.stat().st_mtime_ns >= made]
+    source = run.recipe.probe.sources[0]
+    for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        content = read_json(path)
+        if content.get("encoder") != encoder:
+            continue
+        for result in content["results"]:
+            if (result["source"], result["kind"]) == (source, "linear"):
+                return [100 * float(result["accuracy"])]
+    return []
+
+
+def _probe(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
+    places = dict.fromkeys(_encoder(recipe, row) for row in rows if _is_kept(recipe, row))
+    on = shlex.quote(recipe.probe.sources[0])
+    return "\n".join(
+        f"curate probe {shlex.quote(str(path / place))} --on {on} --kind linear" for place in places
+    )
+
+
+def _along(key: str) -> Callable[[Run, Row, int], list[float]]:
+    def read(run: Run, row: Row, place: int) -> list[float]:
+        path = run.path / "snapshots.json"
+        if summary(run) is None or not path.is_file():
+            return []
+        wanted = _epoch(run.recipe, row)
+        along = read_json(run.held("snapshots", path.name))["epochs"]
+        return _known(next((at[key] for at in along if at["epoch"] == wanted), None))
+
+    return read
+
+
+def _sslmem_at(run: Run, row: Row, place: int) -> list[float]:
+    return (_along("normalised_mean") if "epoch" in row.at else _sslmem)(run, row, place)
+
+
+def _deja_vu(run: Run, row: Row, place: int) -> list[float]:
+    record = run.record("measure")
+    if record is None or record["parts"].get("scores") != units.scores_digest(run):
+        return []
+    measured = read_json(run.held("measure", "measures.json"))["measures"]
+    mean = measured.get("deja-vu", {}).get("mean")
+    return [] if mean is None else [100 * float(mean)]
+
+
+def _measure(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
+    return f"curate measure {run} --kinds deja-vu"
+
+
+def _arm(run: Run, row: Row, place: int) -> list[float]:
+    """Return the accuracies of a comparison's arm, a seed each, in %.
+
+    Figures of an arm are in the order of the recipe's probes.
+    """
+    found, sources = summary(run), run.recipe.probe.sources
+    if found is None or place >= len(sources):
+        return []
+    arm = (row.at["strategy"], _removed(row.at, found.n_scored), sources[place], "linear")
+    best: list[float] = []
+    for folder in sorted((run.path / "comparisons").glob("*/comparison.json")):
+        name = folder.parent.name
+        record = run.record(f"compare/{name}")
+        if record is None or record["parts"].get("scores") != units.scores_digest(run):
+            continue
+        run.held(f"compare/{name}", f"comparisons/{name}/comparison.json")
+        for one in Comparison.read(folder.parent).arms:
+            if (one.strategy, one.remove, one.source, one.kind) == arm and one.n > len(best):
+                best = [100 * accuracy for accuracy in one.by_seed.values()]
+    return best
+
+
+def _removed(at: Mapping[str, Any], scored: int) -> int:
+    """Return how many of a run's images are removed where the paper removes some of its own."""
+    return max(1, round(int(at["remove"]) * scored / int(at["out_of"])))
+
+
+def _compare(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
+    n = scored or recipe.data.limit or int(rows[0].at["out_of"])
+    remove = sorted({_removed(row.at, n) for row in rows})
+    strategies = dict.fromkeys(row.at["strategy"] for row in rows)
+    return (
+        f"curate compare {run} --remove {','.join(map(str, remove))} "
+        f"--strategies {','.join(strategies)} --seeds {SEEDS}"
+    )
+
+
+def _known(value: float | None) -> list[float]:
+    return [] if value is None else [float(value)]
+
+
+ARM = Quantity(_arm, _compare, digits=1, one_run=True)
+QUANTITIES: dict[str, Quantity] = {
+    "SSLMem": Quantity(_sslmem_at),
+    "linear accuracy (%)": Quantity(_accuracy, _probe, digits=1),
+    "mean": Quantity(_group),
+    "t": Quantity(_test("statistic"), digits=1),
+    "p": Quantity(_test("p"), digits=2),
+    "share (%)": Quantity(_share, digits=1),
+    "loss": Quantity(_along("loss")),
+    "Déjà Vu (%)": Quantity(_deja_vu, _measure, digits=1),
+    **{f"accuracy on {name} (%)": ARM for name in ("CIFAR10", "CIFAR100", "STL10", "ImageNet")},
+}
+"""What is read of one run, by what the paper calls it."""
+TAU = "Kendall's tau"
+"""The quantity that is of two runs."""
+SETTINGS = {
+    "epochs": "train.epochs",
+    "warm-up epochs": "train.warmup_epochs",
+    "batch": "train.batch_size",
+    "optimizer": "train.optimizer",
+    "learning rate": "train.lr",
+}
+"""Quantities that a recipe says, and which of its settings they are."""

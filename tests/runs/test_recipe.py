@@ -100,6 +100,12 @@ def test_overrides_leave_the_content_they_are_applied_to_alone():
     assert yaml.safe_dump(content) == before
 
 
+def test_overrides_within_a_section_that_is_replaced_leave_the_replacement_alone():
+    plan = {"kind": "folds", "folds": 2}
+    recipe = build(read(TINY), {"plan": plan, "plan.seed": 3}, where="tiny")
+    assert recipe.plan.seed == 3 and plan == {"kind": "folds", "folds": 2}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -19,7 +19,7 @@ from curate.runtime.files import file_sha256, read_json, replacing, sealed, writ
 from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected, p_top
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -27,6 +27,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("key", pa.string()),
         ("shard", pa.string()),
         ("label", pa.int64()),
+        ("class", pa.string()),
+        ("path", pa.string()),
         ("memorization", pa.float64()),
         ("se", pa.float64()),
         ("rank", pa.int64()),
@@ -73,8 +75,9 @@ class Manifest:
 
         Args:
             table: Every sample of the dataset, any order: ``uid`` and ``memorization`` (null where
-                there is no score); ``key``, ``shard``, ``label`` and ``se`` are taken where they
-                are there, and are null where not. A label that is not an integer is left out.
+                there is no score); ``key``, ``shard``, ``label``, ``class``, ``path`` and ``se``
+                are taken where they are there, and are null where not. A label that is not an
+                integer is left out.
             keep: (N,) bool, in the order of ``table``.
             strategy: Name of the strategy, as in ``select``.
             parameters: What the strategy was given. ``by`` names the number that stands in

@@ -26,7 +26,7 @@ from curate.selection.strategies import choose
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("key", "shard", "label")
+TAKEN = ("key", "shard", "label", "class", "path")
 """Columns of a table of scores that a manifest has besides a number and its error."""
 ERRORS = {"memorization": "se", "expected": "expected_se"}
 """Which column has the standard errors of a number; of others ``se`` has."""
@@ -262,7 +262,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
     error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            table = read_csv(path, texts=("uid",))
+            table = read_csv(path, texts=("uid", "class", "path"))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)

@@ -57,7 +57,7 @@ class Part:
         uids: (n,) bytes.
         rows: (n,) int32, their rows of the plan.
         places: (n,) int32, their places in the index.
-        index: uid, key, shard and label of all samples of the shard.
+        index: uid, key, shard, label and path of all samples of the shard.
     """
 
     name: str
@@ -112,7 +112,7 @@ def placed(run: Run, plan: Plan) -> Placed:
 def by_shard(run: Run, placement: Placed) -> Iterator[Part]:
     """Yield the plan's samples shard by shard."""
     start = 0
-    columns = ["uid", "key", "shard", "label"]
+    columns = ["uid", "key", "shard", "label", "path"]
     for s, index in enumerate(Reader(run.path / "shards").parts(columns)):
         here = slice(placement.starts[s], placement.starts[s + 1])
         if here.start < here.stop:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from curate.data.shards import Reader
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
@@ -329,12 +330,14 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             replacing(path) as temporary,
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
+            classes = Reader(run.path / "shards").classes
             # Estimated once more: to keep all columns would take 80 bytes a sample.
             for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 more_columns = awaited.columns(part.rows)
                 table = ScoreTable.build(
-                    part.index, part.uids, group, found, ranks, views, more_columns
+                    *(part.index, part.uids, group, found, ranks, views, more_columns),
+                    classes=classes,
                 )
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())

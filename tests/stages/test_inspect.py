@@ -229,7 +229,7 @@ def test_a_name_that_means_none_or_several_is_refused(planted, tiny_runs):
     for uid in names.values():
         counts[uid[0]] = counts.get(uid[0], 0) + 1
     several = next(c for c, n in counts.items() if n > 4)
-    said = rf"{counts[several]} samples begin with '{several}'.* more; give more"
+    said = rf"{counts[several]} samples can be meant by '{several}': .* more; give more"
     with pytest.raises(UsageError, match=said):
         library.inspect(run, sample=several)
     with pytest.raises(UsageError, match=r"is held out \(test\)"):

@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from curate.data.index import Index, open_index
+from curate.data.labels import storable_text
 from curate.data.sample import Sample
 from curate.errors import DataError
+from curate.runtime.files import read_json
 
 OPEN_SHARDS = 16
 """How many shards are held open at a time."""
@@ -32,6 +34,12 @@ class Reader:
     @cached_property
     def _index(self) -> Index:
         return open_index(self.folder)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Name of each class by its label; empty where labels have no names."""
+        found = read_json(self.folder / "dataset.json").get("classes") or ()
+        return tuple(storable_text(str(name)) for name in found)
 
     def __len__(self) -> int:
         """Return the number of samples; errors as for ``index``."""

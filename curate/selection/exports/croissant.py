@@ -98,7 +98,7 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        table = write_described(manifest, reader, rows, folder, progress)
+        table = write_described(manifest, reader, rows, folder, progress, found_by_name=True)
         write_json(folder / "croissant.json", _described(manifest, table, folder, out.name))
     return len(rows)
 

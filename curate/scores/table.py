@@ -42,8 +42,8 @@ SCORE_SCHEMA = pa.schema(
         ("weight", pa.float64()),
     ]
 )
-"""Columns of ``scores.parquet``; what is undefined for a sample is null. ``class`` is the name of its
-label, ``path`` where it came from, as the source named it."""
+"""Columns of ``scores.parquet``; what is undefined for a sample is null. ``class`` is the name of
+its label, ``path`` where it came from, as the source named it."""
 
 _MEASURED = (
     "memorization",
@@ -164,7 +164,8 @@ class ScoreTable:
             raise DataError(f"cannot read scores from {path}: {line}.") from error
         if table is None:
             raise DataError(
-                f"{path} is not a table of scores: it lacks {', '.join(lacking)}; score the run again."
+                f"{path} is not a table of scores: it lacks {', '.join(lacking)}; score the run "
+                "again."
             )
         table = table.select(names).cast(pa.schema([SCORE_SCHEMA.field(name) for name in names]))
         if table["uid"].null_count:

@@ -25,12 +25,25 @@ from tests.command import TINY, curate
 pytestmark = pytest.mark.numeric
 
 SCORES = [
-    *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
-    *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),
+    *("uid", "key", "shard", "label", "class", "path", "group", "memorization"),
+    *(
+        "se",
+        "se_views",
+        "se_encoders",
+        "raw",
+        "delta",
+        "align_in",
+        "align_out",
+        "n_in",
+        "n_out",
+        "n_views",
+        "rank",
+    ),
     *("expected", "expected_se", "weight"),
 ]
 MANIFEST = [
-    *("uid", "key", "shard", "label", "memorization", "se", "rank", "p_top", "decision", "reason"),
+    *("uid", "key", "shard", "label", "class", "path", "memorization", "se", "rank", "p_top"),
+    *("decision", "reason"),
 ]
 
 

@@ -76,8 +76,8 @@ class Catalogue:
 
         Args:
             asked: ``low``, ``high`` (score), ``first``, ``last`` (rank), ``label``, ``triage``,
-                ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid, class or path),
-                ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
+                ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid, class or
+                path), ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
             marks: Of single samples.
 
         Raises:

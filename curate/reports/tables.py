@@ -89,10 +89,8 @@ def selections(material: Material) -> Table | None:
 
 def _selected(chosen: Selection) -> str:
     """Return what a manifest keeps, in plain words."""
-    counts = chosen.facts["counts"]
-    strategy, kept = str(chosen.facts["strategy"]), counts["kept_scored"]
-    text = selection.describe(strategy, kept, counts["scored"])
-    unscored = chosen.kept - kept
+    text = selection.described(chosen.facts)
+    unscored = chosen.kept - chosen.facts["counts"]["kept_scored"]
     return words.shown(f"{text}, and {unscored:,} not scored" if unscored else text)
 
 

@@ -140,7 +140,7 @@ class Manifest:
             "counts": counts,
             "p_top": {
                 "n": cut,
-                "meaning": f"probability to be truly among the {cut:,} {_highest(by)}, given se",
+                "meaning": f"probability to be truly among the {cut:,} {ends(by)[0]}, given se",
                 "luck": by_luck,
             },
         }
@@ -308,15 +308,18 @@ def _chance(
     return pa.array(chance, from_pandas=True), luck(chance[scored])
 
 
-def _highest(by: str) -> str:
-    return "most memorized" if by == "memorization" else f"highest by {by}"
+def ends(by: str) -> tuple[str, str]:
+    """Return what the highest and the lowest by a number are called."""
+    if by == "memorization":
+        return "most memorized", "least memorized"
+    return f"highest by {by}", f"lowest by {by}"
 
 
 def _reasons(
     strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
 ) -> pa.ChunkedArray:
     """Return why each sample is kept or dropped, one of four sentences."""
-    high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
+    high, low = ends(by)
     kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
     why = {
         "top": (f"not among the {kept} {high}", f"among the {kept} {high}"),

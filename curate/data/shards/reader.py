@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ import pyarrow as pa
 from curate.data.index import Index, open_index
 from curate.data.labels import storable_text
 from curate.data.sample import Sample
+from curate.data.shards.tar import BLOCK, SIZE
 from curate.errors import DataError
 from curate.runtime.files import read_json
 
@@ -73,6 +76,24 @@ class Reader:
             for stream in opened.values():
                 stream.close()
 
+    def samples(
+        self, rows: Sequence[int] | np.ndarray
+    ) -> Iterator[tuple[Sample, bytes, dict[str, Any]]]:
+        """Yield rows of the index with their image bytes and metadata, in the order given.
+
+        Raises:
+            DataError: As for ``read``; also if a header, a label or metadata changed.
+        """
+        opened: OrderedDict[str, BinaryIO] = OrderedDict()
+        try:
+            for sample in self._samples(rows):
+                stream = self._shard(sample.shard, opened)
+                data = self._bytes(stream, sample)
+                yield sample, data, self._metadata(stream, sample)
+        finally:
+            for stream in opened.values():
+                stream.close()
+
     def one(self, sample: Sample) -> bytes:
         """Return the image bytes of a row of the index; errors as for ``read``."""
         opened: OrderedDict[str, BinaryIO] = OrderedDict()
@@ -108,6 +129,29 @@ class Reader:
                 raise DataError(f"cannot open shard {path}: {error.strerror}.") from error
         opened.move_to_end(name)
         return opened[name]
+
+    def _metadata(self, stream: BinaryIO, sample: Sample) -> dict[str, Any]:
+        """Return what the sample's JSON has of its source, its whole record being as written."""
+        where = f"shard {self.folder / sample.shard} at offset {sample.offset:,}"
+        try:
+            stream.seek(sample.offset - BLOCK)
+            record = stream.read(BLOCK + sample.size + -sample.size % BLOCK)
+            name, content = b"", b""
+            while not name.endswith(b".json"):
+                head = stream.read(BLOCK)
+                name, size = head[:100].rstrip(b"\0"), int(head[SIZE], 8)
+                content = stream.read(size + -size % BLOCK)
+                record += head + content
+            if zlib.crc32(record) == sample.crc32:
+                return dict(json.loads(content[:size]).get("metadata", {}))
+        except OSError as error:
+            raise DataError(f"cannot read {where}: {error.strerror}.") from error
+        except ValueError:
+            pass
+        raise DataError(
+            f"{where} (sample {sample.key}) has another header, label or metadata than was "
+            "written; restore it or make it again."
+        )
 
     def _bytes(self, stream: BinaryIO, sample: Sample) -> bytes:
         where = f"shard {self.folder / sample.shard} at offset {sample.offset:,}"

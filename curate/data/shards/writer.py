@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from curate.data.account import LIMIT, Account, kind_of
 from curate.data.decoding import Checked, check, quiet
 from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
-from curate.data.shards.repeats import Repeats
+from curate.data.shards.repeats import Uids
 from curate.data.shards.tar import Tar
 from curate.data.sources.base import Source, chosen_by_hash
 from curate.errors import DataError, InUseError, ResourceError, UsageError
@@ -69,7 +69,7 @@ class Tally:
     """What has been written and rejected so far, and what every sample of the dataset shares."""
 
     labelled: bool
-    repeats: Repeats
+    uids: Uids
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -120,7 +120,7 @@ def write(
     """
     with _claimed(folder):
         classes = _classes(parts)
-        tally = Tally(labelled=bool(classes), repeats=Repeats(folder))
+        tally = Tally(labelled=bool(classes), uids=Uids(folder))
         tally.accounts = {role: Account() for _, role in parts}
         index = folder / ".index.tmp"
         with (
@@ -380,10 +380,9 @@ def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
         tally.extension = checked.extension
         tally.labelled |= entry.label is not None
     base = uid_of(sample.sha256)
-    repeat = tally.repeats.number(base)
     key = f"{number:08d}-{base[:8]}"
     facts = {
-        "uid": f"{base}-{repeat}" if repeat else base,
+        "uid": tally.uids.take(base, entry.uid),
         "path": entry.path,
         "split": sample.role,
         "width": checked.width,

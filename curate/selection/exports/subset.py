@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from curate.data.labels import class_column
 from curate.data.ordering import one_chunk, places
 from curate.data.shards import Reader
+from curate.errors import DataError
 from curate.runtime.files import write_table, write_text
 from curate.runtime.progress import Progress
-from curate.runtime.text import visible
-from curate.selection.exports import names
+from curate.runtime.text import short, visible
+from curate.selection import file_names
 from curate.selection.manifest import Manifest
 
 INSPECTED = ("triage", "triage_reason", "outlier_score", "duplicate_group")
@@ -57,7 +58,7 @@ def write_images(
 ) -> list[str]:
     """Write ``folder/CLASS/NAME`` for samples, original bytes; returns the paths below folder.
 
-    Folders are called as the classes are (``names.class_folders``), files as they were in the
+    Folders are called as the classes are (``file_names.class_folders``), files as they were in the
     source. What file systems or readers would not take is replaced, and names that would be the
     same within a class, but for their endings, are numbered in the order of the index.
 
@@ -69,14 +70,14 @@ def write_images(
         found_by_name: Whether readers find an image by its name alone, so that all of them differ.
     """
     index = reader.index(["path", "label"])
-    folders = names.class_folders(reader.classes, pc.unique(index["label"]).to_pylist())
+    folders = file_names.class_folders(reader.classes, pc.unique(index["label"]).to_pylist())
     index = index.take(pa.array(rows))
-    used: dict[str, names.Names] = {}
+    used: dict[str, file_names.Names] = {}
     places = []
     for done, (sample, data) in enumerate(zip(_samples(index), reader.read(rows), strict=True), 1):
         place = folders[sample["label"]]
-        taken = used.setdefault("" if found_by_name else place, names.Names())
-        name, ending = names.file_name(sample["path"] or "", data)
+        taken = used.setdefault("" if found_by_name else place, file_names.Names())
+        name, ending = file_names.file_name(sample["path"] or "", data)
         (folder / place).mkdir(parents=True, exist_ok=True)
         places.append(f"{place}/{taken.take(name)}{ending}")
         (folder / places[-1]).write_bytes(data)
@@ -91,9 +92,36 @@ def write_classes(reader: Reader, folder: Path) -> None:
     """
     if reader.classes:
         labels = pc.unique(reader.index(["label"])["label"]).to_pylist()
-        folders = names.class_folders(reader.classes, labels)
+        folders = file_names.class_folders(reader.classes, labels)
         lines = (f"{folders[i]}\t{visible(name)}\n" for i, name in enumerate(reader.classes))
         write_text(folder / "classes.txt", "".join(lines))
+
+
+BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]"
+"""What makes more lines of a name."""
+SPELLED = r"\\x[0-9a-f]{2}|\\ud[89a-f]"
+"""Bytes that are no UTF-8, which are stored spelled out: no file is called so."""
+
+
+def check_lines(names: pa.ChunkedArray, *, otherwise: str, null: bool = False) -> None:
+    """Refuse paths that are no line, or that no file has.
+
+    Args:
+        names: The paths.
+        otherwise: What to do instead with those that hold line breaks.
+        null: Whether null bytes end them, and not line breaks.
+
+    Raises:
+        DataError: If there is one.
+    """
+    for pattern, what in (
+        ("\0" if null else BREAKS, f"hold a line break; {otherwise}"),
+        (SPELLED, "hold bytes that are no UTF-8; rename the files, or use --to csv or --to folder"),
+    ):
+        wrong = names.filter(pc.match_substring_regex(names, pattern))
+        if len(wrong):
+            first = short(wrong[0].as_py())
+            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {what}.")
 
 
 def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:

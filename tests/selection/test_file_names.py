@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.selection.exports.names import DEVICES, PLAIN, Names, class_folders, file_name, safe
+from curate.selection.file_names import DEVICES, PLAIN, Names, class_folders, file_name, safe
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -41,7 +41,7 @@ def safe(name: str, otherwise: str) -> str:
     text = unicodedata.normalize("NFC", name)
     kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in PLAIN else "_" for c in text)
     cut = kept.encode()[:LONGEST].decode(errors="ignore").strip(" ").rstrip(". ")
-    if not cut.strip("._ "):
+    if not cut.strip("-._ "):
         return otherwise
     if cut.startswith((".", "-")):
         cut = f"_{cut[1:]}"

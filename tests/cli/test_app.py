@@ -513,7 +513,11 @@ def test_exports_write_the_manifest_the_paths_and_the_images(tiny_runs, tmp_path
     assert listed == [r["path"] for r in index if r["uid"] in kept]
     folder = tmp_path / "kept"
     assert curate("export", manifest, "--to", "folder", "--out", folder).code == 0
-    wanted = {f"{r['label']}/{r['key']}.png": r["sha256"] for r in index if r["uid"] in kept}
+    wanted = {
+        f"{r['label']}/{r['path'].rpartition('/')[2]}": r["sha256"]
+        for r in index
+        if r["uid"] in kept
+    }
     assert digests(folder) == wanted
 
 

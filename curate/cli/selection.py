@@ -160,7 +160,7 @@ def export(
             help="`csv`: every row of the manifest; `paths`: a list of the kept images, "
             "`list`: with their labels; `folder`: the kept images; `tars`: these as shards for "
             "webdataset and curate; `fiftyone`, `hf-metadata`, `croissant`: images and what is "
-            "known of them, for FiftyOne, Hugging Face and whoever reads Croissant; `datacomp`: the "
+            "known of them, for FiftyOne, Hugging Face and readers of Croissant; `datacomp`: the "
             "kept uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
         ),
     ],

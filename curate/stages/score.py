@@ -21,7 +21,7 @@ from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
 from curate.errors import DivergedError
-from curate.runs import dataset, more_views, units
+from curate.runs import added, dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, replacing, write_json, write_table
@@ -224,6 +224,9 @@ def _centres(
     config = run.recipe
     if not config.score.centre:
         return None
+    # As it was before anything was added: encoders that were measured stay as they were measured.
+    first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
+    made = made.of_shards(len(first))
     n = len(made.rows)
     keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
     for part in by_shard(run, made):
@@ -285,7 +288,8 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     unit = units.score(run, when.place)
     if unit.intact():
         return ScoreSummary.read(path.parent)
-    made, recipe = align(run, context, when), run.recipe
+    made, late = align(run, context, when).known()
+    recipe = run.recipe
     with unit.making("score"):
         offsets = _offsets(run, made, when)
         n, scratch = len(made.rows), run.path / "cache"
@@ -338,6 +342,12 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
                 table = ScoreTable.build(
                     *(part.index, part.uids, group, found, ranks, views, more_columns),
                     classes=classes,
+                )
+                out.write_table(table.table)
+            for part, found, views, _ in _estimates(run, late, offsets, when, prior):
+                group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
+                table = ScoreTable.build(
+                    *(part.index, part.uids, group, found, ranks, views), classes=classes
                 )
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate as library
+from curate.data.decoding import encode_png
 from curate.data.sources import open_source
 from curate.errors import DataError, MismatchError
 from curate.runs.run import Run
@@ -63,6 +64,11 @@ def kept(run):
     return {str(path.relative_to(run)): file_sha256(path) for path in files}
 
 
+def facts(run):
+    """Return what ``run.json`` says, but for the time that was spent."""
+    return {k: v for k, v in read_json(run / "run.json").items() if k != "seconds"}
+
+
 def scores(run, *, added):
     table = pq.read_table(run / "scores.parquet")
     return table.filter(pc.equal(pc.equal(table["group"], "added"), added))
@@ -92,16 +98,16 @@ def test_what_is_there_stays_byte_for_byte_and_new_images_are_unseen(scored, run
     later = pq.read_table(run / "plan.parquet")
     assert later.filter(pc.is_in(later["uid"], plan["uid"].combine_chunks())).equals(plan)
     assert verify(run, full=True).ok
-    facts = read_json(run / "shards" / "dataset.json")
-    assert facts["splits"]["train"]["written"] == 80 + NEW
-    assert facts["account"]["train +1"]["left_out_for"] == {"already in the run": 1}
+    made = read_json(run / "shards" / "dataset.json")
+    assert made["splits"]["train"]["written"] == 80 + NEW
+    assert made["account"]["train +1"]["left_out_for"] == {"already in the run": 1}
     (spent,) = library.ledger(Run.open(run)).added
     assert spent.samples == NEW and spent.seconds == pytest.approx(added.seconds)
     assert "anew it would be" in curate("ledger", run).out
     # The fingerprint is that of the same images written at once.
-    assert facts["fingerprint"] == read_json(run / "run.json")["dataset_fingerprint"]
+    assert made["fingerprint"] == read_json(run / "run.json")["dataset_fingerprint"]
     again = library.shard(f"wds:{run / 'shards'}", runs / "all", test="test")
-    assert again.fingerprint == facts["fingerprint"]
+    assert again.fingerprint == made["fingerprint"]
 
 
 def test_more_repeats_are_trained_on_new_images_as_well(scored, runs):
@@ -129,11 +135,11 @@ def test_a_second_addition_and_the_commands_after_it(scored, runs, tmp_path):
     first = pq.read_table(run / "scores.parquet")
     with pytest.raises(DataError, match=f"all of its {NEW + 1} images are already in the run"):
         library.add(Run.open(run), str(scored / "others"), device="cpu")
-    entry = next(iter(open_source("digits", split="test").entries()))
+    rows = pq.read_table(run / "shards" / "index.parquet").to_pylist()
+    held_out = next(row["path"] for row in rows if row["split"] == "test")
+    (entry,) = open_source("digits", split="test").entries(held_out.__eq__)
     other = tmp_path / "more"
     other.mkdir()
-    from curate.data.decoding import encode_png
-
     (other / "one.png").write_bytes(encode_png(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3))
     (other / "held out.png").write_bytes(entry.data)
     shown = curate("add", run, other, "--device", "cpu", "--json")
@@ -158,8 +164,6 @@ def test_near_duplicates_among_old_images_are_named(scored, runs, tmp_path):
     image = Run.open(run).image(old["uid"])[0]
     other = tmp_path / "more"
     other.mkdir()
-    from curate.data.decoding import encode_png
-
     (other / "near.png").write_bytes(encode_png(np.maximum(image, 1)))
     added = library.add(Run.open(run), str(other), device="cpu")
     assert added.near_duplicates == 1
@@ -201,14 +205,14 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(scored, runs, tmp_p
     stray = tmp_path / "stray"
     shutil.copytree(scored / "others", stray)
     next(path for path in stray.iterdir()).rename(stray / "cat")
-    before = (run / "run.json").read_bytes(), kept(run)
+    before = facts(run), kept(run)
     with pytest.raises(DataError, match="class 'cat' is none of the run's: '0', '1'"):
         library.add(Run.open(run), str(stray), device="cpu")
     (tmp_path / "empty").mkdir()
     assert curate("add", run, tmp_path / "empty").code == 3
     assert curate("add", run, tmp_path / "nowhere").code == 2
     assert curate("add", "nothing", stray, "--runs", runs).code == 2
-    assert ((run / "run.json").read_bytes(), kept(run)) == before
+    assert (facts(run), kept(run)) == before
     assert curate("add", run, stray, "--label", "none", "--device", "cpu").code == 0
     assert set(scores(run, added=True)["class"].to_pylist()) == {None}
     # A run that was added to stays with its source.

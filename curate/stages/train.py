@@ -52,12 +52,12 @@ def plan(run: Run, context: Context) -> Plan:
         with unit.making("plan"):
             own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
             added = later(run)
-            new = [uids for more in added for uids in more.uids.tolist()]
-            own = own[~np.isin(own, new)] if new else own
+            new = np.concatenate([np.zeros(0, "S32"), *(more.uids for more in added)])
+            own = own[~np.isin(own, new)]
             made = build_plan(run.recipe.plan, own, extra, added)
             write_table(path, made.to_table(), group=BATCH)
             members = {name: units.samples_digest(made.members(name)) for name in made.encoders}
-            first = made.uids[~np.isin(made.uids, new)] if new else made.uids
+            first = made.uids[~np.isin(made.uids, new)]
             unit.complete(
                 [path],
                 members=members,

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from curate.data import shards, sources
 from curate.data.sample import Entry
@@ -22,10 +24,13 @@ from curate.runs import dataset, units
 from curate.runs.added import Addition
 from curate.runs.ledger import SCORING
 from curate.runs.run import Run
-from curate.runtime.files import read_json
+from curate.runtime.files import read_json, replacing
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.text import short
+from curate.scores.plan import ADDED
+from curate.scores.summary import ScoreSummary
+from curate.scores.table import SCORE_SCHEMA
 from curate.stages import score, shard
 from curate.stages.context import Context
 
@@ -126,7 +131,10 @@ def add(
             image=image,
             outside=outside,
         )
+        scored = units.score(run).intact() is not None
         facts = _written(run, opened, context)
+        if scored:
+            _score_new(run, context)
         score.score_run(run, context)
         near, alike = _near_duplicates(run, context)
         seconds = time.monotonic() - started
@@ -204,6 +212,32 @@ def _written(run: Run, source: Source, context: Context) -> Mapping[str, Any]:
     run.note(added=[*run.added, addition.to_json()])
     shard.go_on_adding(run)
     return facts
+
+
+def _score_new(run: Run, context: Context) -> None:
+    """Measure what was added, and write its rows behind the scores that are there.
+
+    Scores of samples that encoders may know do not depend on others: computed again, as they are
+    where this is cut short, they are the same.
+    """
+    made = score.align(run, context)
+    path, beside, unit = run.path / "scores.parquet", run.path / "scores.json", units.score(run)
+    with unit.making("score"):
+        known = ScoreSummary.read(run.path).offsets
+        offsets = np.array([known[name] for name in made.encoders])
+        with (
+            pq.ParquetFile(path) as old,
+            replacing(path) as temporary,
+            pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
+        ):
+            for number in range(old.num_row_groups):
+                rows = old.read_row_group(number)
+                rows = rows.filter(pc.not_equal(rows["group"], ADDED))
+                if len(rows):
+                    out.write_table(rows)
+            for rows in score.unseen(run, made.known()[1], offsets):
+                out.write_table(rows)
+        unit.complete([path, beside])
 
 
 @dataclass(frozen=True)

@@ -344,15 +344,20 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
                     classes=classes,
                 )
                 out.write_table(table.table)
-            for part, found, views, _ in _estimates(run, late, offsets, when, prior):
-                group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
-                table = ScoreTable.build(
-                    *(part.index, part.uids, group, found, ranks, views), classes=classes
-                )
-                out.write_table(table.table)
+            for table in unseen(run, late, offsets, when):
+                out.write_table(table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def unseen(run: Run, late: Placed, offsets: np.ndarray, when: Moment = END) -> Iterator[pa.Table]:
+    """Yield the rows that scores have of samples that came too late for every encoder, by shard."""
+    classes = Reader(run.path / "shards").classes
+    for part, found, views, _ in _estimates(run, late, offsets, when):
+        group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
+        about = (part.index, part.uids, group, found, ranks, views)
+        yield ScoreTable.build(*about, classes=classes).table
 
 
 def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:

@@ -95,6 +95,14 @@ def test_what_is_there_stays_byte_for_byte_and_new_images_are_unseen(scored, run
         nothing = ("memorization", "se", "rank", "align_in", "delta", "expected", "weight")
         assert [row[name] for name in nothing] == [None] * len(nothing)
         assert row["class"] == row["path"].partition("/")[0] and row["shard"] == "00001.tar"
+    # Scored anew, old ones with it, it comes out the same.
+    made = file_sha256(run / "scores.parquet")
+    (run / "records" / "score.json").unlink()
+    library.score(Run.open(run), device="cpu")
+    assert (file_sha256(run / "scores.parquet"), (run / "scores.json").read_bytes()) == (
+        made,
+        summary,
+    )
     later = pq.read_table(run / "plan.parquet")
     assert later.filter(pc.is_in(later["uid"], plan["uid"].combine_chunks())).equals(plan)
     assert verify(run, full=True).ok

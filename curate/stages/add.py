@@ -121,7 +121,8 @@ def add(
     with run.lock():
         context = Context.of(run, None, device, 1, progress)
         shard.go_on_adding(run)
-        run.summary()
+        if not (run.path / "scores.json").is_file():
+            raise DataError(f"run {run.path} has no scores yet; type 'curate score {run.name}'.")
         started, before = time.monotonic(), sum(run.facts()["seconds"].get(s, 0.0) for s in SCORING)
         opened = sources.open_source(
             source,
@@ -131,10 +132,16 @@ def add(
             image=image,
             outside=outside,
         )
-        scored = units.score(run).intact() is not None
-        facts = _written(run, opened, context)
-        if scored:
-            _score_new(run, context)
+        _check_code(run, context)
+        begun = run.added[-1] if run.added else {}
+        if begun.get("source") == opened.name and begun.get("seconds") is None:
+            # The same command, cut short when its images were written.
+            facts = read_json(run.path / "shards" / "dataset.json")
+        else:
+            scored = units.score(run).intact() is not None
+            facts = _written(run, opened, context)
+            if scored:
+                _score_new(run, context)
         score.score_run(run, context)
         near, alike = _near_duplicates(run, context)
         seconds = time.monotonic() - started
@@ -179,7 +186,7 @@ def labels_of(here: Sequence[str], theirs: Sequence[str]) -> dict[int, int] | No
     return {label: here.index(name) for label, name in enumerate(theirs)} if theirs else None
 
 
-def _written(run: Run, source: Source, context: Context) -> Mapping[str, Any]:
+def _written(run: Run, source: Source, context: Context) -> dict[str, Any]:
     """Write what is new into tars behind those of a run; returns the facts of all its shards."""
     folder, beside = run.path / "shards", run.path / shard.ADDING
     if not units.shard(run).intact(shard.INDEX):
@@ -212,6 +219,20 @@ def _written(run: Run, source: Source, context: Context) -> Mapping[str, Any]:
     run.note(added=[*run.added, addition.to_json()])
     shard.go_on_adding(run)
     return facts
+
+
+def _check_code(run: Run, context: Context) -> None:
+    """Refuse to write what this code, or this kind of device, could not measure as the rest was.
+
+    Raises:
+        MismatchError: If so; what changed is shown.
+    """
+    made = (
+        units.align(run, f"align/{encoder}/{name}", encoder, digest, more=False)
+        for name, digest in dataset.shard_digests(run).items()
+        for encoder in units.members(run)
+    )
+    run.check_code("align", made, context.resolved_device())
 
 
 def _score_new(run: Run, context: Context) -> None:

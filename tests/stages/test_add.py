@@ -14,7 +14,7 @@ from curate.data.sources import open_source
 from curate.errors import DataError, MismatchError
 from curate.runs.run import Run
 from curate.runs.verification import verify
-from curate.runtime.files import file_sha256, read_json
+from curate.runtime.files import file_sha256, read_json, sealed, write_json
 from curate.stages import shard
 from curate.stages.add import labels_of
 from tests.command import TINY, curate
@@ -193,6 +193,35 @@ def test_an_addition_that_was_cut_short_is_gone_on_with(scored, runs, monkeypatc
     assert not (run / shard.ADDING).exists()
 
 
+def test_the_same_command_goes_on_where_measuring_was_cut_short(scored, runs, monkeypatch):
+    run = runs / "tiny"
+    old = pq.read_table(run / "scores.parquet")
+    with monkeypatch.context() as patched:
+        patched.setattr("curate.stages.score.align_images", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            library.add(Run.open(run), str(scored / "others"), device="cpu")
+    assert verify(run, full=True).ok
+    added = library.add(Run.open(run), str(scored / "others"), device="cpu")
+    assert (added.written, added.there) == (NEW, 1)
+    assert scores(run, added=False).equals(old) and scores(run, added=True).num_rows == NEW
+    assert len(Run.open(run).added) == 1 and Run.open(run).added[0]["seconds"] > 0
+
+
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_other_code_is_refused_before_anything_is_written(scored, runs):
+    run = runs / "tiny"
+    for path in (run / "records" / "align").rglob("*.json"):
+        record = read_json(path)
+        write_json(path, sealed({**record, "code": {**record["code"], "curate code": "other"}}))
+    before = facts(run), kept(run)
+    with pytest.raises(MismatchError, match="was made by other code"):
+        library.add(Run.open(run), str(scored / "others"), device="cpu")
+    assert (facts(run), kept(run)) == before
+
+
 def cut_short(run):
     """Return what stops when half of what is added was moved."""
     calls = []
@@ -231,7 +260,7 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(scored, runs, tmp_p
 
 def test_a_run_without_scores_is_not_added_to(scored, tmp_path):
     run = library.open_run(str(TINY), runs=tmp_path)
-    with pytest.raises(DataError, match=r"has no scores yet|cannot read"):
+    with pytest.raises(DataError, match="has no scores yet; type 'curate score tiny'"):
         library.add(run, str(scored / "others"), device="cpu")
 
 

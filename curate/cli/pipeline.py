@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 SourceName = Annotated[
     str,
     typer.Argument(
+        metavar="SOURCE",
         help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
         "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved."
     ),

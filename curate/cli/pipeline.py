@@ -49,7 +49,7 @@ SourceName = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
-        "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved."
+        "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved.",
     ),
 ]
 Split = Annotated[

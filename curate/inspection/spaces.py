@@ -15,12 +15,10 @@ import pyarrow.parquet as pq
 from curate.data.canvas import Canvas
 from curate.data.ordering import one_chunk
 from curate.encoders import backbone, pretrained, representation
+from curate.encoders.pretrained import TIMM, TIMM_RANDOM
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import Progress
-
-TIMM, TIMM_RANDOM = "timm:", "timm-random:"
-"""Networks of timm with pretrained weights, and with random ones, for tests and controls."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def embeddings(
     if space.kind == "timm":
         kind, _, network_name = space.name.partition(":")
         random = f"{kind}:" == TIMM_RANDOM
-        network = pretrained.pretrained(network_name, random=random, device=device)
+        network = pretrained.pretrained(network_name, random=random).to(device)
         return representation.features(network, images, rows, progress)
     folder = encoders / space.name if space.kind == "plan" else Path(space.name)
     encoder = backbone.load_encoder(folder, device=device)

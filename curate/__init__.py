@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from curate.runs.store import clean
     from curate.runs.verification import verify
     from curate.selection.selection import select_table
+    from curate.stages.adopt import adopt
     from curate.stages.agree import agree
     from curate.stages.bench import bench
     from curate.stages.compare import compare
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from curate.stages.view import view
 
 PLACES = {
+    "adopt": "curate.stages.adopt",
     "agree": "curate.stages.agree",
     "bench": "curate.stages.bench",
     "clean": "curate.runs.store",
@@ -75,6 +77,7 @@ PLACES = {
 """The module of each public function, which is imported when the function is first named."""
 
 __all__ = [
+    "adopt",
     "agree",
     "bench",
     "clean",

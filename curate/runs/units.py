@@ -257,15 +257,32 @@ def plan(run: Run) -> Unit:
 
 
 def train(run: Run, encoder: str) -> Unit:
-    """Return the unit of an encoder of the plan, which reads its own samples and no others."""
+    """Return the unit of an encoder of the plan, which reads its own samples and no others.
+
+    One that was trained elsewhere is made of its weights, its network, how it wants images, and the
+    list of what it saw.
+    """
     from curate.scores.plan import Plan
 
+    if given := adopted(run, encoder):
+        parts = {
+            "adopted": {key: given[key] for key in ("weights", "backbone", "preprocessing")},
+            "data": training(run)["data"],
+            "samples": members(run).get(encoder),
+        }
+        return Unit(run, f"train/{encoder}", parts)
     parts = {
         **training(run),
         "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
         "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
+
+
+def adopted(run: Run, encoder: str) -> dict[str, Any] | None:
+    """Return the settings of an encoder that was trained elsewhere; None where it was not."""
+    given = run.resolved["plan"].get("encoders", ())
+    return next((dict(one) for one in given if one["name"] == encoder), None)
 
 
 def trained_on(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curate.stages.export import export
     from curate.stages.forecast import forecast
     from curate.stages.inspect import inspect
+    from curate.stages.inspect_source import inspect_source
     from curate.stages.localize import localize
     from curate.stages.measure import measure
     from curate.stages.probe import probe
@@ -52,6 +53,7 @@ PLACES = {
     "forecast": "curate.stages.forecast",
     "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
+    "inspect_source": "curate.stages.inspect_source",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
     "load_recipe": "curate.runs.recipe",
@@ -87,6 +89,7 @@ __all__ = [
     "forecast",
     "init",
     "inspect",
+    "inspect_source",
     "ledger",
     "load_encoder",
     "load_recipe",

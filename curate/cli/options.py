@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -225,11 +225,26 @@ def _flag(name: str, *options: str, text: str) -> inspect.Parameter:
     )
 
 
-def named(display: Display, name: str | None, runs: Path, set_: list[str] | None = None) -> Run:
-    """Open the run a command is about, with late settings; say which where it was left out."""
+def named(
+    display: Display,
+    name: str | None,
+    runs: Path,
+    set_: list[str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Run:
+    """Open the run a command is about, with late settings; say which where it was left out.
+
+    Args:
+        display: Where to say it.
+        name: The run; None for the newest.
+        runs: Folder that holds the runs.
+        set_: What --set was given.
+        more: Settings that other options stand for.
+    """
     import curate
 
-    run = curate.open_run(name, runs=runs, overrides=values(set_), create=False)
+    given = {**values(set_), **(more or {})}
+    run = curate.open_run(name, runs=runs, overrides=given, create=False)
     if name is None:
         display.hint(f"run: {run.path}")
     return run

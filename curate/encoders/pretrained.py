@@ -273,6 +273,43 @@ def from_file(
     return _finished(net, backbone, look, pooling), found
 
 
+def read_encoder(
+    name: str,
+    backbone: str | None = None,
+    *,
+    given: Given = Given(),
+    pooling: Literal["tokens", "own"] = "own",
+) -> tuple[Foreign, tuple[str, ...]]:
+    """Return an encoder by the name that a user gives it, in evaluation mode, on the CPU.
+
+    Args:
+        name: ``timm:NAME``, ``timm-random:NAME``, or a file of weights.
+        backbone: The network of a file, as in ``from_file``.
+        given: How it wants images.
+        pooling: As in ``Foreign``.
+
+    Returns:
+        The encoder, and the names in its file that are no part of it.
+
+    Raises:
+        UsageError: If there is nothing of that name, or no backbone is said for a file.
+        DataError: If the file is damaged, or its weights are not those of the backbone.
+        ResourceError: If pretrained weights cannot be had.
+    """
+    if name.startswith((TIMM, TIMM_RANDOM)):
+        kind, _, inside = name.partition(":")
+        random = f"{kind}:" == TIMM_RANDOM
+        return pretrained(inside, random=random, given=given, pooling=pooling), ()
+    if backbone is None:
+        if not Path(name).is_file():
+            raise UsageError(f"there is no file {name}, and {TIMM}NAME it is not either.")
+        raise UsageError(
+            f"say of which network {name} has the weights, such as --backbone timm:resnet50."
+        )
+    network, found = from_file(Path(name), backbone, given=given, pooling=pooling)
+    return network, found.left_over
+
+
 def load_foreign(backbone: Any, preprocessing: Any, patch: Any) -> Foreign:
     """Return the network of a stored encoder from elsewhere, without its weights.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.data import sources
-from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Foreign, Given, from_file, pretrained
+from curate.encoders.pretrained import Given, read_encoder
 from curate.encoders.training import write_encoder
 from curate.errors import DataError, MismatchError, UsageError
 from curate.runs import adopted, fitting, late
@@ -127,7 +127,9 @@ def adopt(
         planned: list[dict[str, Any]] = []
         for e, encoder in encoders.items():
             folder = Path(beside) / e
-            network, left_out[e] = _read(e, encoder)
+            network, left_out[e] = read_encoder(
+                encoder.weights, encoder.backbone, given=encoder.given, pooling="tokens"
+            )
             write_encoder(folder, network, {"encoder": network.about(), "from": encoder.weights})
             write_text(folder / adopted.SAW, "".join(f"{line}\n" for line in lists[e]))
             about = network.about()
@@ -169,28 +171,6 @@ def adopt(
             for one, n in zip(planned, counts, strict=True)
         },
     )
-
-
-def _read(name: str, encoder: Encoder) -> tuple[Foreign, tuple[str, ...]]:
-    """Return an encoder's network, and the names in its file that are no part of it.
-
-    Raises:
-        UsageError: If no backbone is said for a file, or what is said does not fit.
-        DataError: If the weights are not those of the backbone.
-    """
-    for begins in (TIMM, TIMM_RANDOM):
-        if encoder.weights.startswith(begins):
-            inside = encoder.weights.removeprefix(begins)
-            random = begins == TIMM_RANDOM
-            network = pretrained(inside, random=random, given=encoder.given, pooling="tokens")
-            return network, ()
-    if encoder.backbone is None:
-        raise UsageError(
-            f"encoder {name}: say of which network {encoder.weights} has the weights, such as "
-            f"--backbone {name}=timm:resnet50."
-        )
-    network, found = from_file(Path(encoder.weights), encoder.backbone, given=encoder.given)
-    return network, found.left_over
 
 
 def _list(name: str, saw: str, asked: Recipe, data: Path | None) -> list[str]:

@@ -259,7 +259,7 @@ def test_names_tell_the_repeats_of_several(vit, tmp_path):
     ("options", "code", "said"),
     [
         ((), 2, "encoder f: say what it was trained on, --saw f=LIST"),
-        (("--saw", "f=none"), 2, "encoder f: say of which network"),
+        (("--saw", "f=none"), 2, "f.safetensors has the weights, such as --backbone timm:resnet50"),
         (("--saw", "f=none", "--backbone", "timm:resnet18"), 3, "has 0 of the network's 120"),
         (("--saw", "f=none", "--backbone", "resnet18"), 3, "has 0 of the network's 120"),
         (("--saw", "f=none", "--backbone", "timm:resnet81"), 2, "Did you mean"),

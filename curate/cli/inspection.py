@@ -102,6 +102,7 @@ def inspect(
             progress=display.progress,
         )
         display.result(inspection, inspect_lines(inspection))
+        display.hint(f"which image a uid is: {out / 'images.parquet'}")
         return
     if encoder is not None and embeddings is not None:
         raise UsageError("say what gives the space: either --encoder or --embeddings.")

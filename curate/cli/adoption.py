@@ -206,4 +206,4 @@ def adopt(
         progress=display.progress,
     )
     display.result(adopted, adopted_lines(adopted))
-    display.hint(f"next: 'curate score {typed(Run.open(adopted.run))}'")
+    display.next(f"curate score {typed(Run.open(adopted.run))}")

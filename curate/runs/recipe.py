@@ -154,7 +154,8 @@ def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
         section: {k: v for k, v in resolved[section].items() if k not in leave_out}
         for section, leave_out in unread.items()
     }
-    data = {key: resolved["data"][key] for key in ("size", "channels", "fit")}
+    shown = ("size", "channels", "fit", "interpolation")
+    data = {key: resolved["data"][key] for key in shown if key in resolved["data"]}
     return {"data": data, **sections}
 
 

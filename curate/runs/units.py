@@ -34,7 +34,7 @@ NEUTRAL = ("name", "views.train", *NOT_SHAPING)
 """Settings that shape no result; of a view set its values do, not its name."""
 READ_BY = {
     "shard": ("data.source", "data.split", "data.extra", "data.test", "data.limit"),
-    "canvas": ("data.size", "data.channels", "data.fit"),
+    "canvas": ("data.size", "data.channels", "data.fit", "data.interpolation"),
     "plan": ("plan",),
     "train": ("encoder", "train", "views"),
     "align": (
@@ -412,7 +412,9 @@ def scores_digest(run: Run) -> str | None:
 def _read(run: Run, stage: str) -> dict[str, Any]:
     """Return the settings of a section that a stage reads, by name."""
     chosen = [setting.partition(".") for setting in READ_BY[stage]]
-    return {key: run.resolved[section].get(key) for section, _, key in chosen}
+    # Settings that came late are left out where they have their default (``Section.LATER``).
+    sections = ((run.resolved[section], key) for section, _, key in chosen)
+    return {key: section[key] for section, key in sections if key in section}
 
 
 def _dataset(run: Run) -> str | None:

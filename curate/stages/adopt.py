@@ -249,9 +249,13 @@ def _fitted(asked: Recipe, source: sources.Source, recipe: str) -> dict[str, Any
 
 
 def _canvas(planned: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the canvas that suits some encoders: of the largest side, grey if all take grey."""
+    """Return the canvas that suits some encoders: of the largest side, grey if all take grey.
+
+    Images come to it by the interpolation of the encoders of that side.
+    """
     looks = [one["preprocessing"] for one in planned]
     return {
+        "data.interpolation": max(looks, key=lambda look: look["size"])["interpolation"],
         "data.size": max(look["size"] for look in looks),
         "data.channels": max(len(look["mean"]) for look in looks),
     }

@@ -13,6 +13,7 @@ import pyarrow as pa
 from curate.data import shards, sources
 from curate.data.canvas import Canvas, build_canvas, open_canvas
 from curate.data.config import DataConfig
+from curate.encoders.pretrained import Foreign
 from curate.encoders.representation import features
 from curate.errors import UsageError
 from curate.inspection import spaces
@@ -98,6 +99,9 @@ def inspect_source(
     with tempfile.TemporaryDirectory(dir=folder, prefix=READING) as reading:
         size = network.size if network else SIDE
         channels = network.channels if network else 3
+        if isinstance(network, Foreign):
+            by = network.preprocessing.interpolation
+            asked = asked.model_copy(update={"interpolation": by})
         images = _read(asked, opened, context, Path(reading), size=size, channels=channels)
         index = shards.Reader(Path(reading) / "shards").index([*inspect.INDEXED, "path"])
         own = inspect.own_rows(index)
@@ -137,5 +141,12 @@ def _read(
         parts.append((sources.open_tests(wanted, opened, reopen=split), "test"))
     shard.say(shards.write(parts, folder / "shards", progress=context.progress))
     path = folder / "canvas.npy"
-    build_canvas(folder / "shards", path, size=size, channels=channels, progress=context.progress)
+    build_canvas(
+        folder / "shards",
+        path,
+        size=size,
+        channels=channels,
+        interpolation=asked.interpolation,
+        progress=context.progress,
+    )
     return open_canvas(path, shards.Reader(folder / "shards").index(["uid"]))

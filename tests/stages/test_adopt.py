@@ -237,6 +237,24 @@ def test_one_encoder_alone_says_what_cannot_be_known(vit, tmp_path):
     assert "nothing can be known: no image was seen by some of the encoders" in done.out
 
 
+def test_images_come_to_the_canvas_as_the_largest_encoder_wants_them(vit, tmp_path):
+    home, _, files = vit
+    larger = Given(size=24, mean=[0.5] * 3, deviation=[0.5] * 3, interpolation="nearest")
+    encoders = {
+        name: Adopting(str(files[name]), str(home / f"{name}.txt"), "vit_tiny", given)
+        for name, given in (("f", OURS), ("g", larger))
+    }
+    given = {"recipe": "digits", "runs": tmp_path, "overrides": {**DATA, **SCORE}}
+    run = Run.open(curate.adopt("sides", "digits", encoders, **given).run)
+    data = run.recipe.data
+    assert (data.size, data.channels, data.interpolation) == (24, 3, "nearest")
+    curate.score(run, device="cpu")
+    # Digits have 8 pixels a side, each of which is now a square of 3 equal ones.
+    pixels = np.load(run.path / "cache" / "canvas.npy", mmap_mode="r")
+    assert np.array_equal(pixels, pixels[..., 1::3, 1::3].repeat(3, axis=2).repeat(3, axis=3))
+    assert run.summary().n_scored == 40
+
+
 def test_names_tell_the_repeats_of_several(vit, tmp_path):
     home, _, files = vit
     encoders = {}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from curate.runs.store import clean
     from curate.runs.verification import verify
     from curate.selection.selection import select_table
+    from curate.stages.adopt import adopt
     from curate.stages.agree import agree
     from curate.stages.bench import bench
     from curate.stages.compare import compare
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from curate.stages.export import export
     from curate.stages.forecast import forecast
     from curate.stages.inspect import inspect
+    from curate.stages.inspect_source import inspect_source
     from curate.stages.localize import localize
     from curate.stages.measure import measure
     from curate.stages.probe import probe
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 PLACES = {
     "add": "curate.stages.add",
+    "adopt": "curate.stages.adopt",
     "agree": "curate.stages.agree",
     "bench": "curate.stages.bench",
     "clean": "curate.runs.store",
@@ -51,6 +54,7 @@ PLACES = {
     "forecast": "curate.stages.forecast",
     "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
+    "inspect_source": "curate.stages.inspect_source",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
     "load_recipe": "curate.runs.recipe",
@@ -77,6 +81,7 @@ PLACES = {
 
 __all__ = [
     "add",
+    "adopt",
     "agree",
     "bench",
     "clean",
@@ -86,6 +91,7 @@ __all__ = [
     "forecast",
     "init",
     "inspect",
+    "inspect_source",
     "ledger",
     "load_encoder",
     "load_recipe",

@@ -12,11 +12,14 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    Backbone,
     DataPath,
     Device,
+    Prefix,
     RunName,
     Runs,
     Set,
+    Size,
     Workers,
     command,
     following,
@@ -56,7 +59,9 @@ def retrain(
 @command("curate probe runs/digits/encoders/fold0 --on self")
 def probe(
     display: Display,
-    encoder: Annotated[Path, typer.Argument(help="An encoder's folder.")],
+    encoder: Annotated[
+        Path, typer.Argument(help="An encoder's folder, `timm:NAME`, or a file of weights.")
+    ],
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,15 +74,21 @@ def probe(
         list[str] | None,
         typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
     ] = None,
+    backbone: Backbone = None,
+    size: Size = None,
+    prefix: Prefix = None,
     set_: Set = None,
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
     """Measure linear and k-NN accuracy of an encoder's frozen representations."""
     import curate
+    from curate.encoders.pretrained import Given
 
     probed = curate.probe(
         encoder,
+        backbone=backbone,
+        given=Given(size=size, prefix=prefix),
         on=on,
         kinds=kind,
         overrides=values(set_),

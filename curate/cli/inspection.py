@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from curate.cli.console import Display
-from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
+from curate.cli.options import (
+    RUNS,
+    Backbone,
+    DataPath,
+    Device,
+    Prefix,
+    RunName,
+    Runs,
+    Set,
+    Size,
+    command,
+    named,
+    typed,
+    values,
+)
 from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
+from curate.errors import UsageError
+from curate.runs.recipe import read_value
+
+
+def _of_inspect(given: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of the section ``inspect`` by their own names.
+
+    Raises:
+        UsageError: If one is of another section, which nothing reads without a run.
+    """
+    for key in given:
+        if not key.startswith("inspect."):
+            raise UsageError(f"--set {key}: without a run only inspect.* is read.")
+    return {key.removeprefix("inspect."): read_value(value) for key, value in given.items()}
 
 
 @command("curate inspect digits")
 def inspect(
     display: Display,
-    run: RunName = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A run; default: the newest. With --out a SOURCE."),
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option(
@@ -22,6 +54,31 @@ def inspect(
             metavar="NAME",
             help="Show this sample alone: its path, its key, or how its uid begins.",
         ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="Whose space is looked at: an encoder of the run, `timm:NAME`, a file of weights, "
+            "or the folder of a saved encoder. Trains nothing.",
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FILE",
+            help="A space that is given: a `.npy` in the order of the source (of a run: of its "
+            "index), or a `.parquet` by uid or path.",
+        ),
+    ] = None,
+    backbone: Backbone = None,
+    size: Size = None,
+    prefix: Prefix = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Inspect a SOURCE, without a run, into here."),
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
@@ -31,7 +88,32 @@ def inspect(
     """Find outliers, near-duplicates and what is worth a look among the memorized."""
     import curate
 
-    opened = named(display, run, runs, set_)
+    space = {"backbone": backbone, "size": size, "prefix": prefix}
+    asked = {key: value for key, value in space.items() if value is not None}
+    if out is not None:
+        if run is None or sample is not None:
+            raise UsageError("--out goes with a SOURCE: curate inspect SOURCE --out DIR.")
+        inspection = curate.inspect_source(
+            run,
+            out,
+            encoder=encoder,
+            embeddings=embeddings,
+            settings={**_of_inspect(values(set_)), **asked},
+            data=data,
+            device=device,
+            progress=display.progress,
+        )
+        display.result(inspection, inspect_lines(inspection))
+        display.hint(f"which image a uid is: {out / 'images.parquet'}")
+        return
+    if encoder is not None and embeddings is not None:
+        raise UsageError("say what gives the space: either --encoder or --embeddings.")
+    name = encoder if embeddings is None else str(embeddings)
+    chosen: dict[str, Any] = {f"inspect.{key}": value for key, value in asked.items()}
+    if name is not None:
+        # Settings of another space do not hold for this one.
+        chosen = {f"inspect.{key}": space[key] for key in space} | {"inspect.encoder": name}
+    opened = named(display, run, runs, set_, chosen)
     if sample is not None:
         card = curate.inspect(
             opened, sample=sample, data=data, device=device, progress=display.progress

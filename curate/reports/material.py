@@ -103,8 +103,11 @@ class Material:
 
     @property
     def plan(self) -> str:
-        """Kind of the plan: ``pair``, ``halves``, ``folds`` or ``subsets``."""
-        return str(self.recipe["plan"]["kind"])
+        """Kind of the plan: ``pair``, ``halves``, ``folds`` or ``subsets``, never ``adopted``."""
+        plan = self.recipe["plan"]
+        if plan["kind"] == "adopted":
+            return "pair" if len(plan["encoders"]) == 2 else "subsets"
+        return str(plan["kind"])
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from curate.evaluation.agreement import Agreement
 from curate.reports import words
 from curate.reports.material import Material, Selection
+from curate.runs.late import is_adopted
 from curate.runtime.intervals import t_quantile
 from curate.selection import selection
 
@@ -122,6 +126,24 @@ def probes(material: Material) -> Table | None:
     return ("Probes of single encoders", head, rows, {3, 4}) if rows else None
 
 
+def _plan(plan: Mapping[str, Any]) -> list[list[str]]:
+    """Return the plan in a row, or the encoders that were adopted."""
+    if plan["kind"] != "adopted":
+        return [["plan", ", ".join(f"{k} {v}" for k, v in plan.items())]]
+    rows = [
+        [
+            f"encoder {words.shown(one['name'])}",
+            words.shown(
+                f"{one['backbone']}, {one['preprocessing']['size']} pixels, trained elsewhere, "
+                f"weights {one['weights'][:16]}"
+            ),
+        ]
+        for one in plan["encoders"]
+    ]
+    applies = "of the recipe do not apply to these encoders, but to what comparisons train"
+    return [*rows, ["training settings", applies]]
+
+
 def data(material: Material) -> Table:
     """Return what went in: source, counts, plan, command, fingerprints."""
     run, data, plan = material.run, material.recipe["data"], material.recipe["plan"]
@@ -138,7 +160,7 @@ def data(material: Material) -> Table:
             "canvas",
             f"{data['size']} × {data['size']} pixels, {words.size(data['channels'], 'channel')}",
         ],
-        ["plan", ", ".join(f"{k} {v}" for k, v in plan.items())],
+        *_plan(plan),
         ["scored / not scored", _scored(material)],
         ["device", _device(material)],
         ["command", words.shown(run.get("command", "not recorded"), limit=600)],
@@ -198,12 +220,13 @@ def encoders(material: Material) -> Table:
     for name in material.summary.get("encoders", []):
         record = material.records.get(name, {})
         taken = record.get("seconds")
+        training = words.seconds(taken) if taken is not None else "–"
         rows.append(
             [
                 words.shown(name),
                 words.count(material.members[name]) if name in material.members else "–",
                 words.number(record.get("loss")),
-                words.seconds(taken) if taken is not None else "–",
+                "elsewhere" if is_adopted(material.recipe) else training,
                 words.number(offsets.get(name)),
             ]
         )

@@ -156,7 +156,8 @@ def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
         section: {k: v for k, v in resolved[section].items() if k not in leave_out}
         for section, leave_out in unread.items()
     }
-    data = {key: resolved["data"][key] for key in ("size", "channels", "fit")}
+    shown = ("size", "channels", "fit", "interpolation")
+    data = {key: resolved["data"][key] for key in shown if key in resolved["data"]}
     return {"data": data, **sections}
 
 
@@ -212,7 +213,7 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
             node = node[section]
             if not isinstance(node, dict):
                 raise UsageError(f"--set {dotted}: {section!r} has no keys.")
-        node[key] = _scalar(value) if isinstance(value, str) else value
+        node[key] = read_value(value) if isinstance(value, str) else value
     recipe = parse(merged, where=where)
     recipe.check()
     return recipe
@@ -230,7 +231,7 @@ def parse(content: Mapping[str, Any], *, where: str) -> Recipe:
         raise UsageError(f"{where}: {_explain(error)}") from error
 
 
-def _scalar(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read a command-line value as YAML, and ``2e-3`` as a number (YAML 1.1 wants ``2.0e-3``)."""
     if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE):
         return float(text)

@@ -35,7 +35,7 @@ NEUTRAL = ("name", "views.train", *NOT_SHAPING)
 """Settings that shape no result; of a view set its values do, not its name."""
 READ_BY = {
     "shard": ("data.source", "data.split", "data.extra", "data.test", "data.limit"),
-    "canvas": ("data.size", "data.channels", "data.fit"),
+    "canvas": ("data.size", "data.channels", "data.fit", "data.interpolation"),
     "plan": ("plan",),
     "train": ("encoder", "train", "views"),
     "align": (
@@ -261,9 +261,20 @@ def plan(run: Run) -> Unit:
 
 
 def train(run: Run, encoder: str) -> Unit:
-    """Return the unit of an encoder of the plan, which reads its own samples and no others."""
+    """Return the unit of an encoder of the plan, which reads its own samples and no others.
+
+    One that was trained elsewhere is made of its weights, its network, how it wants images, and the
+    list of what it saw.
+    """
     from curate.scores.plan import Plan
 
+    if given := adopted(run, encoder):
+        parts = {
+            "adopted": {key: given[key] for key in ("weights", "backbone", "preprocessing")},
+            "data": training(run)["data"],
+            "samples": members(run).get(encoder),
+        }
+        return Unit(run, f"train/{encoder}", parts)
     repeat = Plan.repeat(encoder)
     parts = {
         **training(run, added.dataset_of(run, repeat)),
@@ -271,6 +282,12 @@ def train(run: Run, encoder: str) -> Unit:
         "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
+
+
+def adopted(run: Run, encoder: str) -> dict[str, Any] | None:
+    """Return the settings of an encoder that was trained elsewhere; None where it was not."""
+    given = run.resolved["plan"].get("encoders", ())
+    return next((dict(one) for one in given if one["name"] == encoder), None)
 
 
 def trained_on(
@@ -412,7 +429,9 @@ def scores_digest(run: Run) -> str | None:
 def _read(run: Run, stage: str) -> dict[str, Any]:
     """Return the settings of a section that a stage reads, by name."""
     chosen = [setting.partition(".") for setting in READ_BY[stage]]
-    return {key: run.resolved[section].get(key) for section, _, key in chosen}
+    # Settings that came late are left out where they have their default (``Section.LATER``).
+    sections = ((run.resolved[section], key) for section, _, key in chosen)
+    return {key: section[key] for section, key in sections if key in section}
 
 
 def _dataset(run: Run) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -14,7 +15,8 @@ from typing import Any
 
 from curate.data import shards, sources
 from curate.data.canvas import build_canvas, open_canvas
-from curate.encoders.backbone import load_encoder
+from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given, read_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
 from curate.evaluation.config import ProbeConfig
@@ -28,6 +30,11 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.stages import shard
 from curate.stages.context import Context
+
+log = logging.getLogger("curate")
+
+NAMED = 4
+"""Names in a file that are told of those that are no part of an encoder."""
 
 
 def slug(text: str) -> str:
@@ -151,6 +158,8 @@ class Probed(Result):
 def probe(
     encoder: str | Path,
     *,
+    backbone: str | None = None,
+    given: Given | None = None,
     on: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -163,7 +172,9 @@ def probe(
     Results go to ``probes/*.json`` of the run that the encoder belongs to.
 
     Args:
-        encoder: An encoder's folder.
+        encoder: An encoder's folder, ``timm:NAME``, or a file of weights.
+        backbone: Network of a file of weights: ``timm:NAME``, or a backbone of ours.
+        given: How such a network wants images, where that is not as it says itself.
         on: ``self`` (the labels of the encoder's run) or SOURCEs; None takes ``probe.sources`` of
             the run's recipe.
         kinds: ``linear`` or ``knn``; None takes ``probe.kinds`` of the run's recipe, or both.
@@ -177,8 +188,9 @@ def probe(
         DataError: If samples have no labels.
         MismatchError: If settings would train the run's encoders anew.
     """
+    elsewhere = str(encoder).startswith((TIMM, TIMM_RANDOM)) or Path(encoder).is_file()
     folder = Path(encoder)
-    home = run_directory.enclosing(folder)
+    home = None if elsewhere else run_directory.enclosing(folder)
     if overrides and home is None:
         raise UsageError(f"{folder} belongs to no run whose settings could be replaced.")
     run = open_run(str(home), overrides=overrides, create=False) if home else None
@@ -191,10 +203,20 @@ def probe(
         if run:
             during.enter_context(run.lock())
         context = Context.of(None, data, device, 1, progress)
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
-        held = run.held_encoder(folder) if run else folder
-        network = load_encoder(held, device=context.resolved_device())
+        device = context.resolved_device()
+        if elsewhere:
+            taken, left_out = read_encoder(str(encoder), backbone, given=given or Given())
+            network: Encoder = taken.to(device)
+            if left_out:
+                log.info("left out of %s: %s", encoder, ", ".join(left_out[:NAMED]))
+        elif not (folder / "config.json").is_file():
+            raise UsageError(
+                f"{folder} holds no encoder (weights.safetensors and config.json); give its "
+                "folder, a file of weights, or timm:NAME."
+            )
+        else:
+            held = run.held_encoder(folder) if run else folder
+            network = load_encoder(held, device=device)
         if run:
             during.enter_context(run.timed("probe"))
             read = run.path / "probes" / "data"

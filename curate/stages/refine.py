@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import UsageError
-from curate.runs import more_views, units
+from curate.runs import adopted, more_views, units
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
@@ -162,6 +162,11 @@ def refine(
             that is not by memorization.
     """
     context = Context.of(run, data, device, workers, progress)
+    if adopted.is_adopted(run):
+        raise UsageError(
+            f"the encoders of run {run.path} were adopted, and --until would train more; adopt "
+            "more with 'curate adopt'."
+        )
     goal, most = Goal.parse(until), None if budget is None else seconds(budget)
     select = run.recipe.select
     if goal.kind == "overlap" and (select.strategy not in SIGNS or select.by != "memorization"):

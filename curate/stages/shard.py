@@ -251,6 +251,7 @@ def pixels(run: Run, context: Context) -> np.ndarray:
                 size=data.size,
                 channels=data.channels,
                 fit=data.fit,
+                interpolation=data.interpolation,
                 progress=context.progress,
             )
             unit.complete([path], "cpu", blocks=blocks)

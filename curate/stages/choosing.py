@@ -119,14 +119,7 @@ class Chooser:
             UsageError: If there is none.
             MismatchError: If it was made from another dataset.
         """
-        path = Path(name)
-        places = [path, path.with_name(f"{path.name}.parquet")]
-        if path.name == name:
-            places.insert(0, self.run.path / "manifests" / f"{name}.parquet")
-        for place in places:
-            if place.is_file():
-                return dataset.read_for(self.run, place)
-        raise UsageError(f"there is no manifest {name}; make one with 'curate select'.")
+        return dataset.read_for(self.run, manifest_path(self.run, name))
 
     def kept(self, manifest: Manifest) -> np.ndarray:
         """Return which of the samples a manifest keeps, (N,) bool."""
@@ -160,3 +153,19 @@ class Chooser:
             place = pc.index_in(self.uids, value_set=one_chunk(index["uid"]))
             self._known_paths = one_chunk(index["path"].take(place))
         return self._known_paths
+
+
+def manifest_path(run: Run, name: str) -> Path:
+    """Return where a manifest lies that is named by its path, or by its name in a run.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    path = Path(name)
+    places = [path, path.with_name(f"{path.name}.parquet")]
+    if path.name == name:
+        places.insert(0, run.path / "manifests" / f"{name.removesuffix('.parquet')}.parquet")
+    for place in places:
+        if place.is_file():
+            return place
+    raise UsageError(f"there is no manifest {name}; make one with 'curate select'.")

@@ -75,7 +75,7 @@ def compare_run(
     check_repeats(run, config)
     names = tuple(dict.fromkeys((*config.strategies, CONTROL)))
     arms = [wanted(name) for name in names]
-    contest = Contest.of(field, arms, config, _rankings(run, context, config, field.scored))
+    contest = Contest.of(field, arms, config)
     asked = run.recipe.probe
     settings = {
         "remove": list(dict.fromkeys(config.remove)),
@@ -95,6 +95,8 @@ def compare_run(
         # Before hours of training, not after, it shows whether there is anything to probe on.
         probed = probe_sets(run, context, on)
         with unit.making("compare"):
+            rankings = tuple(_rankings(run, context, config, field.scored))
+            contest = replace(contest, rankings=rankings)
             trained = _train_arms(run, context, config, contest)
             rows, answers = _probe_arms(run, context, trained, probed, asked.kinds)
             summary = comparison.summarise(

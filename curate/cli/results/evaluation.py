@@ -44,7 +44,7 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
-            f"{interval}){f'; pays back after: {paid}' if paid else ''}"
+            f"{interval}){_told(paid)}"
         )
         about = (gap.label, gap.source, gap.kind, accuracy, mean)
         rows.append((*about, images, ends, str(gap.n), paid))
@@ -66,6 +66,12 @@ def _tests(tests: Tests) -> str:
         f"{what}, a fifth of its training split: it has no test split, so that encoders may have "
         "seen them, without labels"
     )
+
+
+def _told(paid: str) -> str:
+    """Return as the end of a sentence after how many trainings a selection has paid."""
+    words = {"": "", "cost nothing": "; it cost nothing", "never": "; it never pays back"}
+    return words.get(paid, f"; it pays back after {paid}")
 
 
 def _paid(comparison: Comparison, arm: Arm) -> str:

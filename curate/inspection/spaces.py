@@ -49,7 +49,9 @@ class Space:
         return None
 
 
-def space_of(config: InspectConfig, encoders: Sequence[str]) -> Space:
+def space_of(
+    config: InspectConfig, encoders: Sequence[str], *, key: str = "inspect.encoder"
+) -> Space:
     """Return the space that a recipe asks for.
 
     Args:
@@ -57,6 +59,7 @@ def space_of(config: InspectConfig, encoders: Sequence[str]) -> Space:
             ``timm-random:NAME``, the folder of a saved encoder, a file of weights, or a ``.npy`` or
             ``.parquet`` file of embeddings; None for the first encoder of the plan.
         encoders: Names of the plan's encoders; there may be none.
+        key: The setting that asks.
 
     Raises:
         UsageError: If it is none of these.
@@ -74,7 +77,7 @@ def space_of(config: InspectConfig, encoders: Sequence[str]) -> Space:
     path = Path(name)
     if path.suffix in (".npy", ".parquet"):
         if not path.is_file():
-            raise UsageError(f"inspect.encoder: there is no file {path}.")
+            raise UsageError(f"{key}: there is no file {path}.")
         return Space("file", name)
     if (path / "weights.safetensors").is_file():
         return Space("saved", name)
@@ -84,7 +87,7 @@ def space_of(config: InspectConfig, encoders: Sequence[str]) -> Space:
                 f"say of which network {name} has the weights, such as --backbone timm:resnet50."
             )
         return Space("weights", name, config.backbone, given)
-    raise unknown("inspect.encoder", name, [*encoders, *kinds])
+    raise unknown(key, name, [*encoders, *kinds])
 
 
 def network_of(space: Space, encoders: Path | None, device: str) -> Encoder:

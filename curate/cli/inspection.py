@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +38,50 @@ def inspect(
         return
     display.result(facts, results.inspect_lines(facts))
     display.hint(f"next: 'curate report {typed(made)}'")
+
+
+@command("curate copies photos/ --out copies")
+def copies(
+    display: Display,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a source (`KIND:WHERE`), a folder of shards, or a run; "
+            "a word that names a run means that run.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="SOURCE2", help="Another source; what both have is a leak."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="A,B", help="Splits to look at; default: all there are."),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Find every copy among images, and every leak between their splits; nothing is trained."""
+    import curate
+
+    found = curate.copies(
+        source,
+        out,
+        against=against,
+        split=split,
+        runs=runs,
+        device=device,
+        progress=display.progress,
+    )
+    display.result(found.to_json(), results.copies_lines(found))
+    display.hint(
+        f"next: open {shlex.quote(str(out / 'pairs.parquet'))} in pandas, polars or duckdb; "
+        "its first rows are the leaks"
+    )
 
 
 @command("curate measure digits --kinds supervised,el2n")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from curate.stages.copies import Copies
 
 SHOWN = 5
 """Near-duplicates of one sample that are named."""
@@ -266,6 +269,34 @@ def inspect_lines(facts: dict[str, Any]) -> list[str]:
     if recall is not None:
         lines.append(f"FAISS       inverted lists found {recall:.1%} of the nearest neighbours")
     return [*lines, f"neighbours  {facts['path']}"]
+
+
+def copies_lines(found: Copies) -> list[str]:
+    """Return which leaks and copies there are, leaks first."""
+    lines = [
+        f"leak        {leak.images:,} images of {leak.other} have a copy in {leak.split} "
+        f"({leak.pairs:,} pairs)"
+        for leak in found.leaks
+    ]
+    kinds = ", ".join(
+        f"{getattr(found, name):,} {text}"
+        for name, text in (
+            ("exact", "of one file"),
+            ("mirrored", "mirrored"),
+            ("cropped", "cropped"),
+            ("recoloured", "recoloured"),
+        )
+    )
+    lines += [
+        f"copies      {found.copies:,} of {found.images:,} images, in {found.groups:,} groups",
+        f"pairs       {found.pairs:,}: {kinds}",
+        f"false       about {found.false_rate:.2%} of pairs: {found.decoys:,} of "
+        f"{found.decoy_queries:,} images turned upside down have a copy as well",
+        f"tables      {found.out / 'pairs.parquet'}, {found.out / 'groups.parquet'}",
+    ]
+    if found.rejected:
+        lines.append(f"rejected    {found.rejected:,} that cannot be read")
+    return lines
 
 
 def sample_lines(facts: dict[str, Any]) -> list[str]:

@@ -142,20 +142,22 @@ class Index:
     index: Any
 
     @classmethod
-    def of(cls, points: np.ndarray, results: int) -> Index:
-        """Index points: exactly up to ``EXACT`` of them, on the GPU where FAISS sees one that can.
+    def of(cls, points: np.ndarray, results: int, *, exact: int | None = None) -> Index:
+        """Index points: exactly up to ``exact`` of them, on the GPU where FAISS sees one that can.
 
         Args:
             points: (N, D) float32, C-contiguous.
             results: Most results that a search will ask for.
+            exact: Most points that are searched exactly; None for ``EXACT``.
 
         Raises:
             ResourceError: If FAISS is not installed, or cannot be imported.
         """
         faiss = _faiss()
-        if len(points) > EXACT:
+        if len(points) > (EXACT if exact is None else exact):
             # Guidelines of FAISS for a million points: 4 to 16 lists for each root of them.
-            lists = int(4 * np.sqrt(len(points)))
+            # FAISS wants 39 points to learn a list from.
+            lists = max(1, min(int(4 * np.sqrt(len(points))), len(points) // 39))
             index = faiss.index_factory(
                 points.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
             )
@@ -169,12 +171,24 @@ class Index:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, *, probed: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return similarities and positions of the k points most like each query, (n, k) each.
 
-        Where inverted lists hold fewer than k, what is missing has the position 0.
+        Where inverted lists hold fewer than k, what is missing has the position 0 and the lowest
+        similarity there is.
+
+        Args:
+            queries: (n, D) float32.
+            k: How many.
+            probed: Inverted lists to look into, where there are such; None for ``PROBED``.
         """
-        similar, found = self.index.search(queries, k)
+        if self.kind == "ivf" and probed is not None:
+            lists = _faiss().SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+            similar, found = self.index.search(queries, k, params=lists)
+        else:
+            similar, found = self.index.search(queries, k)
         return similar, np.where(found < 0, 0, found)
 
     def facts(self, k: int) -> dict[str, Any]:

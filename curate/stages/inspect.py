@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from curate.data.canvas import Canvas
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
-from curate.inspection import duplicates, neighbours, relations, spaces, triage
+from curate.inspection import duplicates, neighbours, relations, spaces, thumbnails, triage
 from curate.inspection.spaces import Space, embeddings
 from curate.runs import sample_lookup, units
 from curate.runs.run import Run
@@ -92,9 +91,9 @@ def write_inspection(
 
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     found = neighbours.nearest(points, config.neighbours)
-    thumbs = duplicates.thumbnails(images.array, progress)
-    thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
+    thumbs = thumbnails.of_canvas(images.array, progress=progress)
+    thumbs = thumbs.take(np.concatenate([own, held_out]))
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
     measured = {
@@ -142,6 +141,7 @@ def write_inspection(
             "groups": int(group.max(initial=-1)) + 1,
             "samples": int((group >= 0).sum()),
             "rule": duplicates.RULE,
+            "evidence": pairs.facts,
         },
         "leaks": leaks["summary"],
         "relations": relations.correlations(

@@ -156,8 +156,10 @@ class Index:
         faiss = _faiss()
         if len(points) > (EXACT if exact is None else exact):
             # Guidelines of FAISS for a million points: 4 to 16 lists for each root of them.
-            # FAISS wants 39 points to learn a list from.
-            lists = max(1, min(int(4 * np.sqrt(len(points))), len(points) // 39))
+            lists = int(4 * np.sqrt(len(points)))
+            if exact is not None:
+                # FAISS complains of less than 39 points to learn a list from.
+                lists = max(1, min(lists, len(points) // 39))
             index = faiss.index_factory(
                 points.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
             )

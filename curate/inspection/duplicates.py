@@ -27,6 +27,13 @@ few were seen that they say nothing; and that is enough however many there are: 
 are alike when turned upside down, decoys are copies."""
 RATE = 0.01
 """Share of false pairs that the threshold aims at."""
+CROWD, STANDS_OUT, CERTAIN, RATIO = 5, 2.5, 900.0, 0.3
+"""A pair has so many times the evidence of the fifth most alike image of either one, or it has so
+much that this does not matter, or what its correlation lacks to 1 is at most that share of what the
+fifth's lacks (as Lowe 2004 tests matches, section 7.1): images of one kind, such as shirts laid out
+in one way, are alike without being copies, and none of them is so upside down."""
+ALIKE, SLIGHT = 0.95, 200.0
+"""Correlation from which a pair that stands out by it needs no more evidence than that."""
 CROPPED, RECOLOURED = 0.1, 10.0
 """Share of an image's area, and mean difference of its colours in levels of 255, from which a copy
 is called cropped or recoloured."""
@@ -127,7 +134,7 @@ def find(
     found, decoys, facts = matching.searched(images, stands, device, progress)
     found = found.distinct()
     least, told = _threshold(found, decoys, len(stands), facts.pop("decoy_queries"))
-    kept = found.where((found.evidence >= least) & (found.similarity >= threshold))
+    kept = found.where(_good(found, found, least) & (found.similarity >= threshold))
     again = np.ones(len(same), np.float32)
     a, b = np.append(kept.a, first[same]), np.append(kept.b, same)
     order = np.lexsort((b, a))
@@ -166,6 +173,36 @@ def _equal(images: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     return first, np.flatnonzero(first != np.arange(n))
 
 
+def _good(pairs: Found, found: Found, least: float) -> np.ndarray:
+    """Return which pairs are copies, (P,) bool, given the evidence that they have at least.
+
+    Args:
+        pairs: Distinct pairs.
+        found: Distinct pairs of images, among which those must stand out.
+        least: Evidence.
+    """
+    ends = np.concatenate([found.a, found.b])
+    n = int(max(ends.max(initial=-1), pairs.b.max(initial=-1))) + 1
+    crowd = [_fifth(ends, np.tile(values, 2), n) for values in (found.evidence, found.similarity)]
+    evidence, similar = (np.maximum(v[pairs.a], v[pairs.b]) for v in crowd)
+    clear = 1 - pairs.similarity <= RATIO * (1 - np.maximum(similar, 0.8))
+    out = (pairs.evidence >= STANDS_OUT * evidence) | (pairs.evidence >= CERTAIN) | clear
+    return np.asarray(
+        ((pairs.evidence >= least) & out)
+        | (clear & (pairs.similarity >= ALIKE) & (pairs.evidence >= SLIGHT))
+    )
+
+
+def _fifth(ends: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Return the ``CROWD``-th highest value of each of n images, (n,), 0 where there are fewer."""
+    order = np.lexsort((-values, ends))
+    ends, values = ends[order], values[order]
+    last = np.arange(len(ends)) - np.searchsorted(ends, ends) == CROWD - 1
+    out = np.zeros(n, dtype=np.float64)
+    out[ends[last]] = values[last]
+    return out
+
+
 def _threshold(found: Found, decoys: Found, n: int, asked: int) -> tuple[float, dict[str, Any]]:
     """Return the evidence that copies have, and what is known of its errors.
 
@@ -180,6 +217,8 @@ def _threshold(found: Found, decoys: Found, n: int, asked: int) -> tuple[float, 
         asked: How many of them as decoys.
     """
     decoys = decoys.distinct()
+    decoys = decoys.where(_good(decoys, found, 0.0))
+    found = found.where(_good(found, found, 0.0))
     # What is symmetric is as like a copy of itself when it stands on its head.
     keys, evidence = found.a * np.int64(n + (1 << 40)) + found.b, found.evidence
     wanted = decoys.a * np.int64(n + (1 << 40)) + decoys.b

@@ -109,7 +109,8 @@ def register(source: Tensor, goal: Tensor, place: Tensor, steps: int) -> Fit:
         )[:, :, 0]
         # The gain scales the slopes, too; one below 0.1 would be another picture's.
         change = found[:, :6] / found[:, 6:7].clamp_min(0.1)
-        place = place + change.clamp(-STEP, STEP)
+        # What is not a number moves nothing.
+        place = place + change.nan_to_num(0.0).clamp(-STEP, STEP)
         there, inside = _warped(images, place)
         now = _correlated(there[:, 0], wanted, inside)
         area = area_of(place)

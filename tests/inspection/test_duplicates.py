@@ -160,14 +160,34 @@ def found_in_order(about):
     return list(zip(about.a.tolist(), about.b.tolist(), strict=True))
 
 
-def test_images_that_are_as_alike_upside_down_are_no_copies():
-    # Plain shapes of one kind: alike by chance, and as much so when turned over.
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    random = np.random.default_rng(5)
-    discs = []
-    for _ in range(200):
-        radius, dx, dy = random.uniform(12, 18), *random.uniform(-3, 3, 2)
-        inside = (x - dx) ** 2 + (y - dy) ** 2 < radius**2
-        discs.append(Image.fromarray((inside * 200).astype(np.uint8)).convert("RGB"))
-    found, about = pairs(discs)
-    assert about.facts["decoys"] > 0 or not found
+def test_a_pair_that_does_not_stand_out_among_many_alike_is_none():
+    alike = [(a, b) for a in range(12) for b in range(a + 1, 12)]
+    a, b = np.array([*alike, (12, 13)], dtype=np.int64).T
+    many, one = np.full(len(alike), 450.0), [450.0]
+    same = [np.zeros(len(a)) for _ in range(3)]
+    made = matching.Found(
+        *(a, b, np.zeros(len(a), np.int64), np.append(many, one)),
+        *(np.full(len(a), 0.9), *same),
+    )
+    good = duplicates._good(made, made, 300.0)
+    assert good.tolist() == [False] * len(alike) + [True]
+    strong = matching.Found(**{**vars(made), "evidence": made.evidence * 10})
+    assert duplicates._good(strong, strong, 300.0).all()
+
+
+def test_decoys_raise_the_threshold():
+    def of(evidence, shift):
+        n = len(evidence)
+        a = 2 * np.arange(n, dtype=np.int64) + shift
+        rest = [np.zeros(n) for _ in range(3)]
+        return matching.Found(
+            *(a, a + 1, np.zeros(n, np.int64), np.asarray(evidence), np.full(n, 0.9), *rest)
+        )
+
+    found = of(np.linspace(310, 2000, 500), 0)
+    low, told = duplicates._threshold(found, of([], 0), 2000, 2000)
+    assert (low, told["decoys"]) == (300, 0)
+    high, told = duplicates._threshold(found, of([400.0] * 20 + [650.0], 5001), 2000, 2000)
+    assert 400 < high < 650
+    assert told["decoys"] == 1
+    assert 0 < told["false_rate"] <= duplicates.RATE

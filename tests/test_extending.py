@@ -45,7 +45,7 @@ def test_an_extended_run_is_what_it_would_have_been_from_the_start(tmp_path, mor
         assert facts[name] == other[name], name
     # Named again without the override, it is the same run, and nothing is left to do.
     again = curate.open_run(str(TINY), runs=tmp_path / "a")
-    assert curate.score(again, device="cpu")["already"]
+    assert curate.score(again, device="cpu").already
 
 
 def test_another_plan_is_refused_whatever_else_grows(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.cli.results import recipe_lines
+from curate.cli.results.runs import recipe_lines
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
 from curate.encoders.backbone import BACKBONES, SMALL, Encoder, Residual, Transformer, load_encoder

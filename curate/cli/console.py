@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,8 +22,38 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
+from curate.runtime.results import Result, plain
 from curate.runtime.text import visible_lines
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of a result: a table on a terminal, lines elsewhere.
+
+    Attributes:
+        header: What stands above the columns; empty for none.
+        rows: A text for each column.
+        lines: What is printed where no terminal is, for people and for tools such as grep.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    lines: Sequence[str]
+
+    def text(self) -> str:
+        """Return the rows as stdout shows them."""
+        if not sys.stdout.isatty():
+            return visible_lines("\n".join(self.lines))
+        table = Table(*self.header, show_header=any(self.header), box=SIMPLE_HEAD, pad_edge=False)
+        for row in self.rows:
+            table.add_row(*(Text(visible_lines(cell)) for cell in row))
+        console = Console(file=sys.stdout, highlight=False)
+        with console.capture() as text:
+            console.print(table)
+        return text.get().rstrip("\n")
 
 
 @dataclass
@@ -97,12 +129,14 @@ class Display:
     def _say(self, text: str) -> None:
         self._err.print(visible_lines(text))
 
-    def result(self, facts: dict[str, Any], lines: list[str]) -> None:
-        """Print a command's result on stdout: ``facts`` as JSON where asked, else ``lines``."""
+    def result(self, result: Result | Mapping[str, Any], lines: Sequence[str | Listing]) -> None:
+        """Print a command's result on stdout: as JSON where asked, else in ``lines``."""
         if self.as_json:
-            text = json.dumps(facts, indent=2, sort_keys=True)
+            text = json.dumps(plain(result), indent=2, sort_keys=True)
         else:
-            text = visible_lines("\n".join(lines))
+            text = "\n".join(
+                x.text() if isinstance(x, Listing) else visible_lines(x) for x in lines
+            )
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from curate import errors
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
@@ -23,6 +22,7 @@ from curate.cli.options import (
     named,
     typed,
 )
+from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -42,11 +42,11 @@ def retrain(
     """Train afresh on what a manifest keeps."""
     import curate
 
-    facts = curate.retrain(
+    encoder = curate.retrain(
         manifest, run=run, runs=runs, seed=seed, device=device, progress=display.progress
     )
-    display.result(facts, [f"encoder     {facts['encoder']}"])
-    display.hint(f"next: 'curate probe {shlex.quote(facts['encoder'])} --on self'")
+    display.result(encoder, [f"encoder     {encoder.encoder}"])
+    display.hint(f"next: 'curate probe {shlex.quote(str(encoder.encoder))} --on self'")
 
 
 @command("curate probe runs/digits/encoders/fold0 --on self")
@@ -69,10 +69,10 @@ def probe(
     """Measure linear and k-NN accuracy of an encoder's frozen representations."""
     import curate
 
-    facts = curate.probe(
+    probed = curate.probe(
         encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
     )
-    display.result(facts, results.probe_lines(facts))
+    display.result(probed, probe_lines(probed))
     display.hint(
         "next: 'curate compare --remove N' tells whether selections differ by more than luck"
     )
@@ -110,7 +110,7 @@ def compare(
     import curate
 
     made = named(display, run, runs, set_)
-    facts = curate.compare(
+    comparison = curate.compare(
         made,
         remove=numbers(remove, "--remove"),
         strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
@@ -121,7 +121,7 @@ def compare(
         data=data,
         progress=display.progress,
     )
-    display.result(facts, results.comparison_lines(facts))
+    display.result(comparison, comparison_lines(comparison))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 
@@ -157,5 +157,5 @@ def agree(
     """Compare the rankings of runs: correlations and shared tops, with intervals."""
     import curate
 
-    facts = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
-    display.result(facts, results.agreement_lines(facts))
+    agreement = curate.agree(run, tops=numbers(top, "--top") or (), by=by, runs=runs)
+    display.result(agreement, agreement_lines(agreement))

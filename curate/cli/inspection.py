@@ -8,9 +8,15 @@ from typing import Annotated
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
+from curate.cli.results.inspection import (
+    copies_lines,
+    inspect_lines,
+    localize_lines,
+    measure_lines,
+    sample_lines,
+)
 
 
 @command("curate inspect digits")
@@ -32,11 +38,14 @@ def inspect(
     import curate
 
     made = named(display, run, runs, set_)
-    facts = curate.inspect(made, sample=sample, device=device, data=data, progress=display.progress)
     if sample is not None:
-        display.result(facts, results.sample_lines(facts))
+        card = curate.inspect(
+            made, sample=sample, data=data, device=device, progress=display.progress
+        )
+        display.result(card, sample_lines(card))
         return
-    display.result(facts, results.inspect_lines(facts))
+    inspection = curate.inspect(made, data=data, device=device, progress=display.progress)
+    display.result(inspection, inspect_lines(inspection))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 
@@ -77,7 +86,7 @@ def copies(
         device=device,
         progress=display.progress,
     )
-    display.result(found.to_json(), results.copies_lines(found))
+    display.result(found, copies_lines(found))
     display.hint(
         f"next: open {shlex.quote(str(out / 'pairs.parquet'))} in pandas, polars or duckdb; "
         "its first rows are the leaks"
@@ -107,8 +116,8 @@ def measure(
 
     made = named(display, run, runs, set_)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    facts = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
-    display.result(facts, results.measure_lines(facts))
+    measured = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
+    display.result(measured, measure_lines(measured))
     display.hint(f"next: 'curate localize {typed(made)}'")
 
 
@@ -135,10 +144,10 @@ def localize(
 
     made = named(display, run, runs, set_)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
-    facts = curate.localize(
+    localized = curate.localize(
         made, encoders=pair, device=device, data=data, progress=display.progress
     )
-    display.result(facts, results.localize_lines(facts))
+    display.result(localized, localize_lines(localized))
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

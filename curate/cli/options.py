@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
+from curate.cli.results.pipeline import NO_SEPARATION
 from curate.errors import UsageError
 from curate.runs import recipe
 from curate.runtime.versions import versions
@@ -211,7 +211,7 @@ def typed(run: Run) -> str:
     return shlex.quote(run.name if run.path.parent == RUNS else str(run.path))
 
 
-def warn_of_noise(display: Display, facts: dict[str, Any]) -> None:
+def warn_of_noise(display: Display, separation: str | None) -> None:
     """Warn where scores do not tell members from non-members."""
-    if facts.get("separation") == "none":
-        display.warn(results.NO_SEPARATION)
+    if separation == "none":
+        display.warn(NO_SEPARATION)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli import results
-from curate.cli.console import Display
+from curate.cli.console import Display, Listing
 from curate.cli.options import (
     DataPath,
     Limit,
@@ -19,10 +18,20 @@ from curate.cli.options import (
     typed,
     warn_of_noise,
 )
+from curate.cli.results.pipeline import (
+    forecast_lines,
+    refine_lines,
+    run_lines,
+    score_lines,
+    shard_lines,
+    significant_lines,
+    train_lines,
+)
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
+    from curate.runtime.results import Result
 
 
 @command("curate run digits")
@@ -30,10 +39,10 @@ def run(display: Display, asked: Request) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
-    made, facts = _stage(display, run_all, asked)
-    display.result(facts, results.run_lines(facts))
-    warn_of_noise(display, facts)
-    display.hint(f"next: open {facts['report']}, or type 'curate select --top N {typed(made)}'")
+    made, completed = _stage(display, run_all, asked)
+    display.result(completed, run_lines(completed))
+    warn_of_noise(display, completed.separation)
+    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(made)}'")
 
 
 @command("curate shard folder:photos --out shards")
@@ -62,10 +71,10 @@ def shard(
     """Write the images of a source to WebDataset tars with an index."""
     import curate
 
-    facts = curate.shard(
+    sharded = curate.shard(
         source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
     )
-    display.result(facts, results.shard_lines(facts))
+    display.result(sharded, shard_lines(sharded))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
 
 
@@ -81,7 +90,7 @@ def train(
     import curate
 
     if dry_run:
-        told = curate.forecast(
+        forecast = curate.forecast(
             asked.name,
             runs=asked.runs,
             overrides=asked.overrides(),
@@ -89,12 +98,12 @@ def train(
             device=asked.device,
             workers=asked.workers,
         )
-        display.result(told, results.forecast_lines(told))
+        display.result(forecast, forecast_lines(forecast))
         display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
         return
-    made, facts = _stage(display, curate.train, asked)
-    display.result(facts, results.train_lines(facts))
-    if not facts["trained"]:
+    made, trained = _stage(display, curate.train, asked)
+    display.result(trained, train_lines(trained))
+    if not trained.trained:
         display.hint(f"nothing to do: all encoders of {made.path} were trained before")
     display.hint(f"next: 'curate score {typed(made)}'")
 
@@ -137,10 +146,12 @@ def score(
         refine.seconds(budget)
     if fdr is not None:
         significance.check(fdr)
-    made, facts = _stage(display, curate.score, asked)
-    lines = results.score_lines(facts)
+    made, scored = _stage(display, curate.score, asked)
+    already = scored.already
+    more: dict[str, Result] = {}
+    lines: list[str | Listing] = []
     if until is not None:
-        reached = curate.refine(
+        refined = more["until"] = curate.refine(
             made,
             until,
             budget=budget,
@@ -149,18 +160,17 @@ def score(
             workers=asked.workers,
             progress=display.progress,
         )
-        facts = {**curate.score(made), "until": reached}
-        lines = [*results.score_lines(facts), *results.refine_lines(reached)]
+        scored, lines = curate.score(made), refine_lines(refined)
     if fdr is not None:
-        found = curate.significant(made, fdr)
-        facts = {**facts, "significant": {**found, "samples": found["samples"].to_pylist()}}
-        lines += results.significant_lines(found)
-    display.result(facts, lines)
-    warn_of_noise(display, facts)
-    if facts["already"] and until is None:
+        significant = more["significant"] = curate.significant(made, fdr)
+        lines += significant_lines(significant)
+    places = [f"scores      {scored.path}"]
+    display.result({**scored.to_json(), **more}, [*score_lines(scored), *places, *lines])
+    warn_of_noise(display, scored.separation)
+    if already and until is None:
         display.hint(f"nothing to do: {made.path} was scored before")
-    top = max(1, facts["n_scored"] * 3 // 4)
-    rest = " --unscored keep" if facts["n_unscored"] else ""
+    top = max(1, scored.n_scored * 3 // 4)
+    rest = " --unscored keep" if scored.n_unscored else ""
     display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
 
 
@@ -177,11 +187,11 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
         called=asked.called,
         retrain=asked.retrain,
     )
-    facts = stage(
+    result = stage(
         run,
         data=asked.data,
         device=asked.device,
         workers=asked.workers,
         progress=display.progress,
     )
-    return run, facts
+    return run, result

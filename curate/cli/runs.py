@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
@@ -23,6 +21,16 @@ from curate.cli.options import (
     named,
     typed,
 )
+from curate.cli.results.runs import (
+    after_verify,
+    as_yaml,
+    bench_lines,
+    doctor_lines,
+    faults_in_short,
+    ledger_lines,
+    recipe_lines,
+    verify_lines,
+)
 from curate.errors import DataError
 
 
@@ -35,11 +43,11 @@ def verify(
     """Check that everything is there and, with --full, unchanged."""
     import curate
 
-    facts = curate.verify(path, full=full, progress=display.progress)
-    display.result(facts, results.verify_lines(facts))
-    if not facts["ok"]:
-        raise DataError(results.faults_in_short(facts))
-    display.hint(results.after_verify(facts))
+    verified = curate.verify(path, full=full, progress=display.progress)
+    display.result(verified, verify_lines(verified))
+    if not verified.ok:
+        raise DataError(faults_in_short(verified))
+    display.hint(after_verify(verified))
 
 
 @command("curate clean --dry-run")
@@ -65,9 +73,9 @@ def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
     import curate
 
     run = named(display, name, runs)
-    facts = curate.ledger(run)
-    display.result(facts, results.ledger_lines(facts))
-    if not facts["selections"]:
+    costs = curate.ledger(run)
+    display.result(costs, ledger_lines(costs))
+    if not costs.selections:
         display.hint(f"next: 'curate select --fraction 0.75 {typed(run)}'")
 
 
@@ -81,11 +89,11 @@ def recipes(
 
     if name is None:
         found = curate.recipe_list()
-        display.result(found, results.recipe_lines(found))
+        display.result(found, recipe_lines(found))
         display.hint("next: 'curate recipes NAME' prints one, 'curate run NAME' runs it")
         return
     resolved = curate.load_recipe(name).resolved()
-    display.result(resolved, [results.as_yaml(resolved).rstrip()])
+    display.result(resolved, [as_yaml(resolved).rstrip()])
     display.hint(f"next: 'curate run {shlex.quote(name)}'")
 
 
@@ -94,8 +102,8 @@ def doctor(display: Display) -> None:
     """Show versions, devices, FAISS and disk; what is missing and how to install it."""
     import curate
 
-    facts = curate.doctor()
-    display.result(facts, results.doctor_lines(facts))
+    machine = curate.doctor()
+    display.result(machine, doctor_lines(machine))
     display.hint("next: 'curate run digits' tries everything out")
 
 
@@ -111,7 +119,7 @@ def bench(
     """Measure each stage here, beside one image at a time and the machine's own ceiling."""
     import curate
 
-    facts = curate.bench(
+    benchmark = curate.bench(
         name,
         runs=runs,
         overrides=Request(name, set_=set_).overrides(),
@@ -119,26 +127,5 @@ def bench(
         device=device,
         progress=display.progress,
     )
-    display.result(facts, table(facts))
+    display.result(benchmark, bench_lines(benchmark))
     display.hint(f"next: 'curate train {shlex.quote(name)} --dry-run' tells what a run takes")
-
-
-def table(facts: Mapping[str, Any]) -> list[str]:
-    """Return the rates as a table, and what they are held against."""
-    ceiling = facts["ceiling"]
-    lines = [
-        f"{facts['recipe']} on {facts['device']}, {facts['cores']} cores; a matrix product does "
-        f"{ceiling['matmul'] / 1e9:,.0f} GFLOP/s ({ceiling['dtype']}), a copy moves "
-        f"{ceiling['copy'] / 1e9:,.1f} GB/s",
-        f"{'stage':<14}{'per second':>12}  {'slowest to fastest round':<26}{'of the ceiling':>14}",
-    ]
-    for row in facts["stages"]:
-        spread = f"{_short(row['low'])} to {_short(row['high'])} {row['per']}"
-        share = "" if row["share"] is None else f"{row['share']:.1%} {row['ceiling']}"
-        lines.append(f"{row['stage']:<14}{_short(row['rate']):>12}  {spread:<26}{share:>14}")
-    times = facts["times_one_at_a_time"]
-    return [*lines, f"scores come {times:.1f} times as fast as one image at a time"]
-
-
-def _short(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"

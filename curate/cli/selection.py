@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from curate import errors
-from curate.cli import results
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
@@ -19,6 +18,7 @@ from curate.cli.options import (
     named,
     warn_of_noise,
 )
+from curate.cli.results.selection import select_lines
 
 # Selections
 
@@ -90,14 +90,14 @@ def select(
     if scores is None:
         if out is not None or by is not None:
             raise errors.UsageError("--by and --out go with --scores; a run keeps its manifests.")
-        facts = curate.select(named(display, run, runs), **wanted)
+        selected = curate.select(named(display, run, runs), **wanted)
     elif run is not None:
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")
     else:
-        facts = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
-    display.result(facts, results.select_lines(facts))
-    warn_of_noise(display, facts)
-    manifest = shlex.quote(facts["path"])
+        selected = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
+    display.result(selected, select_lines(selected))
+    warn_of_noise(display, selected.separation)
+    manifest = shlex.quote(str(selected.path))
     display.hint(f"next: 'curate export {manifest} --to csv --out manifest.csv'")
 
 
@@ -143,6 +143,6 @@ def export(
     """Write a manifest, or the subset itself, for another tool."""
     import curate
 
-    facts = curate.export(manifest, to=to, out=out, progress=display.progress)
-    display.result(facts, [f"{facts['written']:,} samples written to {out}"])
+    exported = curate.export(manifest, to=to, out=out, progress=display.progress)
+    display.result(exported, [f"{exported.written:,} samples written to {out}"])
     display.hint(f"next: train on it, or here: 'curate retrain {shlex.quote(str(manifest))}'")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +14,10 @@ from scipy import stats
 
 from curate.data.ordering import one_chunk, places, sorted_by_uid
 from curate.errors import DataError, UsageError
+from curate.runtime.intervals import CONFIDENCE, correlation_interval
+from curate.runtime.results import Result
 from curate.selection.strategies import highest
 
-CONFIDENCE = 0.95
 SHARES = (0.01, 0.05, 0.1)
 """Sizes of the tops that are compared, as shares of the samples, where none are asked for."""
 
@@ -37,21 +37,95 @@ class Ranking:
     reliability: float | None = None
 
 
-def agree(rankings: Sequence[Ranking], tops: Sequence[int] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Correlation(Result):
+    """A correlation of two rankings.
+
+    Attributes:
+        value: -1 to 1.
+        low: Where its 95 % interval begins; see ``correlation_interval``.
+        high: Where it ends.
+        p: Probability of so much in unrelated rankings.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Top(Result):
+    """What the tops of two rankings share.
+
+    Attributes:
+        n: Samples of each top.
+        overlap: Shared part, 0 to 1.
+        low: Where its Wilson interval (95 %) begins.
+        high: Where it ends.
+        chance: What unrelated rankings would share.
+    """
+
+    n: int
+    overlap: float
+    low: float
+    high: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class Pair(Result):
+    """How alike two rankings are.
+
+    Attributes:
+        a: Name of the first.
+        b: Name of the second.
+        n: Samples that both score.
+        kendall: Tau-b.
+        spearman: Of ranks.
+        pearson: Of scores.
+        disattenuated: ``pearson`` over the root of both reliabilities (Spearman 1904); None where
+            one is unknown or not above 0.
+        tops: The most memorized of each, from the fewest on where none were asked for.
+    """
+
+    a: str
+    b: str
+    n: int
+    kendall: Correlation
+    spearman: Correlation
+    pearson: Correlation
+    disattenuated: float | None
+    tops: tuple[Top, ...]
+
+
+@dataclass(frozen=True)
+class Agreement(Result):
+    """How alike rankings are.
+
+    Attributes:
+        names: Of the R rankings.
+        pairs: Every two of them, in the order of ``names``.
+    """
+
+    names: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+    def matrix(self, kind: str) -> np.ndarray:
+        """Return one kind of correlation between all rankings, (R, R), 1 on the diagonal."""
+        out = np.eye(len(self.names))
+        spots = itertools.combinations(range(len(self.names)), 2)
+        for (i, j), pair in zip(spots, self.pairs, strict=True):
+            out[i, j] = out[j, i] = getattr(pair, kind).value
+        return out
+
+
+def agree(rankings: Sequence[Ranking], tops: Sequence[int] = ()) -> Agreement:
     """Compare every two of some rankings on the samples that both score, matched by uid.
 
     Args:
         rankings: Two or more, of one dataset.
         tops: How many of the most memorized to intersect; empty takes ``SHARES``.
-
-    Returns:
-        ``names``, and ``pairs``: for each ``a``, ``b``, the number ``n`` of samples both score,
-        and with ``value``, ``low``, ``high`` (95 %) and ``p`` of no association ``kendall``
-        (tau-b; interval after Fieller et al. 1957), ``spearman`` (after Bonett & Wright 2000) and
-        ``pearson`` (Fisher 1921); ``disattenuated``, the Pearson correlation over the root of both
-        reliabilities (Spearman 1904), None where one is unknown or not above 0; and ``tops``, each
-        with ``n``, ``overlap`` (shared part, in [0, 1], with a Wilson interval), and ``chance``,
-        what unrelated rankings would share.
 
     Raises:
         UsageError: If there are fewer than two rankings, or a top is not between 1 and n.
@@ -60,31 +134,29 @@ def agree(rankings: Sequence[Ranking], tops: Sequence[int] = ()) -> dict[str, An
     if len(rankings) < 2:
         raise UsageError("agreement is between two or more runs; name at least two.")
     pairs = [_pair(a, b, tops) for a, b in itertools.combinations(rankings, 2)]
-    return {"names": [ranking.name for ranking in rankings], "pairs": pairs}
+    return Agreement(tuple(ranking.name for ranking in rankings), tuple(pairs))
 
 
-def _pair(a: Ranking, b: Ranking, tops: Sequence[int]) -> dict[str, Any]:
+def _pair(a: Ranking, b: Ranking, tops: Sequence[int]) -> Pair:
     x, y = _matched(a, b)
     n = len(x)
-    tau, spearman, pearson = stats.kendalltau(x, y), stats.spearmanr(x, y), stats.pearsonr(x, y)
-    rho = float(spearman.statistic)
-    rough = {
-        "kendall": (tau, math.sqrt(0.437 / (n - 4))),
-        "spearman": (spearman, math.sqrt((1 + rho**2 / 2) / (n - 3))),
-        "pearson": (pearson, math.sqrt(1 / (n - 3))),
-    }
+    tests = {"kendall": stats.kendalltau, "spearman": stats.spearmanr, "pearson": stats.pearsonr}
+    correlations = {}
+    for kind, test in tests.items():
+        found = test(x, y)
+        r = float(found.statistic)
+        interval = correlation_interval(kind, r, n)
+        correlations[kind] = Correlation(r, *interval, float(found.pvalue))
     sizes = tops or sorted({max(1, round(share * n)) for share in SHARES})
-    return {
-        "a": a.name,
-        "b": b.name,
-        "n": n,
-        **{
-            name: {**_interval(float(found.statistic), spread), "p": float(found.pvalue)}
-            for name, (found, spread) in rough.items()
-        },
-        "disattenuated": _disattenuated(float(pearson.statistic), a.reliability, b.reliability),
-        "tops": [_overlap(x, y, top) for top in sizes],
-    }
+    r = correlations["pearson"].value
+    return Pair(
+        a=a.name,
+        b=b.name,
+        n=n,
+        **correlations,
+        disattenuated=_disattenuated(r, a.reliability, b.reliability),
+        tops=tuple(_overlap(x, y, top) for top in sizes),
+    )
 
 
 def _matched(a: Ranking, b: Ranking) -> tuple[np.ndarray, np.ndarray]:
@@ -115,40 +187,17 @@ def _scored(table: pa.Table) -> pa.Table:
     return sorted_by_uid(table)
 
 
-def _interval(value: float, spread: float) -> dict[str, float]:
-    """Return a correlation with its interval, ``spread`` being the deviation of its arc tangent."""
-    reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * spread
-    middle = math.atanh(max(-1 + 1e-15, min(1 - 1e-15, value)))
-    return {"value": value, "low": math.tanh(middle - reach), "high": math.tanh(middle + reach)}
-
-
 def _disattenuated(r: float, a: float | None, b: float | None) -> float | None:
     if a is None or b is None or a <= 0 or b <= 0:
         return None
     return r / math.sqrt(a * b)
 
 
-def _overlap(x: np.ndarray, y: np.ndarray, top: int) -> dict[str, Any]:
+def _overlap(x: np.ndarray, y: np.ndarray, top: int) -> Top:
     n = len(x)
     if not 1 <= top <= n:
-        raise UsageError(f"--top {top}: both runs score {n:,} samples; 1 to {n:,} can be compared.")
+        raise UsageError(f"top {top}: both runs score {n:,} samples; 1 to {n:,} can be compared.")
     # Ties go by uid, in whose order the samples are.
     shared = int((highest(x, None, top) & highest(y, None, top)).sum())
     interval = stats.binomtest(shared, top).proportion_ci(CONFIDENCE, method="wilson")
-    return {
-        "n": top,
-        "overlap": shared / top,
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "chance": top / n,
-    }
-
-
-def matrix(facts: Mapping[str, Any], kind: str) -> np.ndarray:
-    """Return one kind of correlation between all rankings, (R, R), 1 on the diagonal."""
-    names = list(facts["names"])
-    out = np.eye(len(names))
-    places = itertools.combinations(range(len(names)), 2)
-    for (i, j), pair in zip(places, facts["pairs"], strict=True):
-        out[i, j] = out[j, i] = pair[kind]["value"]
-    return out
+    return Top(top, shared / top, float(interval.low), float(interval.high), top / n)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from curate.runtime.files import replacing, write_json, write_text
+from curate.runtime.files import read_json, replacing, write_json, write_text
+from curate.runtime.intervals import CONFIDENCE, half_width
+from curate.runtime.results import Result
+from curate.selection.selection import describe
 
 CONTROL = "random"
 """The strategy that the others are compared with."""
-CONFIDENCE = 0.95
 
 COLUMNS = (
     "strategy",
@@ -35,25 +38,118 @@ COLUMNS = (
 """Columns of ``comparison.csv``, one row a probe of an arm."""
 
 
-def label(strategy: str, remove: int, scored: int) -> str:
-    """Return an arm of a comparison in plain words.
+@dataclass(frozen=True)
+class Cell(Result):
+    """What is compared: one selection, probed in one way.
 
-    Args:
-        strategy: As in ``curate select``.
-        remove: How many of the scored samples it removes.
-        scored: How many samples are scored.
+    Attributes:
+        strategy: As in ``select``.
+        label: The selection in plain words.
+        remove: Scored samples that it removes.
+        kept: Scored samples that it keeps.
+        source: What was probed on: ``self`` or a SOURCE.
+        kind: Of the probe.
     """
-    kept = scored - remove
-    words = {
-        "top": f"keep the {kept:,} most memorized",
-        "drop-top": f"drop the {remove:,} most memorized",
-        "bottom": f"keep the {kept:,} least memorized",
-        "random": f"{kept:,} at random",
-    }
-    return words.get(strategy, f"{kept:,} by {strategy}")
+
+    strategy: str
+    label: str
+    remove: int
+    kept: int
+    source: str
+    kind: str
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Arm(Cell):
+    """Test accuracies of encoders that were trained on one selection.
+
+    Attributes:
+        n: Seeds.
+        mean: Accuracy in the mean over them, 0 to 1.
+        sd: Its standard deviation; None for one seed.
+        by_seed: Accuracy by seed.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    by_seed: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Paired(Result):
+    """The mean of paired differences, with what it is worth.
+
+    Attributes:
+        n: Pairs.
+        mean: Accuracy minus the random one's, -1 to 1.
+        low: Where its 95 % t-interval over the pairs begins; None for one pair.
+        high: Where it ends.
+        sd: Standard deviation of the pairs' differences; None for one pair.
+        p: Of the two-sided paired t-test; None for one pair, or where all pairs differ alike.
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    sd: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Difference(Paired, Cell):
+    """How much better than the random one an arm is.
+
+    Attributes:
+        by_seed: Difference of each pair, by seed.
+    """
+
+    by_seed: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary(Result):
+    """Arms and their differences from random ones.
+
+    Attributes:
+        scored: Samples that were scored, before any were removed.
+        arms: One for each size, source, kind of probe, and strategy.
+        differences: Of each of them but the random ones.
+        verdict: What the intervals allow to be said.
+        confidence: Of the intervals.
+        control: The strategy that others are compared with.
+    """
+
+    scored: int
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...]
+    verdict: str
+    confidence: float = CONFIDENCE
+    control: str = CONTROL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Summary):
+    """A comparison that was made.
+
+    Attributes:
+        settings: What was compared: remove, strategies, seeds, budget, probes.
+        results: Every probe of every arm, as ``COLUMNS`` names them.
+        path: Folder of ``comparison.csv``, ``.json`` and ``.png``.
+    """
+
+    settings: Mapping[str, Any]
+    results: tuple[Mapping[str, Any], ...]
+    path: Path
+
+    @classmethod
+    def read(cls, folder: Path) -> Comparison:
+        """Read what ``write`` wrote."""
+        return cls.from_json({**read_json(folder / "comparison.json"), "path": folder})
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> Summary:
     """Return accuracies of every arm and their paired differences from the random one.
 
     Within a seed the arms share initialisation and views, so that the difference of a pair is the
@@ -62,13 +158,6 @@ def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> dict[str, Any]:
     Args:
         rows: One mapping a probe: strategy, remove, seed, source, kind, accuracy in [0, 1].
         scored: How many samples were scored, before any were removed.
-
-    Returns:
-        ``arms``: for each (remove, source, kind, strategy) its label, accuracies by seed, their
-        mean and sd. ``differences``: for each of them but the random ones ``mean`` (accuracy minus
-        the random one's, in -1 to 1), ``low`` and ``high`` (95 % t-interval over the pairs; None
-        for one pair), ``sd``, ``p`` (two-sided paired t-test; None where undefined), ``n`` pairs
-        and ``by_seed``. ``verdict`` says in words what the intervals allow.
     """
     cells: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
@@ -76,90 +165,78 @@ def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> dict[str, Any]:
         cells.setdefault(cell, {})[row["seed"]] = float(row["accuracy"])
     arms, differences = [], []
     for (remove, source, kind, strategy), by_seed in cells.items():
-        about = {
-            "strategy": strategy,
-            "label": label(strategy, remove, scored),
-            "remove": remove,
-            "kept": scored - remove,
-            "source": source,
-            "kind": kind,
-        }
-        values = np.array([by_seed[s] for s in sorted(by_seed)])
+        kept = scored - remove
+        label = describe(strategy, kept, scored, action=True)
+        about = Cell(strategy, label, remove, kept, source, kind)
+        accuracy = {str(seed): by_seed[seed] for seed in sorted(by_seed)}
+        values = np.array(list(accuracy.values()))
+        sd = float(values.std(ddof=1)) if len(values) > 1 else None
         arms.append(
-            {
-                **about,
-                "n": len(values),
-                "mean": float(values.mean()),
-                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-                "by_seed": {str(s): by_seed[s] for s in sorted(by_seed)},
-            }
+            Arm(**vars(about), n=len(values), mean=float(values.mean()), sd=sd, by_seed=accuracy)
         )
         control = cells.get((remove, source, kind, CONTROL), {})
-        paired = sorted(by_seed.keys() & control.keys())
-        if strategy != CONTROL and paired:
-            gaps = {s: by_seed[s] - control[s] for s in paired}
-            differences.append({**about, **interval(np.array(list(gaps.values())))})
-            differences[-1]["by_seed"] = {str(s): gap for s, gap in gaps.items()}
-    return {
-        "scored": scored,
-        "confidence": CONFIDENCE,
-        "control": CONTROL,
-        "arms": arms,
-        "differences": differences,
-        "verdict": _verdict(differences),
-    }
+        gaps = {str(s): by_seed[s] - control[s] for s in sorted(by_seed.keys() & control.keys())}
+        if strategy != CONTROL and gaps:
+            paired = interval(np.array(list(gaps.values())))
+            differences.append(Difference(**vars(about), **vars(paired), by_seed=gaps))
+    return Summary(scored, tuple(arms), tuple(differences), _verdict(differences))
 
 
-def interval(gaps: np.ndarray) -> dict[str, Any]:
-    """Return mean, t-interval, sd, p and n of paired differences (n,), n of at least 1."""
+def interval(gaps: np.ndarray) -> Paired:
+    """Return the mean of paired differences (n,), n of at least 1, with its interval."""
     n, mean = len(gaps), float(gaps.mean())
     if n < 2:
-        return {"mean": mean, "low": None, "high": None, "sd": None, "p": None, "n": n}
+        return Paired(n, mean, None, None, None, None)
     sd = float(gaps.std(ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / n**0.5
+    half = half_width(sd, n)
     p = float(2 * stats.t.sf(abs(mean) / (sd / n**0.5), n - 1)) if sd > 0 else None
-    return {"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "p": p, "n": n}
+    return Paired(n, mean, mean - half, mean + half, sd, p)
 
 
-def _verdict(differences: Sequence[Mapping[str, Any]]) -> str:
+def _verdict(differences: Sequence[Difference]) -> str:
     """Return what the intervals say, in a sentence that promises nothing they do not hold."""
     if not differences:
         return "nothing was compared: give a strategy other than random."
-    known = [d for d in differences if d["low"] is not None]
-    if not known:
+    ends = [(d.low, d.high) for d in differences if d.low is not None and d.high is not None]
+    if not ends:
         return "one seed shows no interval: run more seeds before believing a difference."
-    apart = [d for d in known if d["low"] > 0 or d["high"] < 0]
+    apart = sum(low > 0 or high < 0 for low, high in ends)
     if not apart:
         return (
-            f"no difference from random is shown: all {len(known)} intervals contain 0 "
-            f"(n = {min(d['n'] for d in known)} paired seeds)."
+            f"no difference from random is shown: all {len(ends)} intervals contain 0 "
+            f"(n = {min(d.n for d in differences if d.low is not None)} paired seeds)."
         )
     return (
-        f"{len(apart)} of {len(known)} intervals exclude 0; about "
-        f"{len(known) * (1 - CONFIDENCE):.1f} would by chance."
+        f"{apart} of {len(ends)} intervals exclude 0; about "
+        f"{len(ends) * (1 - CONFIDENCE):.1f} would by chance."
     )
 
 
 def write(
-    folder: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    summary: Summary,
+    settings: Mapping[str, Any],
 ) -> list[Path]:
     """Write ``comparison.csv``, ``.json`` and ``.png`` into ``folder``; returns their paths.
 
     Args:
         folder: Where to; made if it is not there.
         rows: As given to ``summarise``.
-        summary: What it returned, and whatever else the JSON should hold.
+        summary: What it returned.
+        settings: What was compared, as the JSON says it.
     """
     paths = [folder / f"comparison.{ending}" for ending in ("csv", "json", "png")]
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    scored = summary["scored"]
     for row in rows:
-        words = label(row["strategy"], row["remove"], scored)
-        table.writerow({**row, "label": words, "kept": scored - row["remove"]})
+        kept = summary.scored - row["remove"]
+        words = describe(row["strategy"], kept, summary.scored, action=True)
+        table.writerow({**row, "label": words, "kept": kept})
     write_text(paths[0], text.getvalue())
-    write_json(paths[1], {**summary, "results": [dict(row) for row in rows]})
+    stored = {**summary.to_json(), "settings": settings, "results": [dict(row) for row in rows]}
+    write_json(paths[1], stored)
     with replacing(paths[2]) as temporary:
         plot(summary, temporary)
     return paths
@@ -169,31 +246,29 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Okabe and Ito's, which colour-blind readers can tell apart."""
 
 
-def plot(summary: Mapping[str, Any], path: Path) -> None:
+def plot(summary: Summary, path: Path) -> None:
     """Draw the paired differences with their intervals as a png, a panel a source and probe."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    differences = summary["differences"]
-    panels = list(dict.fromkeys((d["source"], d["kind"]) for d in differences))
-    rows = max(
-        [len([d for d in differences if (d["source"], d["kind"]) == p]) for p in panels] or [1]
-    )
+    differences = summary.differences
+    panels = list(dict.fromkeys((d.source, d.kind) for d in differences))
+    rows = max([sum((d.source, d.kind) == p for d in differences) for p in panels] or [1])
     figure = Figure(figsize=(8, 0.9 + max(1, len(panels)) * (0.9 + 0.42 * rows)), dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=True)[:, 0]
-    strategies = list(dict.fromkeys(d["strategy"] for d in differences))
+    strategies = list(dict.fromkeys(d.strategy for d in differences))
     for axis, (source, kind) in zip(axes, panels, strict=False):
-        mine = [d for d in differences if (d["source"], d["kind"]) == (source, kind)]
+        mine = [d for d in differences if (d.source, d.kind) == (source, kind)]
         for y, d in enumerate(mine):
-            colour = COLOURS[strategies.index(d["strategy"]) % len(COLOURS)]
-            if d["low"] is not None:
-                axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=colour, linewidth=2)
-            seeds = [100 * gap for gap in d["by_seed"].values()]
+            colour = COLOURS[strategies.index(d.strategy) % len(COLOURS)]
+            if d.low is not None and d.high is not None:
+                axis.plot([100 * d.low, 100 * d.high], [y, y], color=colour, linewidth=2)
+            seeds = [100 * gap for gap in d.by_seed.values()]
             axis.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
-            axis.plot(100 * d["mean"], y, "D", color=colour, markersize=7)
+            axis.plot(100 * d.mean, y, "D", color=colour, markersize=7)
         axis.axvline(0, color="#555555", linewidth=1)
-        axis.set_yticks(range(len(mine)), [d["label"] for d in mine])
+        axis.set_yticks(range(len(mine)), [d.label for d in mine])
         axis.set_ylim(len(mine) - 0.5, -0.5)
         where = "the run's own labels" if source == "self" else source
         axis.set_title(f"{kind} probe on {where}", loc="left", fontsize=10)
@@ -202,7 +277,7 @@ def plot(summary: Mapping[str, Any], path: Path) -> None:
             axis.spines[side].set_visible(False)
     if not panels:
         axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, summary["verdict"], ha="center", va="center", wrap=True)
+        axes[0].text(0.5, 0.5, summary.verdict, ha="center", va="center", wrap=True)
     axes[-1].set_xlabel(
         "test accuracy minus that of as many at random, in percentage points\n"
         "(diamond: mean; dots: paired seeds; line: 95 % interval)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from curate.data.sample import packed_uids
 from curate.encoders.representation import features
 from curate.errors import DataError
 from curate.evaluation import probes
+from curate.evaluation.probes.base import Tested
 from curate.runtime import randomness
 from curate.runtime.progress import Progress, silent
 
@@ -50,6 +51,21 @@ class ProbeSet:
     held_out: bool
 
 
+@dataclass(frozen=True)
+class ProbeResult(Tested):
+    """What a probe on one source reached.
+
+    Attributes:
+        source: ``self`` or a SOURCE.
+        kind: Of the probe, as in ``probes.PROBES``.
+        held_out: As in ``ProbeSet``.
+    """
+
+    source: str
+    kind: str
+    held_out: bool
+
+
 def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None) -> ProbeSet:
     """Split an indexed dataset for a probe.
 
@@ -67,8 +83,7 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
     if unlabelled:
         raise DataError(
             f"probe on {name}: {unlabelled} of {index.num_rows} samples have no label; a probe "
-            "needs labels (class sub-folders, or a label column in metadata.csv). "
-            "Use --on SOURCE with labels."
+            "needs labels (class sub-folders, or a label column in metadata.csv)."
         )
     train = _labelled(index.filter(pc.equal(split, "train")))
     if test_role:
@@ -100,12 +115,14 @@ def measure_probes(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Fit and test probes on frozen features; one result a kind, accuracies in [0, 1]."""
+) -> list[ProbeResult]:
+    """Fit and test probes on frozen features; one result a kind."""
     train_x = features(encoder, data.canvas, data.canvas.rows(data.train), progress)
     test_x = features(encoder, data.canvas, data.canvas.rows(data.test), progress)
     results = []
     for kind in kinds:
-        found = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
-        results.append({"source": data.name, "kind": kind, "held_out": data.held_out, **found})
+        tested = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
+        results.append(
+            ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        )
     return results

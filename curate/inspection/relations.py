@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from curate.runtime.intervals import correlation_interval
+
 RELATIONS = {
     "outlier_score": "mean distance to the nearest neighbours",
     "local_outlier_factor": "local outlier factor: how much less dense than around its neighbours",
@@ -45,9 +47,7 @@ def correlations(
         if n < 5 or not np.ptp(x) > 0 or not np.ptp(y) > 0:
             continue
         r = float(stats.spearmanr(x, y).statistic)
-        z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
-        reach = 1.959964 * np.sqrt((1 + r**2 / 2) / (n - 3))
-        low, high = float(np.tanh(z - reach)), float(np.tanh(z + reach))
+        low, high = correlation_interval("spearman", r, n)
         found[name] = {
             "spearman": r, "low": low, "high": high, "n": n, "text": RELATIONS[name]
         }  # fmt: skip

@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from scipy import stats
-
 from curate.reports import figures, words
 from curate.reports.drawing import Captioned
 from curate.reports.tables import Table
+from curate.runtime.intervals import half_width
 
 BUDGETS = {"epochs": "equal epochs, so that fewer images are fewer steps", "steps": "equal steps"}
 
@@ -95,7 +94,7 @@ def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
     for arm in sorted(facts["arms"], key=lambda arm: arm["remove"]):
         half = None
         if arm["sd"] is not None and arm["n"] > 1:
-            half = 100 * float(stats.t.ppf(0.975, arm["n"] - 1)) * arm["sd"] / arm["n"] ** 0.5
+            half = 100 * half_width(arm["sd"], arm["n"])
         lines = cells.setdefault((arm["source"], arm["kind"]), {})
         strategy = words.shown(arm["strategy"], limit=30)
         lines.setdefault(strategy, []).append((arm["remove"], 100 * arm["mean"], half))

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
-from scipy import stats
 
 from curate.reports.drawing import INK, Drawn, drawing, panels
+from curate.runtime.intervals import normal_quantile
 
 PALETTE = ("#3a86c8", "#d9722e", "#3f9b6b", "#a06cc4", "#cf4f66", "#8c8c3a", "#2fa3a3", "#96705b")
 """Mid-tones: at least 3:1 against both the light and the dark background."""
@@ -253,7 +253,7 @@ def _share(
     axes: Axes, x: np.ndarray, count: np.ndarray, n: int, colour: str, label: str, **line: Any
 ) -> None:
     """Draw a share of n in percent along x with its Wilson interval."""
-    z = float(stats.norm.ppf(0.975))
+    z = normal_quantile()
     share = count / n
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from curate.evaluation import agreement
 from curate.reports import figures, words
 from curate.reports.drawing import Captioned
 from curate.reports.material import Material
 from curate.reports.words import INTERVAL, NBSP
+from curate.runtime.intervals import half_width
 
 
 def findings(material: Material) -> list[Captioned]:
@@ -63,7 +63,7 @@ def _means_figure(material: Material) -> Captioned | None:
     rows = []
     for name, facts in material.groups():
         if facts["sd"] is not None and facts["n"] > 1:
-            half = float(stats.t.ppf(0.975, facts["n"] - 1)) * facts["sd"] / facts["n"] ** 0.5
+            half = half_width(facts["sd"], facts["n"])
             rows.append((material.group_name(name, short=True), facts["mean"], half))
     if not rows:
         return None
@@ -188,8 +188,7 @@ def _training_figure(material: Material) -> Captioned | None:
         points = [row["groups"].get(name, {}) for row in material.along]
         if all(p.get("sd") is not None and p["n"] > 1 for p in points):
             means[material.group_name(name, short=True)] = [
-                (p["mean"], float(stats.t.ppf(0.975, p["n"] - 1)) * p["sd"] / p["n"] ** 0.5)
-                for p in points
+                (p["mean"], half_width(p["sd"], p["n"])) for p in points
             ]
     if not means:
         return None
@@ -213,16 +212,16 @@ def _training_figure(material: Material) -> Captioned | None:
 
 def agreement_figure(material: Material) -> Captioned | None:
     """Return how alike this run and others rank; None where none was compared."""
-    facts = material.agreement
-    if not facts:
+    agreement = material.agreement
+    if agreement is None:
         return None
-    names = [words.shown(name, limit=24) for name in facts["names"]]
-    values = agreement.matrix(facts, "kendall")
+    names = [words.shown(name, limit=24) for name in agreement.names]
+    values = agreement.matrix("kendall")
     drawn = figures.agreement("agreement", names, values, measure="Kendall’s tau-b")
-    found = [pair["kendall"] for pair in facts["pairs"]]
-    low, high = (words.fixed(f([v["value"] for v in found]), 2) for f in (min, max))
+    found = [pair.kendall for pair in agreement.pairs]
+    low, high = (words.fixed(f([tau.value for tau in found]), 2) for f in (min, max))
     between = low if low == high else f"{low} to {high}"
-    apart = sum(v["low"] > 0 for v in found)
+    apart = sum(tau.low > 0 for tau in found)
     finding = (
         f"Kendall’s tau-b between the rankings is {between}; {apart} of "
         f"{words.size(len(found), 'interval')} lie above 0, which unrelated rankings would give."

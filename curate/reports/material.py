@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import DataError
+from curate.evaluation.agreement import Agreement
 from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.reports import words
 from curate.runs import ledger as costs
@@ -78,11 +79,11 @@ class Material:
     numbers: dict[str, np.ndarray]
     group: np.ndarray
     dataset: dict[str, Any]
-    ledger: dict[str, Any]
+    ledger: costs.Ledger
     inspected: pa.Table | None = None
     inspect_facts: dict[str, Any] | None = None
     along: tuple[dict[str, Any], ...] = ()
-    agreement: dict[str, Any] | None = None
+    agreement: Agreement | None = None
     selections: tuple[Selection, ...] = ()
     comparisons: tuple[tuple[str, dict[str, Any]], ...] = ()
     probes: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -184,7 +185,7 @@ class Material:
         return list(table["triage"].take(rows).fill_null("–").to_pylist())
 
 
-def gather(path: Path, *, agreement: dict[str, Any] | None = None) -> Material:
+def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
     """Read a run directory.
 
     Args:

@@ -14,6 +14,7 @@ import yaml
 from markupsafe import Markup
 
 from curate.errors import unknown
+from curate.evaluation.agreement import Agreement
 from curate.reports import comparisons, files, findings, galleries, tables, verdicts, words
 from curate.reports.material import Material, gather
 from curate.reports.steps import steps
@@ -45,7 +46,7 @@ def build(
     run_path: Path,
     *,
     formats: Sequence[str] = ("html",),
-    agreement: dict[str, Any] | None = None,
+    agreement: Agreement | None = None,
 ) -> Path:
     """Write the report of a run: a self-contained page, and its figures and tables as files.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
+from curate.evaluation.agreement import Agreement
 from curate.reports import words
 from curate.reports.material import Material, Selection
+from curate.runtime.intervals import t_quantile
 from curate.selection import selection
 
 Table = tuple[str, list[str], list[list[str]], set[int]]
@@ -163,14 +161,14 @@ def _scored(material: Material) -> str:
 
 def times(material: Material) -> Table:
     """Return seconds per stage, their share and how many images they were for, longest first."""
-    stages = material.ledger["stages"]
-    total = sum(row["seconds"] for row in stages)
+    stages = material.ledger.stages
+    total = sum(row.seconds for row in stages)
     rows = [
         [
-            words.shown(row["stage"]),
-            words.seconds(row["seconds"]),
-            words.percent(row["seconds"] / total if total else 0),
-            words.count(row["samples"]) if row["samples"] else "–",
+            words.shown(row.stage),
+            words.seconds(row.seconds),
+            words.percent(row.seconds / total if total else 0),
+            words.count(row.samples) if row.samples else "–",
         ]
         for row in stages
     ]
@@ -180,14 +178,14 @@ def times(material: Material) -> Table:
 
 def savings(material: Material) -> Table | None:
     """Return when each selection has paid for its scores, or None where there is no selection."""
-    spent, epochs = material.ledger["scoring_seconds"], material.ledger["epochs"]
+    spent, epochs = material.ledger.scoring_seconds, material.ledger.epochs
     rows = [
         [
-            words.shown(row["name"]),
-            words.seconds(row["saved_seconds"]),
-            "never" if row["pays_back_after"] is None else words.count(row["pays_back_after"]),
+            words.shown(row.name),
+            words.seconds(row.saved_seconds),
+            "never" if row.pays_back_after is None else words.count(row.pays_back_after),
         ]
-        for row in material.ledger["selections"]
+        for row in material.ledger.selections
     ]
     # Begins as the other table of times does, which drills know by that.
     caption = f"Time: the scores took {words.seconds(spent)}; what training on a selection saves"
@@ -303,7 +301,7 @@ def labels(material: Material) -> Table | None:
     for k in shown:
         half = np.nan
         if n[k] > 1:
-            half = stats.t.ppf(0.975, n[k] - 1) * np.sqrt(spread[k] / (n[k] - 1) / n[k])
+            half = t_quantile(n[k] - 1) * np.sqrt(spread[k] / (n[k] - 1) / n[k])
         rows.append(
             [
                 material.label_name(int(names[k])),
@@ -356,21 +354,17 @@ def relations(material: Material) -> Table | None:
     return "What goes together with memorization", head, rows, {1, 2, 3}
 
 
-def agreement(facts: Mapping[str, Any]) -> Table:
+def agreement(of: Agreement) -> Table:
     """Return how alike runs rank the images they share."""
     rows = []
-    for pair in facts["pairs"]:
-        cells = [words.shown(f"{pair['a']} and {pair['b']}"), words.count(pair["n"])]
-        for kind in ("kendall", "spearman", "pearson"):
-            found = pair[kind]
-            text = f"{words.fixed(found['value'], 2)} ({words.fixed(found['low'], 2)} to "
-            text += f"{words.fixed(found['high'], 2)})"
-            cells.append(words.Number(text, found["value"]))
-        top = pair["tops"][-1]
-        text = f"{words.percent(top['overlap'])} of {top['n']:,} (chance: "
-        cells.append(
-            words.Number(f"{text}{words.percent(top['chance'])})", 100 * top["overlap"], "%")
-        )
+    for pair in of.pairs:
+        cells = [words.shown(f"{pair.a} and {pair.b}"), words.count(pair.n)]
+        for r in (pair.kendall, pair.spearman, pair.pearson):
+            text = f"{words.fixed(r.value, 2)} ({words.fixed(r.low, 2)} to "
+            cells.append(words.Number(f"{text}{words.fixed(r.high, 2)})", r.value))
+        top = pair.tops[-1]
+        text = f"{words.percent(top.overlap)} of {top.n:,} (chance: {words.percent(top.chance)})"
+        cells.append(words.Number(text, 100 * top.overlap, "%"))
         rows.append(cells)
     level = words.INTERVAL
     head = ["runs", "images of both", f"Kendall’s tau-b ({level} interval)"]

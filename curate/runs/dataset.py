@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from curate.data import shards
 from curate.runs import units
 from curate.runs.run import Run
-from curate.runtime.files import read_json
+from curate.runtime.files import file_sha256, read_json
 from curate.selection.manifest import Manifest
 
 log = logging.getLogger("curate")
@@ -42,6 +43,23 @@ def uids_of(run: Run, role: str) -> pa.Array:
             for rows in stored.iter_batches(columns=["uid", "split"])
         ]
     return pa.chunked_array(found, pa.string()).combine_chunks()
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Return what the manifests of a scored run say that they were made from."""
+    facts, recipe = run.facts(), run.recipe
+    summary = read_json(run.path / "scores.json")
+    seeds = {name: getattr(recipe, name).seed for name in ("plan", "train", "score")}
+    return {
+        "dataset_fingerprint": facts["dataset_fingerprint"],
+        "recipe": recipe.name,
+        "recipe_fingerprint": facts["recipe_fingerprint"],
+        "separation": summary["separation"],
+        "reliability": summary["reliability"],
+        "seeds": seeds,
+        "versions": facts["versions"],
+        "scores_sha256": file_sha256(run.path / "scores.parquet"),
+    }
 
 
 def read_for(run: Run, path: Path) -> Manifest:

@@ -3,28 +3,76 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 from curate.data import shards
 from curate.errors import DataError
 from curate.runs.more_views import more_views
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.runtime.results import Result
 from curate.scores.plan import Plan
 
 SCORING = ("shard", "plan", "decode", "train", "align", "score")
 """Stages that a ranking takes."""
 
 
-def ledger(run: Run) -> dict[str, Any]:
-    """Return what a run cost, and when its selections have paid for its scores.
+@dataclass(frozen=True)
+class Stage(Result):
+    """What a stage of a run cost.
 
-    Returns:
-        ``stages`` (each with ``seconds`` of this run and ``samples``: images written, decoded,
-        trained on once, encoded or scored), ``scoring_seconds``, ``training_seconds_per_sample``
-        (one image in one epoch), ``epochs``, and ``selections``: of each manifest what it drops,
-        the seconds that saves in a training of so many epochs, and after how many such trainings
-        that is what the scores took (None: never).
+    Attributes:
+        stage: Its name.
+        seconds: That this run spent in it.
+        samples: Images written, decoded, trained on once, encoded or scored; None where it counts
+            none.
+    """
+
+    stage: str
+    seconds: float
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class Saving(Result):
+    """What a selection saves whoever trains on it.
+
+    Attributes:
+        name: Of the manifest.
+        kept: Samples that it keeps.
+        dropped: Samples that it drops.
+        saved_seconds: By a training of as many epochs as the recipe's.
+        pays_back_after: How many such trainings save what the scores took; None: never.
+    """
+
+    name: str
+    kept: int
+    dropped: int
+    saved_seconds: float
+    pays_back_after: int | None
+
+
+@dataclass(frozen=True)
+class Ledger(Result):
+    """What a run cost, and when its selections have paid for its scores.
+
+    Attributes:
+        stages: The longest first.
+        scoring_seconds: Of the stages that a ranking takes.
+        training_seconds_per_sample: Of one image in one epoch.
+        epochs: Of the recipe's training.
+        selections: One a manifest.
+    """
+
+    stages: tuple[Stage, ...]
+    scoring_seconds: float
+    training_seconds_per_sample: float
+    epochs: int
+    selections: tuple[Saving, ...]
+
+
+def ledger(run: Run) -> Ledger:
+    """Return what a run cost, and when its selections have paid for its scores.
 
     Raises:
         DataError: If nothing is trained yet.
@@ -41,21 +89,15 @@ def ledger(run: Run) -> dict[str, Any]:
         "align": len(records) * _encoded(run, own),
         **dict.fromkeys(("plan", "score", "inspect"), own),
     }
-    stages = [
-        {"stage": stage, "seconds": seconds, "samples": samples.get(stage)}
+    stages = tuple(
+        Stage(stage, seconds, samples.get(stage))
         for stage, seconds in sorted(spent.items(), key=lambda item: -item[1])
-    ]
+    )
     each = sum(record["seconds"] for record in records) / seen
-    return {
-        "stages": stages,
-        "scoring_seconds": sum(spent.get(stage, 0.0) for stage in SCORING),
-        "training_seconds_per_sample": each,
-        "epochs": run.recipe.train.epochs,
-        "selections": [
-            _selection(run, path.stem, each, spent)
-            for path in sorted((run.path / "manifests").glob("*.json"))
-        ],
-    }
+    scoring = sum(spent.get(stage, 0.0) for stage in SCORING)
+    manifests = sorted((run.path / "manifests").glob("*.json"))
+    selections = tuple(_saving(run, path.stem, each, scoring) for path in manifests)
+    return Ledger(stages, scoring, each, run.recipe.train.epochs, selections)
 
 
 def _encoded(run: Run, n: int) -> int:
@@ -66,15 +108,9 @@ def _encoded(run: Run, n: int) -> int:
     return n * (score.views + anchors) + int((more + anchors).sum())
 
 
-def _selection(run: Run, name: str, each: float, spent: dict[str, float]) -> dict[str, Any]:
-    """Return what a selection saves whoever trains on it, and after how many trainings it pays."""
+def _saving(run: Run, name: str, each: float, scoring: float) -> Saving:
+    """Return what a selection saves: ``each`` second of a sample in an epoch that it drops."""
     counts = read_json(run.path / "manifests" / f"{name}.json")["counts"]
     saved = counts["dropped"] * run.recipe.train.epochs * each
-    cost = sum(spent.get(stage, 0.0) for stage in SCORING)
-    return {
-        "name": name,
-        "kept": counts["kept"],
-        "dropped": counts["dropped"],
-        "saved_seconds": saved,
-        "pays_back_after": math.ceil(cost / saved) if saved > 0 else None,
-    }
+    after = math.ceil(scoring / saved) if saved > 0 else None
+    return Saving(name, counts["kept"], counts["dropped"], saved, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,24 +14,114 @@ from curate.data.shards import Reader
 from curate.errors import UsageError
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.runtime.results import Result
 
 PREFIXES_NAMED = 3
 """Samples that are named where a uid is cut too short."""
 
 
-def sample(run: Run, uid: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Neighbour(Result):
+    """A neighbour of a sample.
+
+    Attributes:
+        uid: Its uid.
+        distance: To it, in [0, 2].
+        label: Its label; None without one.
+        class_: The name of that; None where labels have no names.
+        rank: Its place in the ranking; None without a score.
+    """
+
+    uid: str
+    distance: float
+    label: int | None
+    class_: str | None
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class SampleCard(Result):
+    """What is known of a sample: its row of ``inspect.parquet``, its score and its file.
+
+    Attributes:
+        uid: Its uid.
+        outlier_score: Mean distance to its neighbours, in [0, 2]; None without neighbours, and so
+            for what is said of them.
+        neighbour_uid: The nearest.
+        neighbour_distance: To that one.
+        duplicate_group: Number of its group of near-duplicates; None where it is in none.
+        local_outlier_factor: How much less dense it is there than around its neighbours.
+        duplicate_split: Where a near-duplicate was held out; None where none was.
+        duplicate_split_uid: That near-duplicate.
+        label_vote: The label of most neighbours.
+        label_agreement: Share of the neighbours with its label.
+        brightness: Mean luma.
+        contrast: Standard deviation of luma.
+        sharpness: Variance of the Laplacian of luma.
+        smoothness: Of neighbouring pixels; None where all are alike.
+        file_size: Bytes of the file.
+        aspect: Width over height.
+        triage: Its class.
+        triage_reason: What looks flawed; None where nothing does.
+        rank: Its place in the ranking, 1 = most memorized; None without a score, and so for the
+            next two.
+        n_scored: How many have a score.
+        memorization: Its score.
+        se: The standard error of that.
+        label: None without one.
+        class_: The name of the label; None where labels have no names.
+        neighbours: Nearest first.
+        duplicates: The other uids of its group.
+        shard: The tar that holds its file.
+        offset: Where that begins there.
+        size: Its bytes.
+        width: In pixels.
+        height: In pixels.
+        key: Its key in the tar.
+        path: Where it came from in the source.
+    """
+
+    uid: str
+    outlier_score: float | None
+    neighbour_uid: str | None
+    neighbour_distance: float | None
+    duplicate_group: int | None
+    local_outlier_factor: float | None
+    duplicate_split: str | None
+    duplicate_split_uid: str | None
+    label_vote: int | None
+    label_agreement: float | None
+    brightness: float | None
+    contrast: float | None
+    sharpness: float | None
+    smoothness: float | None
+    file_size: int
+    aspect: float
+    triage: str
+    triage_reason: str | None
+    rank: int | None
+    n_scored: int
+    memorization: float | None
+    se: float | None
+    label: int | None
+    class_: str | None
+    neighbours: tuple[Neighbour, ...]
+    duplicates: tuple[str, ...]
+    shard: str
+    offset: int
+    size: int
+    width: int
+    height: int
+    key: str
+    path: str
+
+
+def sample(run: Run, uid: str) -> SampleCard:
     """Return what is known of one sample of an inspected run.
 
     Args:
         run: An inspected run.
         uid: A uid, or the beginning of just one.
-
-    Returns:
-        ``uid``, ``rank`` of ``n_scored``, ``memorization`` and ``se`` (None without a score),
-        ``label`` and ``class``, the columns of ``inspect.parquet``, its ``neighbours`` (``uid``,
-        ``distance``, ``label``, ``class``, ``rank`` each, nearest first), ``duplicates`` (uids of
-        its group), and where its file is: ``shard``, ``offset``, ``size``, ``width``, ``height``,
-        ``key``, ``path``.
 
     Raises:
         UsageError: If no sample, or more than one, or one that was held out, begins like that.
@@ -51,25 +142,19 @@ def sample(run: Run, uid: str) -> dict[str, Any]:
     known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
     group = about["duplicate_group"]
     alike = [] if group is None else names.filter(pc.equal(names["duplicate_group"], group))["uid"]
-    scores = _score_of(run, full)
-    return {
+    return SampleCard(
         **about,
-        **scores,
-        "label": row["label"],
-        "class": _class(classes, row["label"]),
-        "neighbours": [
-            {
-                "uid": other,
-                "distance": distance,
-                "label": known[other][0],
-                "class": _class(classes, known[other][0]),
-                "rank": known[other][1],
-            }
+        **_score_of(run, full),
+        label=row["label"],
+        class_=_class(classes, row["label"]),
+        neighbours=tuple(
+            Neighbour(other, distance, label, _class(classes, label), rank)
             for other, distance in near
-        ],
-        "duplicates": [str(other) for other in alike if str(other) != full],
+            for label, rank in [known[other]]
+        ),
+        duplicates=tuple(str(other) for other in alike if str(other) != full),
         **{k: row[k] for k in ("shard", "offset", "size", "width", "height", "key", "path")},
-    }
+    )
 
 
 def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:

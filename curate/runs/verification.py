@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from curate.data import shards
 from curate.data.shards import Fault
@@ -14,10 +13,32 @@ from curate.runs.dataset import say_outdated
 from curate.runs.run import Run
 from curate.runtime.files import TEMPORARY, file_sha256, read_json
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.selection.manifest import stored
 
 
-def verify(path: str | Path, *, full: bool = False, progress: Progress = silent) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Verified(Result):
+    """What was checked, and what is wrong with it.
+
+    Attributes:
+        path: A run directory, a folder of shards, or a manifest.
+        kind: ``run``, ``shards`` or ``manifest``.
+        checked: How many files and samples.
+        full: Whether every hash was checked.
+        ok: Whether there are no faults.
+        faults: With files relative to ``path``.
+    """
+
+    path: Path
+    kind: str
+    checked: int
+    full: bool
+    ok: bool
+    faults: tuple[Fault, ...]
+
+
+def verify(path: str | Path, *, full: bool = False, progress: Progress = silent) -> Verified:
     """Check a run, shards or a manifest, and go on behind what is wrong.
 
     Args:
@@ -25,11 +46,6 @@ def verify(path: str | Path, *, full: bool = False, progress: Progress = silent)
         full: Check every hash; else only that files are there with the size they had. A manifest
             is always checked in full.
         progress: Progress callback.
-
-    Returns:
-        ``path``, ``kind`` (``run``, ``shards`` or ``manifest``), ``checked`` (how many files and
-        samples), ``full``, ``ok``, and ``faults``: one ``{file, offset, key, problem}`` each, with
-        the file relative to ``path``; offset and key are null where they mean nothing.
 
     Raises:
         UsageError: If ``path`` is none of these.
@@ -46,14 +62,7 @@ def verify(path: str | Path, *, full: bool = False, progress: Progress = silent)
     else:
         what = "is no run, no folder of shards and no manifest" if path.exists() else "is not there"
         raise UsageError(f"{path} {what}; give a run, shards or a manifest's .parquet file.")
-    return {
-        "path": str(path),
-        "kind": kind,
-        "checked": checked,
-        "full": full,
-        "ok": not faults,
-        "faults": [asdict(fault) for fault in faults],
-    }
+    return Verified(path, kind, checked, full, not faults, tuple(faults))
 
 
 def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from curate.encoders.backbone import Encoder
@@ -21,6 +20,8 @@ from curate.encoders.representation import distance
 from curate.encoders.views import ViewSpec
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
+from curate.runtime.intervals import t_quantile
+from curate.runtime.results import Result
 from curate.scores.alignment import HELD_BYTES
 from curate.scores.config import ScoreConfig
 
@@ -246,30 +247,65 @@ def _batch(
     return align, [(m / config.views).double().cpu().numpy() for m in mu]
 
 
-def layer_rows(found: Found) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class LayerRow(Result):
+    """What is said of a layer.
+
+    LayerMem is SSLMem (arXiv 2401.12233, Eq. 2) of the layer's flattened output, scaled to unit
+    length, so that layers compare. The range that it is divided by hangs on the two most extreme
+    samples; ``sslmem`` has the interval.
+
+    Attributes:
+        name: Its name.
+        dim: Numbers of its flattened output.
+        sslmem: Mean of align(g) - align(f) in the recipe's distance; above 0 = memorized.
+        se: Its standard error.
+        low: Where its 95 % interval begins.
+        high: Where that ends.
+        layer_mem: ``sslmem`` over the range of the differences, below 1.
+        delta_layer_mem: What the layer adds to the one before it; None for the first.
+        units: How many units it has of its own.
+        unit_mem: Their mean UnitMem in f; None without units.
+        unit_mem_control: The same of g, which never saw the samples.
+    """
+
+    name: str
+    dim: int
+    sslmem: float
+    se: float
+    low: float
+    high: float
+    layer_mem: float
+    delta_layer_mem: float | None
+    units: int
+    unit_mem: float | None
+    unit_mem_control: float | None
+
+
+def layer_rows(found: Found) -> list[LayerRow]:
     """Return what is said of each layer."""
-    out: list[dict[str, Any]] = []
+    out: list[LayerRow] = []
     for i, (name, dim) in enumerate(zip(found.names, found.dims, strict=True)):
         apart = found.align[1, i] - found.align[0, i]
         mean, spread = float(apart.mean()), float(np.ptp(apart))
         se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
-        reach = float(stats.t.ppf(0.975, len(apart) - 1)) * se
+        reach = t_quantile(len(apart) - 1) * se
         layer_mem = mean / spread if spread > 0 else 0.0
         mem, control = (_mean(found.units[e][i].values()) for e in (0, 1))
         out.append(
-            {
-                "name": name,
-                "dim": dim,
-                "sslmem": mean,
-                "se": se,
-                "low": mean - reach,
-                "high": mean + reach,
-                "layer_mem": layer_mem,
-                "delta_layer_mem": layer_mem - out[-1]["layer_mem"] if out else None,
-                "units": len(found.units[0][i].sum),
-                "unit_mem": mem,
-                "unit_mem_control": control,
-            }
+            LayerRow(
+                name=name,
+                dim=dim,
+                sslmem=mean,
+                se=se,
+                low=mean - reach,
+                high=mean + reach,
+                layer_mem=layer_mem,
+                delta_layer_mem=layer_mem - out[-1].layer_mem if out else None,
+                units=len(found.units[0][i].sum),
+                unit_mem=mem,
+                unit_mem_control=control,
+            )
         )
     return out
 

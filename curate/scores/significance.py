@@ -15,7 +15,7 @@ def check(fdr: float) -> None:
         UsageError: If it is not between 0 and 1.
     """
     if not 0 < fdr < 1:
-        raise UsageError(f"--fdr {fdr:g}: expected a share between 0 and 1, such as 0.05.")
+        raise UsageError(f"fdr {fdr:g}: expected a share between 0 and 1, such as 0.05.")
 
 
 def tests(m: np.ndarray, se: np.ndarray, *, freedom: float | None) -> tuple[np.ndarray, np.ndarray]:

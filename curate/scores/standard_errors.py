@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
-CONFIDENCE = 0.95
+from curate.runtime.intervals import normal_quantile, t_quantile
 
 
 def side_mean(values: np.ndarray, side: np.ndarray) -> np.ndarray:
@@ -159,8 +159,8 @@ class Prior:
     def quantile(self) -> float:
         """How many standard errors a 95 % interval reaches to each side; 1.96 at least."""
         if not self._n:
-            return float(stats.norm.ppf((1 + CONFIDENCE) / 2))
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.total_freedom))
+            return normal_quantile()
+        return t_quantile(self.total_freedom)
 
     def moderated(self, found: Spread) -> Spread:
         """Return variances moved to the prior's, weighted by degrees of freedom."""

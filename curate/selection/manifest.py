@@ -75,7 +75,7 @@ class Manifest:
                 there is no score); ``key``, ``shard``, ``label`` and ``se`` are taken where they
                 are there, and are null where not. A label that is not an integer is left out.
             keep: (N,) bool, in the order of ``table``.
-            strategy: Name of the strategy, as in ``curate select --strategy``.
+            strategy: Name of the strategy, as in ``select``.
             parameters: What the strategy was given. ``by`` names the number that stands in
                 ``memorization`` if it is another.
             provenance: What the scores were made from (dataset_fingerprint, recipe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from curate.data.ordering import one_chunk, repeats, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
+from curate.runtime.results import Result
 from curate.selection.config import SelectConfig
 from curate.selection.manifest import Manifest
 from curate.selection.strategies import choose
@@ -24,6 +26,36 @@ BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
 TAKEN = ("se", "key", "shard", "label")
 """Columns of a table of scores that a manifest has besides the number that is selected by."""
+
+
+@dataclass(frozen=True)
+class Selected(Result):
+    """A selection that was made.
+
+    Attributes:
+        path: Its manifest.
+        kept: Samples that it keeps.
+        dropped: Samples that it drops.
+        scored: Samples that have a score.
+        unscored: Samples that have none.
+        description: What is kept, in plain words.
+        separation: ``clear`` where the run's scores tell members from non-members, ``none`` where
+            they do not, ``untested``; None for a table of which nothing is known, and left out of
+            the JSON then.
+    """
+
+    path: Path
+    kept: int
+    dropped: int
+    scored: int
+    unscored: int
+    description: str
+    separation: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        fields = super().to_json()
+        return fields if self.separation else {k: v for k, v in fields.items() if v is not None}
 
 
 def select_table(
@@ -37,7 +69,7 @@ def select_table(
     unscored: str | None = None,
     seed: int = 0,
     name: str | None = None,
-) -> dict[str, Any]:
+) -> Selected:
     """Select from any parquet or csv that has ``uid`` and a number, with no run at all.
 
     Args:
@@ -73,7 +105,7 @@ def decide(
     name: str | None,
     parameters: Mapping[str, Any],
     provenance: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Selected:
     """Decide on every row of a table, write the manifest, and say what was decided.
 
     Args:
@@ -106,14 +138,15 @@ def decide(
         table, keep, strategy=config.strategy, parameters=settings, provenance=provenance
     )
     manifest.write(path)
-    return {
-        "path": str(path),
-        "kept": int(keep.sum()),
-        "dropped": int((~keep).sum()),
-        "scored": scored,
-        "unscored": left,
-        "description": describe(config.strategy, kept, scored),
-    }
+    return Selected(
+        path=path,
+        kept=int(keep.sum()),
+        dropped=int((~keep).sum()),
+        scored=scored,
+        unscored=left,
+        description=describe(config.strategy, kept, scored),
+        separation=provenance.get("separation"),
+    )
 
 
 def _strategy(path: Path) -> str | None:
@@ -153,20 +186,30 @@ def check_unscored(left: int, total: int, unscored: str | None) -> None:
     """
     if left and unscored is None:
         raise UsageError(
-            f"{left:,} of {total:,} samples are unscored; say what to do with them: --unscored "
-            "keep or --unscored drop (in a recipe: select.unscored)."
+            f"{left:,} of {total:,} samples are unscored; say what to do with them: unscored keep "
+            "or drop (in a recipe: select.unscored)."
         )
 
 
-def describe(strategy: str, kept: int, scored: int) -> str:
-    """Return a selection in plain words."""
-    words = {
-        "top": f"the {kept:,} most memorized of {scored:,} scored",
-        "bottom": f"the {kept:,} least memorized of {scored:,} scored",
-        "drop-top": f"all but the {scored - kept:,} most memorized of {scored:,} scored",
-        "random": f"{kept:,} of {scored:,} scored, at random",
-    }
-    return words.get(strategy, f"{kept:,} of {scored:,} scored, by {strategy}")
+def describe(strategy: str, kept: int, scored: int, *, action: bool = False) -> str:
+    """Return a selection in plain words.
+
+    Args:
+        strategy: As in ``select``.
+        kept: How many of the scored samples it keeps.
+        scored: How many there are.
+        action: Whether to say what is done, ``keep the 3 most memorized``, not what is left,
+            ``the 3 most memorized of 10 scored``.
+    """
+    if strategy in ("top", "bottom", "drop-top"):
+        drops = strategy == "drop-top"
+        end = "least" if strategy == "bottom" else "most"
+        samples = f"the {scored - kept if drops else kept:,} {end} memorized"
+        if action:
+            return f"{'drop' if drops else 'keep'} {samples}"
+        return f"{'all but ' if drops else ''}{samples} of {scored:,} scored"
+    how = "at random" if strategy == "random" else f"by {strategy}"
+    return f"{kept:,} {how}" if action else f"{kept:,} of {scored:,} scored, {how}"
 
 
 def _default_name(config: SelectConfig) -> str:
@@ -182,14 +225,8 @@ def file_name(name: str) -> str:
         UsageError: If not.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
+        raise UsageError(f"name {name!r}: use letters, digits, dots, dashes and underscores.")
     return name
-
-
-# What a manifest belongs to
-
-
-# Tables of others
 
 
 def read_scores(path: Path, by: str) -> pa.Table:
@@ -217,7 +254,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
     for name in ("uid", by):
         if name not in names:
             have = ", ".join(names)
-            raise DataError(f"{path} has no column {name!r}; it has: {have}. See --by.")
+            raise DataError(f"{path} has no column {name!r}; it has: {have}; see by.")
     columns = {"uid": table["uid"].cast(pa.string()), "memorization": _number(path, table, by)}
     if "se" in names:
         columns["se"] = _number(path, table, "se")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from curate.errors import unknown
 from curate.evaluation import agreement
-from curate.evaluation.agreement import Ranking
+from curate.evaluation.agreement import Agreement, Ranking
 from curate.runs import run
 from curate.runs.run import Run
-from curate.runtime.files import read_json
+from curate.scores.summary import ScoreSummary
 from curate.selection.selection import read_scores
 
 
@@ -33,8 +32,7 @@ def read_ranking(item: Run | str | Path, *, runs: Path, by: str) -> Ranking:
             raise unknown(f"run under {runs}/", str(item), run.names(runs))
         item = Run.open(found)
     table = item.scores(("uid", "memorization"))
-    summary = read_json(item.path / "scores.json")
-    return Ranking(item.name, table, summary["reliability"]["encoders"])
+    return Ranking(item.name, table, ScoreSummary.read(item.path).reliability.encoders)
 
 
 def agree(
@@ -43,12 +41,8 @@ def agree(
     tops: Sequence[int] = (),
     by: str = "memorization",
     runs: str | Path = "runs",
-) -> dict[str, Any]:
-    """Compare the rankings of two or more runs, or of column ``by`` of parquet or csv files.
-
-    Returns:
-        As ``agreement.agree`` does: ``names``, and ``pairs`` with correlations and shared tops.
-    """
+) -> Agreement:
+    """Compare the rankings of two or more runs, or of column ``by`` of parquet or csv files."""
     return agreement.agree(
         [read_ranking(item, runs=Path(runs), by=by) for item in rankings], tuple(tops)
     )

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runtime import randomness
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.runtime.threads import cores
 from curate.scores.alignment import align_images
 from curate.stages.context import Context
@@ -43,7 +44,7 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Result):
     """How fast a stage is.
 
     Attributes:
@@ -72,26 +73,45 @@ class Rate:
     share: float | None = None
 
 
-def bench_run(recipe: Recipe, context: Context) -> dict[str, Any]:
-    """Measure every stage of a recipe on some of its images; nothing is left behind.
+@dataclass(frozen=True)
+class Ceiling(Result):
+    """What a machine does at best.
 
-    Returns:
-        ``recipe``, ``device``, ``cores``, ``rounds``, ``ceiling`` (``matmul``: floating-point
-        operations a second of a plain matrix product, ``copy``: bytes read and written a second of
-        a plain copy, and ``dtype`` and ``threads`` of the product), ``stages`` (fields of ``Rate``
-        each: ``shard``, ``decode``, ``views``, ``train``, ``score``, and ``one at a time``: the
-        same scores, one image and one encoder at a time) and ``times_one_at_a_time``, how many
-        times as fast the scoring is, the median of rounds in turn.
-
-    Raises:
-        DataError: If the source has fewer than two images.
+    Attributes:
+        matmul: Floating-point operations a second of a plain matrix product.
+        copy: Bytes read and written a second of a plain copy.
+        dtype: Of the numbers of the product.
+        threads: CPU threads of the product.
     """
-    threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory(prefix="curate-") as folder:
-        try:
-            return _Bench(recipe, context, Path(folder), threads).measured()
-        finally:
-            torch.set_num_threads(threads)
+
+    matmul: float
+    copy: float
+    dtype: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Benchmark(Result):
+    """How fast the stages of a recipe are on a machine.
+
+    Attributes:
+        recipe: Its name.
+        device: ``cpu``, or CUDA with the card's name.
+        cores: CPU cores.
+        rounds: Timed rounds of each stage.
+        ceiling: What the machine does at best.
+        stages: ``shard``, ``decode``, ``views``, ``train``, ``score``, and ``one at a time``: the
+            same scores, one image and one encoder at a time.
+        times_one_at_a_time: How many times as fast the scoring is, the median of rounds in turn.
+    """
+
+    recipe: str
+    device: str
+    cores: int
+    rounds: int
+    ceiling: Ceiling
+    stages: tuple[Rate, ...]
+    times_one_at_a_time: float
 
 
 class _Bench:
@@ -101,8 +121,8 @@ class _Bench:
         self.recipe, self.context, self.folder, self.threads = recipe, context, folder, threads
         self.device, self.progress = context.resolved_device(), context.progress
 
-    def measured(self) -> dict[str, Any]:
-        """Return what ``bench`` does."""
+    def measured(self) -> Benchmark:
+        """Measure every stage."""
         stored = [self.shard(), self.decode()]
         index = shards.Reader(self.folder / "shards").index(["uid"])
         canvas = open_canvas(self.folder / "canvas.npy", index)
@@ -117,15 +137,15 @@ class _Bench:
         of_training = ceiling if own == self.threads else _ceiling(self.device, own)
         rates = [*stored, _with_share(shown, ceiling), _with_share(trained, of_training)]
         rates += [_with_share(scored, ceiling), _with_share(single, ceiling)]
-        return {
-            "recipe": self.recipe.name,
-            "device": device_name(self.device),
-            "cores": cores(),
-            "rounds": ROUNDS,
-            "ceiling": ceiling,
-            "stages": [asdict(rate) for rate in rates],
-            "times_one_at_a_time": times,
-        }
+        return Benchmark(
+            recipe=self.recipe.name,
+            device=device_name(self.device),
+            cores=cores(),
+            rounds=ROUNDS,
+            ceiling=ceiling,
+            stages=tuple(rates),
+            times_one_at_a_time=times,
+        )
 
     def shard(self) -> Rate:
         """Measure the writing of shards."""
@@ -313,9 +333,9 @@ class _Bench:
         )
 
 
-def _with_share(rate: Rate, ceiling: dict[str, Any]) -> Rate:
+def _with_share(rate: Rate, ceiling: Ceiling) -> Rate:
     assert rate.work is not None and rate.ceiling is not None
-    return Rate(**{**asdict(rate), "share": rate.rate * rate.work / ceiling[rate.ceiling]})
+    return replace(rate, share=rate.rate * rate.work / getattr(ceiling, rate.ceiling))
 
 
 def _rounds(stage: str, work: Callable[[int], None], progress: Progress) -> list[float]:
@@ -345,7 +365,7 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _ceiling(device: str, threads: int) -> dict[str, Any]:
+def _ceiling(device: str, threads: int) -> Ceiling:
     """Return what the machine does at best on a plain matrix product and a plain copy."""
     torch.set_num_threads(threads)
     gpu = device != "cpu"
@@ -366,12 +386,12 @@ def _ceiling(device: str, threads: int) -> dict[str, Any]:
                     target.copy_(source)
             _synchronise(device)
             best[name] = min(best[name], (time.perf_counter() - started) / turns)
-    return {
-        "matmul": 2 * side**3 / best["matmul"],
-        "copy": 2 * size / best["copy"],
-        "dtype": str(dtype).removeprefix("torch."),
-        "threads": threads,
-    }
+    return Ceiling(
+        matmul=2 * side**3 / best["matmul"],
+        copy=2 * size / best["copy"],
+        dtype=str(dtype).removeprefix("torch."),
+        threads=threads,
+    )
 
 
 def bench(
@@ -382,7 +402,25 @@ def bench(
     data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Return how fast each stage of a recipe is on this machine, as ``bench_run`` does."""
+) -> Benchmark:
+    """Measure how fast each stage of a recipe is on some of its images; nothing is left behind.
+
+    Args:
+        name: A recipe or its name, or a run.
+        runs: Folder that holds the runs.
+        overrides: ``{"section.key": value}`` that replaces values of the recipe.
+        data: Where the recipe's source lies on this machine.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: Progress callback.
+
+    Raises:
+        DataError: If the source has fewer than two images.
+    """
     recipe, there = recipe_of(name, runs=runs, overrides=overrides)
-    return bench_run(recipe, Context.of(there, data, device, 1, progress))
+    context = Context.of(there, data, device, 1, progress)
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="curate-") as folder:
+        try:
+            return _Bench(recipe, context, Path(folder), threads).measured()
+        finally:
+            torch.set_num_threads(threads)

@@ -11,13 +11,13 @@ import numpy as np
 from curate.encoders.backbone import load_encoder
 from curate.errors import UsageError
 from curate.evaluation import comparison
+from curate.evaluation.comparison import Comparison
 from curate.evaluation.config import CompareConfig
 from curate.evaluation.probing import measure_probes
 from curate.runs import units
 from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.runtime.files import read_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
@@ -31,7 +31,7 @@ def compare_run(
     run: Run,
     context: Context,
     config: CompareConfig,
-) -> dict[str, Any]:
+) -> Comparison:
     """Train on selections of equal size with paired seeds, probe each, and compare with random.
 
     Seed s of every strategy shares initialisation and the views of shared samples, so that the
@@ -41,9 +41,6 @@ def compare_run(
         run: A run; what is missing for scores is done.
         context: Device, workers, progress.
         config: What is compared; ``random`` is added, which the others are compared with.
-
-    Returns:
-        What ``comparison.json`` holds, and the folder it lies in.
 
     Raises:
         UsageError: If there are not so many samples to remove.
@@ -77,11 +74,12 @@ def compare_run(
             for done, (about, place) in enumerate(arms, 1):
                 encoder = load_encoder(run.path / place, device=context.resolved_device())
                 for data in probed:
-                    rows += [{**about, **f} for f in measure_probes(encoder, data, asked.kinds)]
+                    results = measure_probes(encoder, data, asked.kinds)
+                    rows += [{**about, **result.to_json()} for result in results]
                 context.progress("probe", done, len(arms))
-            summary = comparison.summarise(rows, len(uids)) | {"settings": settings}
-            unit.complete(comparison.write(folder, rows, summary))
-    return {**read_json(folder / "comparison.json"), "path": str(folder)}
+            summary = comparison.summarise(rows, len(uids))
+            unit.complete(comparison.write(folder, rows, summary, settings))
+    return Comparison.read(folder)
 
 
 def check_removals(remove: Sequence[int], scored: int) -> None:
@@ -174,7 +172,7 @@ def compare(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Comparison:
     """Retrain on selections of equal size and compare them with random; None: as in the recipe.
 
     Args:
@@ -187,9 +185,6 @@ def compare(
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: Trainings side by side; None chooses.
         progress: Progress callback.
-
-    Returns:
-        ``arms``, ``differences`` (from random, with 95 % intervals), ``verdict`` and ``path``.
 
     Raises:
         UsageError: If there are not so many samples to remove.
@@ -206,6 +201,6 @@ def compare(
         },
     )
     if not config.remove:
-        raise UsageError("say how many samples to remove: remove=(500, 1000).")
+        raise UsageError("say how many samples to remove, such as 500 and 1000.")
     with run.lock():
         return compare_run(run, Context.of(run, data, device, workers, progress), config)

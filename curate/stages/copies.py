@@ -54,7 +54,7 @@ SPLIT, EVERY = "train", "all"
 
 
 @dataclass(frozen=True)
-class Leak(Result):
+class SplitLeak(Result):
     """Copies between two splits, or two sources.
 
     Attributes:
@@ -92,7 +92,7 @@ class Copies(Result):
     out: Path
     images: int
     rejected: int
-    leaks: tuple[Leak, ...]
+    leaks: tuple[SplitLeak, ...]
     pairs: int
     groups: int
     copies: int
@@ -363,11 +363,11 @@ def _with_files(
     return a, b, facts
 
 
-def _leaks(place: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[Leak, ...]:
+def _leaks(place: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[SplitLeak, ...]:
     """Return the leaks between each two places, in order of the first image of each."""
     both = sorted({(str(p), str(q)) for p, q in zip(place[a], place[b], strict=True)})
     return tuple(
-        Leak(first, other, len(some), len(np.unique(b[some])))
+        SplitLeak(first, other, len(some), len(np.unique(b[some])))
         for first, other in both
         for some in [np.flatnonzero((place[a] == first) & (place[b] == other))]
     )

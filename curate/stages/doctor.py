@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curate.errors import CurateError
 from curate.runtime import threads
+from curate.runtime.results import Result
 from curate.runtime.versions import FAISS, versions
 
 
-def doctor() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Machine(Result):
+    """What a machine has.
+
+    Attributes:
+        versions: By name of Python, curate and the libraries that are installed.
+        cores: CPU cores that this process may use.
+        cuda: Names of the CUDA devices.
+        faiss: The version of FAISS; None where it is missing.
+        free_disk_gib: Free space where the command runs.
+        missing: What is missing or wrong, and how to mend it, a sentence each.
+    """
+
+    versions: dict[str, str]
+    cores: int
+    cuda: tuple[str, ...]
+    faiss: str | None
+    free_disk_gib: float
+    missing: tuple[str, ...]
+
+
+def doctor() -> Machine:
     """Return versions, devices, FAISS and disk of this machine, and what is missing."""
     import torch
 
@@ -26,14 +48,14 @@ def doctor() -> dict[str, Any]:
     except CurateError as error:
         faiss = None
         missing = [str(error)]
-    return {
-        "versions": found,
-        "cores": threads.cores(),
-        "cuda": [torch.cuda.get_device_name(i) for i in range(there)],
-        "faiss": faiss,
-        "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
-        "missing": missing,
-    }
+    return Machine(
+        versions=found,
+        cores=threads.cores(),
+        cuda=tuple(torch.cuda.get_device_name(i) for i in range(there)),
+        faiss=faiss,
+        free_disk_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        missing=tuple(missing),
+    )
 
 
 def _faiss_faults(installed: list[str], gpus: int, newest: tuple[int, int] | None) -> list[str]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.selection import exports
+from curate.selection.exports import Exported
 from curate.selection.manifest import Manifest
 
 
 def export(
     manifest: str | Path, *, to: str, out: str | Path, progress: Progress = silent
-) -> dict[str, Any]:
+) -> Exported:
     """Write a manifest (``csv``) or what it keeps (any other format) for another tool.
 
     Raises:

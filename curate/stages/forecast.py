@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.progress import silent
+from curate.runtime.results import Result
 from curate.scores.alignment import align_images
 from curate.scores.plan import Plan, build_plan
 from curate.stages import train
@@ -42,29 +44,87 @@ BYTES_ALIGNED = 40
 """Bytes of an alignment besides its views: uid, mean, standard error."""
 
 
-def forecast_run(recipe: Recipe, context: Context, run: Run | None) -> dict[str, Any]:
-    """Return what training and scoring a recipe will take; nothing is written.
+@dataclass(frozen=True)
+class Parameters(Result):
+    """How many parameters there are.
+
+    Attributes:
+        encoder: Of the encoder.
+        method: In training: those of the encoder, of heads and of a teacher.
+    """
+
+    encoder: int
+    method: int
+
+
+@dataclass(frozen=True)
+class Forecast(Result):
+    """What training and scoring will take.
+
+    Attributes:
+        device: ``cpu``, or CUDA with the card's name.
+        samples: Samples of the plan.
+        encoders: How many samples each encoder is trained on, by its name.
+        to_train: Encoders that are left to train.
+        parameters: Of one training.
+        steps: Of all trainings that are left.
+        batch_size: Images of a step.
+        seconds_per_step: Measured here, on random images.
+        scaled: Whether a step was measured on a smaller batch.
+        workers: Trainings side by side.
+        train_seconds: Of all trainings that are left.
+        score_seconds: Of the scoring of all samples.
+        peak_memory_bytes: Of one training: of the card on CUDA, else of the process; None where
+            ``scaled``.
+        disk_bytes: What is written, by ``images``, ``encoders``, ``states`` and ``alignment``.
+        free_disk_bytes: What is free there.
+    """
+
+    device: str
+    samples: int
+    encoders: dict[str, int]
+    to_train: int
+    parameters: Parameters
+    steps: int
+    batch_size: int
+    seconds_per_step: float
+    scaled: bool
+    workers: int
+    train_seconds: float
+    score_seconds: float
+    peak_memory_bytes: int | None
+    disk_bytes: dict[str, int]
+    free_disk_bytes: int
+
+
+def forecast(
+    name: str | Recipe,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+) -> Forecast:
+    """Tell what training and scoring a recipe will take; nothing is written.
 
     Times come from a few steps on random images of the recipe's size on this machine, so that the
     reading of images is not in them.
 
     Args:
-        recipe: What is to be trained.
-        context: Device, workers, and where the images lie.
-        run: The run that there is already, if any: what it has done is not counted.
-
-    Returns:
-        ``device``, ``samples``, ``encoders`` (name: samples), ``parameters`` (``encoder`` and
-        ``method``, heads and teacher included), ``steps`` (of all trainings that are left),
-        ``batch_size``, ``seconds_per_step``, ``scaled`` (whether that was measured on a smaller
-        batch), ``workers``, ``train_seconds``, ``score_seconds``, ``peak_memory_bytes`` of one
-        training (of the card on CUDA, else of the process; None where ``scaled``), ``disk_bytes``
-        and ``free_disk_bytes``.
+        name: A recipe or its name, or a run, what has been done of which is not counted.
+        runs: Folder that holds the runs.
+        overrides: ``{"section.key": value}`` that replaces values of the recipe.
+        data: Where the recipe's source lies on this machine.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Trainings side by side; None chooses.
 
     Raises:
         DataError: If there are fewer samples than the plan needs.
         MemoryError: If a step does not fit.
     """
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides)
+    context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
     made = _plan(recipe, context, run)
     left = [e for e in made.encoders if run is None or not run.done(f"train/{e}")]
@@ -76,28 +136,28 @@ def forecast_run(recipe: Recipe, context: Context, run: Run | None) -> dict[str,
     peak = None if scaled else _peak(device)
     workers = max(1, min(context.training_workers(recipe), len(left)))
     n, e = len(made.uids), len(made.encoders)
-    return {
-        "device": train.device_name(device),
-        "samples": n,
-        "encoders": sizes,
-        "to_train": len(left),
-        "parameters": parameters,
-        "steps": sum(steps),
-        "batch_size": batch,
-        "seconds_per_step": per_step,
-        "scaled": scaled,
-        "workers": workers,
-        "train_seconds": per_step * _longest(steps, workers),
-        "score_seconds": n * e * _score_seconds(recipe, encoder, device),
-        "peak_memory_bytes": peak,
-        "disk_bytes": {
+    return Forecast(
+        device=train.device_name(device),
+        samples=n,
+        encoders=sizes,
+        to_train=len(left),
+        parameters=parameters,
+        steps=sum(steps),
+        batch_size=batch,
+        seconds_per_step=per_step,
+        scaled=scaled,
+        workers=workers,
+        train_seconds=per_step * _longest(steps, workers),
+        score_seconds=n * e * _score_seconds(recipe, encoder, device),
+        peak_memory_bytes=peak,
+        disk_bytes={
             "images": n * recipe.data.channels * recipe.data.size**2,
             "encoders": e * _bytes(encoder.state_dict()) * (1 + len(snapshot_epochs(recipe.train))),
             "states": 2 * workers * _bytes(tensors),
             "alignment": n * e * (BYTES_ALIGNED + 4 * recipe.score.views),
         },
-        "free_disk_bytes": shutil.disk_usage(run.path if run else Path.cwd()).free,
-    }
+        free_disk_bytes=shutil.disk_usage(run.path if run else Path.cwd()).free,
+    )
 
 
 def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
@@ -127,7 +187,7 @@ def _longest(steps: list[int], workers: int) -> int:
     return max(loads)
 
 
-def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], dict[str, int]]:
+def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], Parameters]:
     """Return the encoder, the tensors of a training's state, and how many parameters there are."""
     config = recipe.encoder
     encoder = Encoder(
@@ -138,10 +198,10 @@ def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], dict[str
     for parameter in method.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     moments.step()
-    counts = {
-        "encoder": sum(p.numel() for p in encoder.parameters()),
-        "method": sum(p.numel() for p in method.parameters()),
-    }
+    counts = Parameters(
+        encoder=sum(p.numel() for p in encoder.parameters()),
+        method=sum(p.numel() for p in method.parameters()),
+    )
     return encoder.eval(), tensors_of(method, moments), counts
 
 
@@ -227,17 +287,3 @@ def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
         )
         spent = time.monotonic() - started
     return spent / n
-
-
-def forecast(
-    name: str | Recipe,
-    *,
-    runs: str | Path = "runs",
-    overrides: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-    device: str = "auto",
-    workers: int | None = 1,
-) -> dict[str, Any]:
-    """Return what training and scoring will take, as ``forecast_run`` tells it."""
-    recipe, there = recipe_of(name, runs=runs, overrides=overrides)
-    return forecast_run(recipe, Context.of(there, data, device, workers, silent), there)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +14,14 @@ from curate.data.sample import packed_uids
 from curate.data.shards import Reader
 from curate.inspection import duplicates, neighbours, relations, spaces, thumbnails, triage
 from curate.inspection.spaces import Space, embeddings
+from curate.inspection.summary import Inspection
 from curate.runs import sample_lookup, units
 from curate.runs.run import Run
+from curate.runs.sample_lookup import SampleCard
 from curate.runtime.files import read_json, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.scores.plan import Plan
+from curate.scores.summary import ScoreSummary
 from curate.stages.context import Context
 from curate.stages.shard import canvas
 from curate.stages.train import encoder_folder, train_run
@@ -242,8 +245,7 @@ def _separation(run: Run) -> str | None:
     """Return what the scores say of themselves, None without scores."""
     if units.scores_digest(run) is None:
         return None
-    separation: str | None = read_json(run.path / "scores.json").get("separation")
-    return separation
+    return ScoreSummary.read(run.path).separation
 
 
 def _known(values: np.ndarray) -> pa.Array:
@@ -251,17 +253,8 @@ def _known(values: np.ndarray) -> pa.Array:
     return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
 
 
-def facts(run: Run) -> dict[str, Any]:
-    """Return what ``inspect.json`` of an inspected run says, and the ``path`` of the table."""
-    return {**read_json(run.path / "inspect.json"), "path": str(run.path / "inspect.parquet")}
-
-
-def inspect_run(run: Run, context: Context) -> dict[str, Any]:
-    """Find neighbours, outliers and near-duplicates, and say what kind of sample each is.
-
-    Returns:
-        What ``inspect.json`` says, and the ``path`` of the table.
-    """
+def inspect_run(run: Run, context: Context) -> Inspection:
+    """Find neighbours, outliers and near-duplicates, and say what kind of sample each is."""
     space = encoder_to_inspect(run, train_run(run, context))
     digest = space.digest()
     if space.kind == "plan":
@@ -279,7 +272,8 @@ def inspect_run(run: Run, context: Context) -> dict[str, Any]:
                 device=context.resolved_device(),
                 progress=context.progress,
             )
-    return facts(run)
+    table, summary = run.path / "inspect.parquet", read_json(run.path / "inspect.json")
+    return Inspection.from_json({**summary, "path": table})
 
 
 def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
@@ -291,6 +285,26 @@ def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
     return spaces.space_of(run.recipe.inspect.encoder, made.encoders)
 
 
+@overload
+def inspect(
+    run: Run,
+    *,
+    sample: None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Inspection: ...
+@overload
+def inspect(
+    run: Run,
+    *,
+    sample: str,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> SampleCard: ...
+
+
 def inspect(
     run: Run,
     *,
@@ -298,7 +312,7 @@ def inspect(
     data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Inspection | SampleCard:
     """Find neighbours, outliers and near-duplicates of a run's samples, and their kind.
 
     Args:
@@ -309,10 +323,6 @@ def inspect(
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
-    Returns:
-        What ``inspect.json`` says, with the ``path`` of the table; or, for a ``sample``, its place
-        in the ranking, its row of the table, its neighbours, and where its file lies.
-
     Raises:
         UsageError: If no sample, or more than one, begins like ``sample``, or ``inspect.encoder``
             is nothing that is there.
@@ -322,5 +332,5 @@ def inspect(
         # Another command works on the run: what it has is told, and nothing is made.
         return sample_lookup.sample(run, sample)
     with run.lock():
-        facts = inspect_run(run, Context.of(run, data, device, 1, progress))
-        return facts if sample is None else sample_lookup.sample(run, sample)
+        inspection = inspect_run(run, Context.of(run, data, device, 1, progress))
+        return inspection if sample is None else sample_lookup.sample(run, sample)

@@ -6,8 +6,8 @@ Both are measured in forward passes, without labels, a batch of samples at a tim
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,101 +18,34 @@ from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import read_json, write_json, write_table
 from curate.runtime.progress import Progress, silent
-from curate.scores.layers import Found, layer_rows, measure, unit_table
+from curate.runtime.results import Result, plain
+from curate.scores.layers import Found, LayerRow, layer_rows, measure, unit_table
 from curate.scores.plan import Plan
 from curate.stages import shard, train
 from curate.stages.context import Context
 
 
-def localize_run(
-    run: Run, context: Context, *, encoders: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Measure LayerMem and UnitMem of a pair of encoders, on the samples only the first has seen.
+@dataclass(frozen=True)
+class Localized(Result):
+    """What ``localize.json`` holds: where in an encoder memorization lies.
 
-    LayerMem is SSLMem (arXiv 2401.12233, Eq. 2) of each layer's flattened output, scaled to unit
-    length, so that layers compare: ``sslmem`` is the mean of align(g) - align(f) in the recipe's
-    distance (above 0 = memorized), ``layer_mem`` that mean over the range of the differences, by
-    which SSLMem is reported and brought below 1, and ``delta_layer_mem`` what a layer adds to the
-    one before it. The range hangs on the two most extreme samples; ``sslmem`` has the interval.
-
-    Args:
-        run: What is missing for encoders is done first.
-        context: Device and progress.
-        encoders: f and g by name; None takes the first two of the plan.
-
-    Returns:
-        What ``localize.json`` holds: ``encoders``, ``candidates``, ``views``, and ``layers`` from
-        the images on, each with ``name``, ``dim``, ``sslmem`` (with ``se``, ``low``, ``high``,
-        95 %), ``layer_mem``, ``delta_layer_mem``, and of its ``units`` the mean UnitMem in f,
-        ``unit_mem``, and on the same samples in g, which never saw them, ``unit_mem_control``; and
-        the paths of it and of ``units.parquet``.
-
-    Raises:
-        UsageError: If the names are not two different encoders of the plan.
-        DataError: If fewer than two samples are in f and not in g.
-        DivergedError: If a layer gives values that are not finite.
+    Attributes:
+        encoders: f, that was trained on the samples, and g, that was not.
+        candidates: Samples that were measured.
+        views: Views of each.
+        distance: Between representations, as in the recipe.
+        layers: From the images on.
+        path: ``localize.json``.
+        units: ``units.parquet``, with a row for each unit of both encoders.
     """
-    plan = train.train_run(run, context)
-    f, g = _pair(plan, encoders)
-    path, table_path = run.path / "localize.json", run.path / "units.parquet"
-    parts = {
-        **units.measuring(run),
-        "encoders": [[e, units.train(run, e).key] for e in (f, g)],
-        "code": versions.of_stage("localize"),
-    }
-    unit = units.Unit(run, "localize", parts)
-    if unit.intact() is None:
-        inside = plan.inclusion[:, plan.encoders.index(f)]
-        uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
-        if len(uids) < 2:
-            raise DataError(
-                f"{len(uids)} samples are in {f} and not in {g}; two are needed to localize."
-            )
-        canvas = shard.canvas(run, context)
-        device, config = context.resolved_device(), run.recipe
-        folders = [train.encoder_folder(run, context, name) for name in (f, g)]
-        pair = [load_encoder(folder, device=device) for folder in folders]
-        with unit.making("localize"):
-            found = measure(
-                pair,
-                canvas.array,
-                canvas.rows(uids),
-                randomness.uid_keys(uids),
-                config.measuring_views(),
-                config.score,
-                progress=context.progress,
-            )
-            _check_finite(found, run)
-            facts = {
-                "encoders": [f, g],
-                "candidates": len(uids),
-                "views": config.score.views,
-                "distance": config.score.distance,
-                "layers": layer_rows(found),
-            }
-            write_table(table_path, unit_table(found, (f, g), uids))
-            write_json(path, facts)
-            unit.complete([path, table_path])
-    return {**read_json(path), "path": str(path), "units": str(table_path)}
 
-
-def _check_finite(found: Found, run: Run) -> None:
-    for i, name in enumerate(found.names):
-        if not np.isfinite(found.align[:, i]).all():
-            raise DivergedError(
-                f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
-                "train.lr or set train.clip_norm, and start over with --fresh."
-            )
-
-
-def _pair(plan: Plan, encoders: Sequence[str] | None) -> tuple[str, str]:
-    names = list(encoders) if encoders is not None else list(plan.encoders[:2])
-    for name in names:
-        if name not in plan.encoders:
-            raise unknown("encoder", name, plan.encoders)
-    if len(names) != 2 or names[0] == names[1]:
-        raise UsageError("--encoders takes two different encoders of the plan, such as f,g.")
-    return names[0], names[1]
+    encoders: tuple[str, ...]
+    candidates: int
+    views: int
+    distance: str
+    layers: tuple[LayerRow, ...]
+    path: Path
+    units: Path
 
 
 def localize(
@@ -122,8 +55,8 @@ def localize(
     data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Measure LayerMem and UnitMem of a pair of a run's encoders (arXiv 2409.19069).
+) -> Localized:
+    """Measure LayerMem and UnitMem of a pair of encoders, on the samples only the first has seen.
 
     Args:
         run: A run; what is missing for encoders is done first.
@@ -132,13 +65,71 @@ def localize(
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
-    Returns:
-        As ``localize_run`` does: ``layers`` with their SSLMem and UnitMem, paths.
-
     Raises:
         UsageError: If the names are not two different encoders of the plan.
         DataError: If fewer than two samples are in f and not in g.
         DivergedError: If a layer gives values that are not finite.
     """
+    context = Context.of(run, data, device, 1, progress)
     with run.lock():
-        return localize_run(run, Context.of(run, data, device, 1, progress), encoders=encoders)
+        plan = train.train_run(run, context)
+        f, g = _pair(plan, encoders)
+        path, table_path = run.path / "localize.json", run.path / "units.parquet"
+        parts = {
+            **units.measuring(run),
+            "encoders": [[e, units.train(run, e).key] for e in (f, g)],
+            "code": versions.of_stage("localize"),
+        }
+        unit = units.Unit(run, "localize", parts)
+        if unit.intact() is None:
+            inside = plan.inclusion[:, plan.encoders.index(f)]
+            uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
+            if len(uids) < 2:
+                raise DataError(
+                    f"{len(uids)} samples are in {f} and not in {g}; two are needed to localize."
+                )
+            canvas = shard.canvas(run, context)
+            where, config = context.resolved_device(), run.recipe
+            folders = [train.encoder_folder(run, context, name) for name in (f, g)]
+            pair = [load_encoder(folder, device=where) for folder in folders]
+            with unit.making("localize"):
+                found = measure(
+                    pair,
+                    canvas.array,
+                    canvas.rows(uids),
+                    randomness.uid_keys(uids),
+                    config.measuring_views(),
+                    config.score,
+                    progress=context.progress,
+                )
+                _check_finite(found, run)
+                content = {
+                    "encoders": [f, g],
+                    "candidates": len(uids),
+                    "views": config.score.views,
+                    "distance": config.score.distance,
+                    "layers": plain(layer_rows(found)),
+                }
+                write_table(table_path, unit_table(found, (f, g), uids))
+                write_json(path, content)
+                unit.complete([path, table_path])
+        return Localized.from_json({**read_json(path), "path": path, "units": table_path})
+
+
+def _check_finite(found: Found, run: Run) -> None:
+    for i, name in enumerate(found.names):
+        if not np.isfinite(found.align[:, i]).all():
+            raise DivergedError(
+                f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with fresh (--fresh)."
+            )
+
+
+def _pair(plan: Plan, encoders: Sequence[str] | None) -> tuple[str, str]:
+    names = list(encoders) if encoders is not None else list(plan.encoders[:2])
+    for name in names:
+        if name not in plan.encoders:
+            raise unknown("encoder", name, plan.encoders)
+    if len(names) != 2 or names[0] == names[1]:
+        raise UsageError("encoders takes two different encoders of the plan, such as f,g.")
+    return names[0], names[1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,13 @@ from curate.encoders.backbone import Encoder, load_encoder, pool
 from curate.encoders.views.apply import resized_crop
 from curate.errors import DataError, DivergedError
 from curate.evaluation import agreement
-from curate.evaluation.agreement import Ranking
+from curate.evaluation.agreement import Correlation, Ranking
 from curate.runs import dataset, units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result, plain
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
 from curate.scores.plan import Plan
@@ -35,48 +36,90 @@ CORNER = 0.5
 BATCH = 256
 
 
-def measure_run(run: Run, context: Context, kinds: Sequence[str] | None = None) -> dict[str, Any]:
-    """Compute measures of every sample of the plan and write ``measures.parquet`` of a run.
+@dataclass(frozen=True)
+class MeasureRow(Result):
+    """What is said of a measure.
+
+    Attributes:
+        n: Samples that have it.
+        mean: Over them.
+        sd: Over them; None for fewer than two.
+        text: What it is.
+        spearman: With memorization; None where there is no telling, and so for ``kendall``.
+        kendall: Tau-b.
+    """
+
+    n: int
+    mean: float | None
+    sd: float | None
+    text: str
+    spearman: Correlation | None
+    kendall: Correlation | None
+
+
+@dataclass(frozen=True)
+class Measured(Result):
+    """Other people's measures of a run's samples.
+
+    Attributes:
+        measures: Those that were asked for, by name.
+        left_out: Names of those that need labels where there are none.
+        path: ``measures.parquet``, with a column for each measure that was ever computed.
+    """
+
+    measures: dict[str, MeasureRow]
+    left_out: tuple[str, ...]
+    path: Path
+
+
+def measure(
+    run: Run,
+    kinds: Sequence[str] | None = None,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Measured:
+    """Compute other people's measures of a run's samples into ``measures.parquet``.
 
     One encoder at a time is looked into; what is held is its (N, D) representations. Measures that
     are there, of these scores and by this code, are kept.
 
     Args:
-        run: What is missing for scores is done first.
-        context: Device and progress.
+        run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
-
-    Returns:
-        ``measures``: for each ``n`` (samples that have it), ``mean``, ``sd``, ``text``, and with
-        memorization ``spearman`` and ``kendall`` (``value``, ``low``, ``high``, ``p``; None where
-        there is no telling); ``left_out``, names; and the ``path`` of the table.
+        data: Where the recipe's source lies on this machine.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: Progress callback.
 
     Raises:
         UsageError: For an unknown measure, or one that needs labels where there are none.
     """
-    score.score_run(run, context)
-    scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
-    canvas = shard.canvas(run, context)
-    samples, rows, public = _samples(run, plan, scores, canvas)
-    wanted, left_out = measures.choose(kinds, samples.labelled)
+    context = Context.of(run, data, device, 1, progress)
     path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
-    columns = _kept(run, scores["uid"])
-    if missing := [kind for kind in wanted if kind not in columns]:
-        with run.timed("measure"):
-            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
-    columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
-    told = {kind: _told(kind, columns[kind], scores) for kind in wanted}
-    facts = {"measures": told, "left_out": left_out}
-    unit = _unit(run)
-    if missing:
-        run.record_path(unit.name).unlink(missing_ok=True)
-        table = {"uid": scores["uid"].combine_chunks()}
-        table |= {measures.column(kind): values for kind, values in columns.items()}
-        write_table(path, pa.table(table))
-        every = {kind: _told(kind, values, scores) for kind, values in columns.items()}
-        write_json(summary_path, {"measures": every, "left_out": left_out})
-        unit.complete([path, summary_path])
-    return {**facts, "path": str(path)}
+    with run.lock():
+        score.score_run(run, context)
+        scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
+        canvas = shard.canvas(run, context)
+        samples, rows, public = _samples(run, plan, scores, canvas)
+        wanted, left_out = measures.choose(kinds, samples.labelled)
+        columns = _kept(run, scores["uid"])
+        if missing := [kind for kind in wanted if kind not in columns]:
+            with run.timed("measure"):
+                columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
+        columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
+        unit = _unit(run)
+        if missing:
+            run.record_path(unit.name).unlink(missing_ok=True)
+            table = {"uid": scores["uid"].combine_chunks()}
+            table |= {measures.column(kind): values for kind, values in columns.items()}
+            write_table(path, pa.table(table))
+            every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
+            write_json(summary_path, plain({"measures": every, "left_out": left_out}))
+            unit.complete([path, summary_path])
+    return Measured(
+        {kind: _row(kind, columns[kind], scores) for kind in wanted}, tuple(left_out), path
+    )
 
 
 def _samples(
@@ -160,7 +203,8 @@ def _compute(
         if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
             raise DivergedError(
                 f"encoder {plan.encoders[e]} of {run.path} gives representations that are not "
-                "finite; lower train.lr or set train.clip_norm, and start over with --fresh."
+                "finite; lower train.lr or set train.clip_norm, and start over with fresh "
+                "(--fresh)."
             )
         for m in made.values():
             if m.wants(look.repeat):
@@ -215,50 +259,22 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
     return resized_crop(pixels, top, left, h, w, None)
 
 
-def _told(kind: str, values: pa.Array, scores: pa.Table) -> dict[str, Any]:
+def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
     known = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
         pair = agreement.agree(
             [Ranking("memorization", scores.select(["uid", "memorization"])), Ranking(kind, other)]
-        )["pairs"][0]
+        ).pairs[0]
     except DataError:
         # Too few samples have both, or one of them is the same for all.
-        pair = {}
-    return {
-        "n": len(known),
-        "mean": float(known.mean()) if len(known) else None,
-        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
-        "text": MEASURES[kind].text,
-        "spearman": pair.get("spearman"),
-        "kendall": pair.get("kendall"),
-    }
-
-
-def measure(
-    run: Run,
-    kinds: Sequence[str] | None = None,
-    *,
-    data: str | Path | None = None,
-    device: str = "auto",
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Compute other people's measures of a run's samples into ``measures.parquet``.
-
-    Args:
-        run: A run; what is missing for scores is done first.
-        kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
-        data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        progress: Progress callback.
-
-    Returns:
-        As ``measure_run`` does: ``measures`` with their agreement with memorization,
-        ``left_out``, ``path``.
-
-    Raises:
-        UsageError: For an unknown measure, or one that needs labels where there are none.
-    """
-    with run.lock():
-        return measure_run(run, Context.of(run, data, device, 1, progress), kinds)
+        pair = None
+    return MeasureRow(
+        n=len(known),
+        mean=float(known.mean()) if len(known) else None,
+        sd=float(known.std(ddof=1)) if len(known) > 1 else None,
+        text=MEASURES[kind].text,
+        spearman=pair.spearman if pair else None,
+        kendall=pair.kendall if pair else None,
+    )

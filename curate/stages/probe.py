@@ -8,25 +8,23 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from curate.data import shards, sources
 from curate.data.canvas import build_canvas, open_canvas
 from curate.encoders.backbone import load_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
-from curate.evaluation.probing import INDEXED, ProbeSet, measure_probes, probe_set
+from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.run import Run
 from curate.runtime.files import read_json, write_json
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result, plain
 from curate.stages import shard
 from curate.stages.context import Context
-
-if TYPE_CHECKING:
-    from curate.encoders.backbone import Encoder
 
 
 def slug(text: str) -> str:
@@ -60,7 +58,7 @@ def probe_data(
     """
     if name == "self":
         if run is None:
-            raise UsageError("probe on 'self' needs an encoder inside a run; use --on SOURCE.")
+            raise UsageError("probe on 'self' needs an encoder inside a run; probe on a SOURCE.")
         images = shard.canvas(run, context)
         rows = dataset.index(run, INDEXED)
         return probe_set("self", images, rows, run.facts()["test_role"])
@@ -108,55 +106,6 @@ def _files(name: str, data: Path | None) -> str | None:
     return digest.hexdigest()
 
 
-def probe_encoder(
-    folder: Path,
-    context: Context,
-    *,
-    on: Sequence[str],
-    kinds: Sequence[str],
-) -> dict[str, Any]:
-    """Probe an encoder on sources; writes ``probes/*.json`` where it belongs to a run.
-
-    Args:
-        folder: The encoder's.
-        context: Device, progress, and where the data of a SOURCE lies.
-        on: ``self`` (the labels of the encoder's run) or SOURCEs.
-        kinds: As in ``probes.PROBES``.
-    """
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
-    encoder = load_encoder(folder, device=context.resolved_device())
-    home = run_directory.enclosing(folder)
-    if home is None:
-        with tempfile.TemporaryDirectory(prefix="curate-") as temporary:
-            results = _probe(None, encoder, context, Path(temporary), on, kinds)
-        return {"encoder": str(folder), "results": results, "path": None}
-    run = Run.open(home)
-    with run.timed("probe"):
-        results = _probe(run, encoder, context, home / "probes" / "data", on, kinds)
-    place = folder.resolve().relative_to(home)
-    path = run.path / "probes" / f"{slug(str(place))}-on-{slug('-'.join(on))}.json"
-    write_json(path, {"encoder": str(place), "results": results})
-    return {"encoder": str(folder), "results": results, "path": str(path)}
-
-
-def _probe(
-    run: Run | None,
-    encoder: Encoder,
-    context: Context,
-    home: Path,
-    on: Sequence[str],
-    kinds: Sequence[str],
-) -> list[dict[str, Any]]:
-    size, channels = encoder.size, encoder.channels
-    sets = [probe_data(run, name, context, home, size=size, channels=channels) for name in on]
-    return [
-        r
-        for data in sets
-        for r in measure_probes(encoder, data, tuple(kinds), progress=context.progress)
-    ]
-
-
 def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
     """Return what the recipe's probes are fitted and tested on.
 
@@ -164,7 +113,7 @@ def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
         DataError: If samples have no labels, or are too few.
     """
     data, home = run.recipe.data, run.path / "probes" / "data"
-    # --data says where the run's own source lies, and nothing of another's.
+    # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
     return [
         probe_data(
@@ -179,6 +128,21 @@ def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
     ]
 
 
+@dataclass(frozen=True)
+class Probed(Result):
+    """Probes of an encoder.
+
+    Attributes:
+        encoder: Its folder.
+        results: One a source and kind.
+        path: Where they are stored; None for an encoder outside a run.
+    """
+
+    encoder: Path
+    results: tuple[ProbeResult, ...]
+    path: Path | None
+
+
 def probe(
     encoder: str | Path,
     *,
@@ -187,8 +151,10 @@ def probe(
     data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Probed:
     """Fit linear and k-NN probes on an encoder's frozen features and test them once.
+
+    Results go to ``probes/*.json`` of the run that the encoder belongs to.
 
     Args:
         encoder: An encoder's folder.
@@ -198,10 +164,6 @@ def probe(
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
-    Returns:
-        ``encoder``, ``results`` (one a source and kind, accuracies in [0, 1]), and the ``path``
-        they are stored at (None for an encoder outside a run).
-
     Raises:
         DataError: If samples have no labels.
     """
@@ -209,7 +171,27 @@ def probe(
     for kind in chosen:
         if kind not in probes.PROBES:
             raise unknown("probe", kind, probes.PROBES)
-    home = run_directory.enclosing(Path(encoder))
-    with Run.open(home).lock() if home else contextlib.nullcontext():
+    folder = Path(encoder)
+    home = run_directory.enclosing(folder)
+    run = Run.open(home) if home else None
+    with contextlib.ExitStack() as during:
+        if run:
+            during.enter_context(run.lock())
         context = Context.of(None, data, device, 1, progress)
-        return probe_encoder(Path(encoder), context, on=on, kinds=chosen)
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
+        network = load_encoder(folder, device=context.resolved_device())
+        if run:
+            during.enter_context(run.timed("probe"))
+            read = run.path / "probes" / "data"
+        else:
+            read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
+        size, channels = network.size, network.channels
+        sets = [probe_data(run, name, context, read, size=size, channels=channels) for name in on]
+        results = [r for s in sets for r in measure_probes(network, s, chosen, progress=progress)]
+        if run is None or home is None:
+            return Probed(folder, tuple(results), None)
+        place = folder.resolve().relative_to(home)
+        path = run.path / "probes" / f"{slug(str(place))}-on-{slug('-'.join(on))}.json"
+        write_json(path, {"encoder": str(place), "results": plain(results)})
+        return Probed(folder, tuple(results), path)

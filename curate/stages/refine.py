@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,9 @@ from curate.errors import UsageError
 from curate.runs import more_views
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.scores import top_probability
+from curate.scores.summary import MoreViews, Reliability, ScoreSummary
 from curate.scores.top_probability import expected_overlap
 from curate.stages import score
 from curate.stages.context import Context
@@ -59,7 +60,7 @@ class Goal:
             value = math.nan
         if kind not in ("reliability", "overlap") or not 0 < value < 1:
             raise UsageError(
-                f"--until {text}: expected reliability=X or overlap=X with X between 0 and 1."
+                f"until {text}: expected reliability=X or overlap=X with X between 0 and 1."
             )
         return cls(kind, value)
 
@@ -72,14 +73,65 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None or not float(found[1]):
-        raise UsageError(f"--budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
+        raise UsageError(f"budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
     return float(found[1]) * SECONDS[found[2]]
 
 
-def refine_run(
-    run: Run, context: Context, goal: Goal, budget: float | None = None
-) -> dict[str, Any]:
-    """Score a run, and extend it until its ranking reaches a goal or its budget is spent.
+@dataclass(frozen=True)
+class Round(Result):
+    """A round of refining.
+
+    Attributes:
+        repeats: Of the plan.
+        views: Of every sample.
+        more_views: The samples that have more; None where none do.
+        views_per_sample: In the mean.
+        encoders: How many.
+        reliability: Of views and encoders; None where it is not known.
+        value: What the goal is about.
+        seconds: How long the round took.
+    """
+
+    repeats: int
+    views: int
+    more_views: MoreViews | None
+    views_per_sample: float
+    encoders: int
+    reliability: float | None
+    value: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refined(Result):
+    """What it took to make a ranking surer.
+
+    Attributes:
+        goal: As it was asked for.
+        value: How far the last round came; None where it is not known.
+        reached: Whether that is the goal.
+        why: Why it ended: ``reached``, ``budget``, or in words.
+        rounds: From the first.
+    """
+
+    goal: str
+    value: float | None
+    reached: bool
+    why: str
+    rounds: tuple[Round, ...]
+
+
+def refine(
+    run: Run,
+    until: str,
+    *,
+    budget: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    progress: Progress = silent,
+) -> Refined:
+    """Score a run, and extend it until its ranking is as sure as asked or its budget is spent.
 
     In each round either the repeats of the plan or the views grow, whichever error is the larger;
     for an overlap, only the samples whose place in the selection is in doubt get more views.
@@ -87,19 +139,23 @@ def refine_run(
     says how many are to be added; what is there is not done again.
 
     Args:
-        run: Any run; what is missing for its scores is done first.
-        context: Device, workers, progress.
-        goal: What is to be reached.
-        budget: Seconds after which no further round begins, and which none is expected to exceed.
+        run: Any run; it is extended in place.
+        until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
+            recipe's selection that is expected to be among the truly most memorized.
+        budget: Time such as ``90s``, ``30m`` or ``2h``, after which no further round begins, and
+            which none is expected to exceed.
+        data: Where the recipe's source lies on this machine.
+        device: As in ``run``, and so are ``workers`` and ``progress``.
+        workers: Trainings side by side.
+        progress: Progress callback.
 
-    Returns:
-        ``goal``, ``value``, ``reached``, ``why`` it ended, and ``rounds``: of each ``repeats``,
-        ``views``, ``more_views`` (``samples`` that have more, and the ``most`` one has),
-        ``views_per_sample`` in the mean, ``encoders``, ``reliability``, ``value`` (of the goal)
-        and ``seconds``.
+    Raises:
+        UsageError: If ``until`` or ``budget`` cannot be read.
     """
+    context = Context.of(run, data, device, workers, progress)
+    goal, most = Goal.parse(until), None if budget is None else seconds(budget)
     started = time.monotonic()
-    rounds: list[dict[str, Any]] = []
+    rounds: list[Round] = []
     while True:
         begun = time.monotonic()
         with run.lock():
@@ -107,33 +163,29 @@ def refine_run(
             chosen = _chosen(run) if goal.kind == "overlap" else None
             value = _value(summary, chosen)
             rounds.append(
-                {
-                    "repeats": run.recipe.plan.repeats,
-                    "views": run.recipe.score.views,
-                    "more_views": summary["more_views"],
-                    "views_per_sample": _views_per_sample(run),
-                    "encoders": len(summary["encoders"]),
-                    "reliability": summary["reliability"]["encoders"],
-                    "value": value,
-                    "seconds": round(time.monotonic() - begun, 1),
-                }
+                Round(
+                    repeats=run.recipe.plan.repeats,
+                    views=run.recipe.score.views,
+                    more_views=summary.more_views,
+                    views_per_sample=_views_per_sample(run),
+                    encoders=len(summary.encoders),
+                    reliability=summary.reliability.encoders,
+                    value=value,
+                    seconds=round(time.monotonic() - begun, 1),
+                )
             )
-            left = None if budget is None else budget - (time.monotonic() - started)
-            wanted, why = _next(run, summary, goal, value, left, chosen)
-            facts = {
-                "goal": f"{goal.kind}={goal.value:g}",
-                "value": value,
-                "reached": why == "reached",
-                "why": why,
-                "rounds": rounds,
-            }
-            run.note(until=facts)
-        if wanted is None:
-            return facts
-        if isinstance(wanted, top_probability.Doubtful):
-            more_views.give(run, wanted.uids, np.minimum(2 * wanted.views, MOST_VIEWS))
+            left = None if most is None else most - (time.monotonic() - started)
+            further, why = _next(run, summary, goal, value, left, chosen)
+            refined = Refined(
+                f"{goal.kind}={goal.value:g}", value, why == "reached", why, tuple(rounds)
+            )
+            run.note(until=refined.to_json())
+        if further is None:
+            return refined
+        if isinstance(further, top_probability.Doubtful):
+            more_views.give(run, further.uids, np.minimum(2 * further.views, MOST_VIEWS))
         else:
-            run = run.extended(**wanted)
+            run = run.extended(**further)
 
 
 @dataclass(frozen=True)
@@ -157,16 +209,16 @@ def _chosen(run: Run) -> _Chosen:
     return _Chosen(scored, min(max(count, 1), n - 1))
 
 
-def _value(summary: dict[str, Any], chosen: _Chosen | None) -> float | None:
+def _value(summary: ScoreSummary, chosen: _Chosen | None) -> float | None:
     """Return how far a run is: its reliability, or its selection's overlap; None if unknown."""
-    reliability = summary["reliability"]["encoders"]
+    reliability = summary.reliability.encoders
     if chosen is None or reliability is None:
-        return None if reliability is None else float(reliability)
+        return reliability
     return expected_overlap(
         chosen.scores["memorization"].to_numpy(),
         chosen.scores["se"].to_numpy(),
         chosen.n,
-        reliability=float(reliability),
+        reliability=reliability,
     )
 
 
@@ -176,7 +228,7 @@ def _views_per_sample(run: Run) -> float:
 
 def _next(
     run: Run,
-    summary: dict[str, Any],
+    summary: ScoreSummary,
     goal: Goal,
     value: float | None,
     left: float | None,
@@ -186,9 +238,9 @@ def _next(
     if value is not None and value >= goal.value:
         return None, "reached"
     repeats, views = run.recipe.plan.repeats, run.recipe.score.views
-    found, spent = summary["reliability"], run.facts()["seconds"]
-    if chosen is not None and found["encoders"] is not None:
-        unsure = top_probability.doubtful(chosen.scores, chosen.n, found["encoders"])
+    found, spent = summary.reliability, run.facts()["seconds"]
+    if chosen is not None and found.encoders is not None:
+        unsure = top_probability.doubtful(chosen.scores, chosen.n, found.encoders)
         if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
             # Measured from the first view on: twice as many take twice the time.
             share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
@@ -201,7 +253,7 @@ def _next(
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
-    more = min(_repeats(repeats, found["encoders"], goal), MOST_REPEATS) - repeats
+    more = min(_repeats(repeats, found.encoders, goal), MOST_REPEATS) - repeats
     if left is not None:
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
         more = min(more, int(left / each) if each > 0 else more)
@@ -210,11 +262,11 @@ def _next(
     return {"repeats": repeats + more}, "more encoders"
 
 
-def _views_err_more(found: dict[str, Any]) -> bool:
+def _views_err_more(found: Reliability) -> bool:
     """Return whether the larger part of the error would go with more views."""
-    if found["views"] is None or found["encoders"] is None:
+    if found.views is None or found.encoders is None:
         return False
-    views, both = 1 - found["views"], 1 - found["encoders"]
+    views, both = 1 - found.views, 1 - found.encoders
     return bool(both > 0 and views > LARGER * both)
 
 
@@ -226,39 +278,3 @@ def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:
         return 2 * repeats
     odds = goal.value / (1 - goal.value) * (1 - reliability) / reliability
     return max(repeats + 1, min(math.ceil(repeats * odds), GROWTH * repeats))
-
-
-def refine(
-    run: Run,
-    until: str,
-    *,
-    budget: str | None = None,
-    data: str | Path | None = None,
-    device: str = "auto",
-    workers: int | None = 1,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Score a run, and add encoders or views to it until its ranking is as sure as asked.
-
-    Args:
-        run: Any run; it is extended in place.
-        until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
-            recipe's selection that is expected to be among the truly most memorized.
-        budget: Time such as ``90s``, ``30m`` or ``2h`` that no round is expected to exceed.
-        data: Where the recipe's source lies on this machine.
-        device: As in ``run``, and so are ``workers`` and ``progress``.
-        workers: Trainings side by side.
-        progress: Progress callback.
-
-    Returns:
-        What ``refine_run`` does: ``value``, ``reached``, ``why``, and ``rounds``.
-
-    Raises:
-        UsageError: If ``until`` or ``budget`` cannot be read.
-    """
-    return refine_run(
-        run,
-        Context.of(run, data, device, workers, progress),
-        Goal.parse(until),
-        None if budget is None else seconds(budget),
-    )

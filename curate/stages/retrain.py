@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curate.errors import UsageError
 from curate.runs import dataset, units
@@ -13,49 +13,21 @@ from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.stages import shard, train
 from curate.stages.context import Context
 from curate.stages.probe import slug
 
 
-def retrain_run(run: Run, manifest: Path, context: Context, *, seed: int | None = None) -> Path:
-    """Train an encoder afresh on what a manifest keeps; returns its folder.
+@dataclass(frozen=True)
+class Retrained(Result):
+    """An encoder that was trained on what a manifest keeps.
 
-    Args:
-        run: Gives recipe and images.
-        manifest: A manifest of the run's dataset, wherever it was made.
-        context: Device and progress.
-        seed: Training seed; None takes the recipe's.
-
-    Raises:
-        MismatchError: If the manifest was made from another dataset.
+    Attributes:
+        encoder: Its folder.
     """
-    kept = dataset.read_for(run, manifest).kept()
-    if manifest.suffix != ".parquet":
-        manifest = manifest.with_name(f"{manifest.name}.parquet")
-    seed = run.recipe.train.seed if seed is None else seed
-    unit, folder = (
-        f"retrain/{slug(manifest.stem)}-s{seed}",
-        f"retrained/{slug(manifest.stem)}-s{seed}",
-    )
-    own_seed = randomness.seed_for(seed, "retrain")
-    # A manifest of the same name may hold another selection by now.
-    made = units.trained_on(run, unit, kept, seed=own_seed)
-    if made.intact() is None:
-        shard.canvas(run, context)
-        device = context.resolved_device()
-        with run.timed("retrain"):
-            train.train_unit(
-                run,
-                made,
-                kept,
-                own_seed,
-                folder,
-                device,
-                context.progress,
-                manifest_sha256=file_sha256(manifest),
-            )
-    return run.path / folder
+
+    encoder: Path
 
 
 def retrain(
@@ -66,12 +38,12 @@ def retrain(
     seed: int | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Train an encoder afresh on what a manifest keeps; returns its folder as ``encoder``.
+) -> Retrained:
+    """Train an encoder afresh on what a manifest keeps.
 
     Args:
-        manifest: A manifest (``.parquet``).
-        run: The run to train in; None takes the one that the manifest lies in.
+        manifest: A manifest (``.parquet``) of the run's dataset, wherever it was made.
+        run: The run that gives recipe and images; None takes the one that the manifest lies in.
         runs: Folder that holds the runs.
         seed: Training seed; None takes the recipe's.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -85,10 +57,26 @@ def retrain(
     if run is None:
         home = run_directory.enclosing(path)
         if home is None:
-            raise UsageError(f"{path} lies in no run; name one with --run.")
+            raise UsageError(f"{path} lies in no run; name the run to train in.")
         run = Run.open(home)
     elif not isinstance(run, Run):
         run = open_run(run, runs=runs, create=False)
     with run.lock():
-        how = Context.of(run, None, device, 1, progress)
-        return {"encoder": str(retrain_run(run, path, how, seed=seed))}
+        context = Context.of(run, None, device, 1, progress)
+        kept = dataset.read_for(run, path).kept()
+        if path.suffix != ".parquet":
+            path = path.with_name(f"{path.name}.parquet")
+        seed = run.recipe.train.seed if seed is None else seed
+        name = f"{slug(path.stem)}-s{seed}"
+        folder, digest = f"retrained/{name}", file_sha256(path)
+        own_seed = randomness.seed_for(seed, "retrain")
+        # A manifest of the same name may hold another selection by now.
+        unit = units.trained_on(run, f"retrain/{name}", kept, seed=own_seed)
+        if unit.intact() is None:
+            shard.canvas(run, context)
+            chosen = context.resolved_device()
+            with run.timed("retrain"):
+                train.train_unit(
+                    run, unit, kept, own_seed, folder, chosen, progress, manifest_sha256=digest
+                )
+        return Retrained(run.path / folder)

@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from curate import reports
 from curate.data.sample import packed_uids
+from curate.evaluation.comparison import Comparison
 from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.scores.plan import Plan
+from curate.scores.summary import ScoreSummary
 from curate.selection import selection
 from curate.stages import compare, inspect, probe, score, select, shard, train
 from curate.stages.context import Context
 
 
-def stages_run(run: Run, context: Context) -> dict[str, Any]:
-    """Do every stage of a run that is not done.
+@dataclass(frozen=True)
+class Completed(Result):
+    """What the whole line made.
 
-    Returns:
-        ``summary`` (what ``scores.json`` says), ``manifest``, ``kept`` and ``dropped``,
-        ``comparison`` (None where the recipe asks for none), and the paths of ``scores`` and
-        ``report``.
-
-    Raises:
-        CurateError: The first error of a stage; what was finished before it stays.
+    Attributes:
+        run: The folder of the run.
+        summary: What ``scores.json`` holds.
+        scores: ``scores.parquet``.
+        manifest: Of the recipe's selection.
+        kept: Samples that it keeps.
+        dropped: Samples that it drops.
+        separation: Whether scores tell members from non-members.
+        comparison: None where the recipe asks for none.
+        report: The report.
     """
-    shard.shard_run(run, context)
-    plan = train.plan(run, context)
-    refuse_early(run, context, plan)
-    train.train_run(run, context)
-    score.align(run, context)
-    summary = score.score_run(run, context)
-    inspect.inspect_run(run, context)
-    selected = select.select_run(run, run.recipe.select)
-    compared = None
-    if compares(run):
-        compared = compare.compare_run(run, context, run.recipe.compare)
-    page = reports.build(run.path)
-    return {
-        "run": str(run.path),
-        "summary": summary,
-        "scores": str(run.path / "scores.parquet"),
-        "manifest": selected["path"],
-        "kept": selected["kept"],
-        "dropped": selected["dropped"],
-        "separation": summary["separation"],
-        "comparison": compared,
-        "report": str(page),
-    }
+
+    run: Path
+    summary: ScoreSummary
+    scores: Path
+    manifest: Path
+    kept: int
+    dropped: int
+    separation: str
+    comparison: Comparison | None
+    report: Path
 
 
 def compares(run: Run) -> bool:
@@ -118,12 +112,33 @@ def run_all(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Completed:
     """Do every stage of a run that is not done.
 
-    Returns:
-        ``summary`` (what ``scores.json`` says), ``comparison`` (or None), and the paths ``run``,
-        ``scores``, ``manifest`` and ``progress``.
+    Raises:
+        CurateError: The first error of a stage; what was finished before it stays.
     """
+    context = Context.of(run, data, device, workers, progress)
     with run.lock():
-        return stages_run(run, Context.of(run, data, device, workers, progress))
+        shard.shard_run(run, context)
+        refuse_early(run, context, train.plan(run, context))
+        train.train_run(run, context)
+        score.align(run, context)
+        summary = score.score_run(run, context)
+        inspect.inspect_run(run, context)
+        selected = select.select_run(run, run.recipe.select)
+        compared = None
+        if compares(run):
+            compared = compare.compare_run(run, context, run.recipe.compare)
+        page = reports.build(run.path)
+    return Completed(
+        run=run.path,
+        summary=summary,
+        scores=run.path / "scores.parquet",
+        manifest=selected.path,
+        kept=selected.kept,
+        dropped=selected.dropped,
+        separation=summary.separation,
+        comparison=compared,
+        report=page,
+    )

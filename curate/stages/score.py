@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +22,15 @@ from curate.runs import more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
+from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.scores import estimator, separation
 from curate.scores.alignment import Alignment, align_images
 from curate.scores.plan import Plan
 from curate.scores.significance import check, tests
-from curate.scores.standard_errors import CONFIDENCE, Prior
+from curate.scores.standard_errors import Prior
+from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
 from curate.stages import shard, train
 from curate.stages.context import Context
@@ -168,8 +170,8 @@ def _align(
                     unit.complete([path], device, n=table.num_rows)
 
 
-def score_run(run: Run, context: Context) -> dict[str, Any]:
-    """Turn alignments into scores; returns what ``scores.json`` says.
+def score_run(run: Run, context: Context) -> ScoreSummary:
+    """Turn alignments into scores.
 
     Where the recipe keeps snapshots, they are scored as well, into ``snapshots/EPOCH/``, and
     ``snapshots.json`` has the summaries along the training (Fig. 2b of arXiv 2401.12233).
@@ -184,8 +186,8 @@ def score_run(run: Run, context: Context) -> dict[str, Any]:
         along = {epoch: _score(run, context, Moment(epoch)) for epoch in epochs}
         path = run.path / "snapshots.json"
         rows = [
-            {"epoch": epoch, "loss": _mean_loss(run, epoch), **facts}
-            for epoch, facts in {**along, run.recipe.train.epochs: summary}.items()
+            {"epoch": epoch, "loss": _mean_loss(run, epoch), **scores.to_json()}
+            for epoch, scores in {**along, run.recipe.train.epochs: summary}.items()
         ]
         with unit.making():
             write_json(path, {"epochs": rows})
@@ -220,13 +222,13 @@ def _mean_loss(run: Run, epoch: int) -> float | None:
     return None if None in losses else float(np.mean(losses))
 
 
-def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
+def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     """Score the encoders as they were at one moment of their training."""
     path, summary_path = when.file(run, "scores.parquet"), when.file(run, "scores.json")
     train.train_run(run, context)
     unit = units.score(run, when.place)
     if unit.intact():
-        return read_json(summary_path)
+        return ScoreSummary.read(path.parent)
     made, recipe = align(run, context, when), run.recipe
     with unit.making("score"):
         offsets = _offsets(run, made, when)
@@ -240,7 +242,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = estimator.rank(memorization_N, scratch)
-        summary = separation.summarise(
+        signal = separation.summarise(
             memorization_N,
             errors,
             made.group,
@@ -248,7 +250,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             fixed_groups=made.kind in ("pair", "halves"),
         )
         more = more_views.more_views(run) if when == END else more_views.NONE
-        summary |= {
+        about = {
             "views": recipe.score.views,
             "more_views": more.facts(),
             "pairing": recipe.score.pairing,
@@ -259,6 +261,7 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
             "interval": interval(errors.prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
         }
+        summary = ScoreSummary.from_json(signal | about)
         with (
             replacing(path) as temporary,
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
@@ -268,19 +271,15 @@ def _score(run: Run, context: Context, when: Moment) -> dict[str, Any]:
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
                 out.write_table(table.table)
-        write_json(summary_path, summary)
+        write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
 
 
-def interval(prior: Prior) -> dict[str, float | None]:
-    """Return how ``se`` becomes an interval: ``memorization +- quantile * se`` holds 95 %."""
+def interval(prior: Prior) -> Interval:
+    """Return how ``se`` becomes an interval."""
     known = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
-    return {
-        "confidence": CONFIDENCE,
-        "freedom": prior.total_freedom if known else None,
-        "quantile": prior.quantile,
-    }
+    return Interval(CONFIDENCE, prior.total_freedom if known else None, prior.quantile)
 
 
 def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
@@ -341,6 +340,19 @@ def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0)
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored(ScoreSummary):
+    """The scores of a run, and what is said of them.
+
+    Attributes:
+        path: ``scores.parquet``.
+        already: Whether the run was scored before.
+    """
+
+    path: Path
+    already: bool
+
+
 def score(
     run: Run,
     *,
@@ -348,33 +360,41 @@ def score(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Score every candidate of a run; what is missing before that is done first.
-
-    Returns:
-        What ``scores.json`` says, the ``path`` of the scores, and whether they were there
-        ``already``.
-    """
+) -> Scored:
+    """Score every candidate of a run; what is missing before that is done first."""
     with run.lock():
         parts = [units.score(run) if units.members(run) else None, snapshots(run)]
         wanted = parts if run.recipe.train.snapshots else parts[:1]
         already = all(unit is not None and unit.intact() for unit in wanted)
         if not already:
             score_run(run, Context.of(run, data, device, workers, progress))
-    facts = read_json(run.path / "scores.json")
-    return {**facts, "path": str(run.path / "scores.parquet"), "already": already}
+    content = read_json(run.path / "scores.json")
+    return Scored.from_json({**content, "path": run.path / "scores.parquet", "already": already})
 
 
-def significant(run: Run, fdr: float = 0.05) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Significant(Result):
+    """The samples whose memorization is above 0 beyond chance.
+
+    Attributes:
+        fdr: Expected share of false ones among them.
+        n_tested: Samples that have a score.
+        n: How many are significant.
+        samples: Their uid, memorization, se, p and q, the surest first.
+    """
+
+    fdr: float
+    n_tested: int
+    n: int
+    samples: pa.Table
+
+
+def significant(run: Run, fdr: float = 0.05) -> Significant:
     """Return the samples of a scored run whose memorization is above 0 beyond chance.
 
     Args:
         run: A scored run whose plan shows how much encoders err.
         fdr: Expected share of false ones among those returned (Benjamini & Hochberg 1995).
-
-    Returns:
-        ``fdr``, ``n_tested``, ``n``, and ``samples``, a table with uid, memorization, se, p and q,
-        the surest first.
 
     Raises:
         UsageError: If ``fdr`` is not between 0 and 1.
@@ -383,8 +403,8 @@ def significant(run: Run, fdr: float = 0.05) -> dict[str, Any]:
     check(fdr)
     table = run.scores().select(["uid", "memorization", "se"])
     table = table.filter(table["memorization"].is_valid())
-    summary = read_json(run.path / "scores.json")
-    if summary["reliability"]["encoders"] is None:
+    summary = ScoreSummary.read(run.path)
+    if summary.reliability.encoders is None:
         raise DataError(
             f"run {run.path} has one encoder on each side, whose errors cannot be told from "
             "memorization; give the plan repeats (--set plan.repeats=3)."
@@ -392,10 +412,10 @@ def significant(run: Run, fdr: float = 0.05) -> dict[str, Any]:
     p, q = tests(
         table["memorization"].to_numpy(),
         table["se"].to_numpy(),
-        freedom=summary["interval"]["freedom"],
+        freedom=summary.interval.freedom,
     )
     found = np.flatnonzero(q <= fdr)
     found = found[np.lexsort((found, p[found]))]
     rows = table.take(pa.array(found))
     rows = rows.append_column("p", pa.array(p[found])).append_column("q", pa.array(q[found]))
-    return {"fdr": fdr, "n_tested": len(p), "n": len(found), "samples": rows}
+    return Significant(fdr, len(p), len(found), rows)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.compute as pc
 
-from curate.runs.dataset import held_out_uids
+from curate.runs.dataset import held_out_uids, provenance
 from curate.runs.run import Run
-from curate.runtime.files import file_sha256, read_json
 from curate.selection.config import SelectConfig
-from curate.selection.selection import TAKEN, decide
+from curate.selection.selection import TAKEN, Selected, decide
 
 
 def select(
@@ -22,7 +19,7 @@ def select(
     unscored: str | None = None,
     seed: int = 0,
     name: str | None = None,
-) -> dict[str, Any]:
+) -> Selected:
     """Select from a run's scores and write ``manifests/NAME.parquet`` and ``.json``.
 
     Args:
@@ -33,9 +30,6 @@ def select(
         unscored: ``keep`` or ``drop`` what the plan left unscored; needed where there is any.
         seed: Seed of ``random``.
         name: Name of the manifest; None makes one from the strategy and size.
-
-    Returns:
-        ``path``, ``kept``, ``dropped``, ``scored``, ``unscored``, ``description``, ``separation``.
 
     Raises:
         UsageError: If there are not so many samples, or it is not said what becomes of unscored.
@@ -48,33 +42,18 @@ def select(
         return select_run(run, config, name=name)
 
 
-def select_run(run: Run, config: SelectConfig, *, name: str | None = None) -> dict[str, Any]:
+def select_run(run: Run, config: SelectConfig, *, name: str | None = None) -> Selected:
     """Select from a run's scores; the lock of the run is held."""
-    facts, table = run.facts(), run.scores(("uid", "memorization", *TAKEN))
-    summary = read_json(run.path / "scores.json")
+    table = run.scores(("uid", "memorization", *TAKEN))
     # A held-out extra set is measured, but is never part of a manifest.
     others = held_out_uids(run)
     if len(others):
         table = table.filter(pc.invert(pc.is_in(table["uid"], value_set=others)))
-    made = decide(
+    return decide(
         table,
         run.path / "manifests",
         config,
         name=name,
         parameters={},
-        provenance={
-            "dataset_fingerprint": facts["dataset_fingerprint"],
-            "recipe": run.recipe.name,
-            "recipe_fingerprint": facts["recipe_fingerprint"],
-            "separation": summary["separation"],
-            "reliability": summary["reliability"],
-            "seeds": {
-                "plan": run.recipe.plan.seed,
-                "train": run.recipe.train.seed,
-                "score": run.recipe.score.seed,
-            },
-            "versions": facts["versions"],
-            "scores_sha256": file_sha256(run.path / "scores.parquet"),
-        },
+        provenance=provenance(run),
     )
-    return {**made, "separation": summary["separation"]}

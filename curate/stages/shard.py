@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,71 @@ from curate.runs import units
 from curate.runs.dataset import index
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.stages.context import Context
 
 INDEX = ("shards/index.parquet", "shards/dataset.json")
 """Files of the shards that are checked whole; an image is checked when it is read."""
+
+
+@dataclass(frozen=True)
+class Split(Result):
+    """How many images of a split there are.
+
+    Attributes:
+        written: Images that were written.
+        rejected: Images that were not: ``rejected.jsonl`` says why.
+    """
+
+    written: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class File(Result):
+    """A file that was written.
+
+    Attributes:
+        sha256: Its hash.
+        size: Its bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Shard(File):
+    """A tar that was written.
+
+    Attributes:
+        end: Where its last sample ends, in bytes.
+        samples: How many it holds.
+    """
+
+    end: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Sharded(Split):
+    """A dataset that was written: what ``dataset.json`` holds, and the sums over its splits.
+
+    Attributes:
+        fingerprint: Of all images, labels and splits.
+        classes: Names of the labels, in their order; empty where labels have no names.
+        splits: By name.
+        shards: The tars, by name.
+        index: ``index.parquet``.
+        path: The folder.
+    """
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    shards: dict[str, Shard]
+    index: File
+    path: Path
 
 
 def shard_run(run: Run, context: Context) -> None:
@@ -151,7 +213,7 @@ def shard(
     limit: int | None = None,
     max_bad: float = 0.01,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Sharded:
     """Write a source's images to WebDataset tars with an index in a new folder.
 
     Raises:
@@ -159,6 +221,7 @@ def shard(
         DataError: If nothing could be read, or more than ``max_bad`` was rejected.
     """
     opened = sources.open_source(source, split=split, data=Path(data) if data else None)
-    parts = [(opened, "train")]
-    facts = shards.write(parts, Path(out), limit=limit, max_bad=max_bad, progress=progress)
-    return {**facts, "path": str(out)}
+    facts = shards.write(
+        [(opened, "train")], Path(out), limit=limit, max_bad=max_bad, progress=progress
+    )
+    return Sharded.from_json({**facts, "path": out})

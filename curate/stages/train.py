@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,26 @@ from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import write_table
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas, canvas_blocks, shard_run
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """The encoders of a run.
+
+    Attributes:
+        folder: Where they are.
+        encoders: Their names: each is a folder there.
+        trained: How many of them were trained just now.
+    """
+
+    folder: Path
+    encoders: tuple[str, ...]
+    trained: int
 
 
 def plan(run: Run, context: Context) -> Plan:
@@ -142,17 +159,9 @@ def train(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Train the encoders of a run's plan that are not trained.
-
-    Returns:
-        ``folder``, ``encoders`` (names) and ``trained`` (how many of them just now).
-    """
+) -> Trained:
+    """Train the encoders of a run's plan that are not trained."""
     with run.lock():
         before = len(list((run.path / "records" / "train").glob("*.json")))
-        made = train_run(run, Context.of(run, data, device, workers, progress))
-    return {
-        "folder": str(run.path / "encoders"),
-        "encoders": list(made.encoders),
-        "trained": len(made.encoders) - before,
-    }
+        names = train_run(run, Context.of(run, data, device, workers, progress)).encoders
+    return Trained(run.path / "encoders", tuple(names), len(names) - before)

@@ -256,7 +256,8 @@ def trained(data: Path, seed: int, home: Path) -> Run:
     run = curate.open_run(recipe, runs=home / "runs")
     facts = curate.score(run, device="cpu", workers=1)
     print(
-        f"triage seed {seed}: separation {facts['separation']}, reliability {facts['reliability']}",
+        f"triage seed {seed}: separation {facts.separation}, reliability "
+        f"{facts.reliability.to_json()}",
         file=sys.stderr,
     )
     curate.inspect(run, device="cpu")

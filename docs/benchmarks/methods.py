@@ -43,8 +43,8 @@ RANDOM = 10
 
 def accuracies(folder: Path) -> list[float]:
     """Return the accuracies of an encoder on the digits' test images, one a kind, in percent."""
-    found = curate.probe(folder, on=["digits"], kinds=KINDS, device="cpu")["results"]
-    return [100 * result["accuracy"] for result in found]
+    found = curate.probe(folder, on=["digits"], kinds=KINDS, device="cpu").results
+    return [100 * result.accuracy for result in found]
 
 
 def untrained(name: str, seed: int, home: Path) -> list[float]:
@@ -72,9 +72,9 @@ def trained(
     given |= {"plan.repeats": 1, **overrides}
     run = curate.open_run(name, runs=home / f"seed-{seed}", overrides=given)
     facts = curate.score(run, device="cpu", workers=2)
-    above = next(test for test in facts["tests"] if test["name"].replace(" ", "").endswith(">0"))
+    above = next(test for test in facts.tests if test.name.replace(" ", "").endswith(">0"))
     folders = sorted((run.path / "encoders").iterdir())
-    return run, [accuracies(folder) for folder in folders], above["statistic"], facts
+    return run, [accuracies(folder) for folder in folders], above.statistic, facts
 
 
 def cells(after: np.ndarray, before: np.ndarray) -> str:
@@ -90,12 +90,12 @@ def cells(after: np.ndarray, before: np.ndarray) -> str:
 def agreement(runs: dict[tuple[str, int], Run], names: list[str]) -> None:
     """Print mean and range of Kendall's tau of every two recipes, by whether a split is shared."""
     found: dict[tuple[frozenset[str], bool], list[float]] = {}
-    pairs = curate.agree(list(runs.values()))["pairs"]
+    pairs = curate.agree(list(runs.values())).pairs
     for ((name, seed), (other, second)), pair in zip(
         itertools.combinations(runs, 2), pairs, strict=True
     ):
         where = frozenset((name, other)), seed == second
-        found.setdefault(where, []).append(pair["kendall"]["value"])
+        found.setdefault(where, []).append(pair.kendall.value)
     for same, title in ((True, "one seed"), (False, "two seeds")):
         print(f"\n| tau, {title} | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
         for name in names:

@@ -47,6 +47,7 @@ from curate.data import sources
 from curate.runs.run import Run
 from curate.scores import measures
 from curate.scores.measures import MEASURES
+from curate.scores.summary import ScoreSummary
 
 SHARE = 0.04
 KINDS = (
@@ -123,7 +124,7 @@ def write(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path)
 
 
-def scored(dataset: str, seed: int, home: Path, data: Path | None) -> tuple[Run, dict[str, Any]]:
+def scored(dataset: str, seed: int, home: Path, data: Path | None) -> tuple[Run, ScoreSummary]:
     """Plant, train, score and measure; returns the run and what scores.json says."""
     folder = home / f"images-{seed}"
     plant(dataset, seed, data, folder)
@@ -191,7 +192,7 @@ def main() -> None:
             shown = ", ".join(f"{k} {found['memorization'][k][-1][0]:.2f}" for k in KINDS)
             print(
                 f"seed {seed}: {len(what):,} samples ({(what == 'untouched').sum():,} untouched), "
-                f"reliability {facts['reliability']['encoders']:.2f}; memorization: {shown}; "
+                f"reliability {facts.reliability.encoders:.2f}; memorization: {shown}; "
                 f"{time.monotonic() - began:.0f} s",
                 file=sys.stderr,
                 flush=True,

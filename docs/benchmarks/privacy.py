@@ -30,11 +30,11 @@ def measured(name: str, epsilon: float, seed: int, home: Path) -> dict[str, Any]
     """Train, score and probe one seed of a recipe; returns what the table averages."""
     dp = {"train.dp": None} if np.isinf(epsilon) else {"train.dp.epsilon": epsilon}
     run, accuracies, t, facts = trained(name, seed, home / f"{epsilon}", **dp)
-    config = json.loads((run.path / "encoders" / facts["encoders"][0] / "config.json").read_text())
+    config = json.loads((run.path / "encoders" / facts.encoders[0] / "config.json").read_text())
     return {
         "noise": config.get("privacy", {}).get("noise_multiplier", 0.0),
         "accuracies": np.mean(accuracies, axis=0),
-        "normalised": facts["normalised_mean"],
+        "normalised": facts.normalised_mean,
         "t": t,
     }
 

@@ -97,15 +97,15 @@ def plans(home: Path, passes: int, data: str, path: Path | None, names: list[str
             runs.append(scored(home, folder(name, seed), overrides, path))
             spent.append(time.monotonic() - began)
         stated = [curate.score(run) for run in runs]
-        found = curate.agree(runs)["pairs"][0]
-        r = found["pearson"]
-        said = ", ".join(f"{facts['reliability']['encoders']:.2f}" for facts in stated)
-        t = ", ".join(f"{facts['tests'][0]['statistic']:.1f}" for facts in stated)
+        found = curate.agree(runs).pairs[0]
+        r = found.pearson
+        said = ", ".join(f"{facts.reliability.encoders:.2f}" for facts in stated)
+        t = ", ".join(f"{facts.tests[0].statistic:.1f}" for facts in stated)
         print(
-            f"| {name} | {repeats} | {len(stated[0]['encoders'])} | "
+            f"| {name} | {repeats} | {len(stated[0].encoders)} | "
             f"{', '.join(f'{s:.0f}' for s in spent)} | {said} | "
-            f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}] | "
-            f"{found['spearman']['value']:.2f} | {t} |",
+            f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}] | "
+            f"{found.spearman.value:.2f} | {t} |",
             flush=True,
         )
 
@@ -125,7 +125,7 @@ def views(home: Path) -> None:
     )
     for k in (3, 5, 10, 20):
         now = [run.extended(views=k) if k > 3 else run for run in runs]
-        stated = [curate.score(run, device="cpu")["reliability"]["views"] for run in now]
+        stated = [curate.score(run, device="cpu").reliability.views for run in now]
         found = np.corrcoef([scores(run) for run in now])[np.triu_indices(SCORINGS, 1)]
         cells = [f"{np.mean(x):.3f} ({np.min(x):.3f} to {np.max(x):.3f})" for x in (stated, found)]
         print(

@@ -284,7 +284,7 @@ def test_unscored_samples_are_noticed_before_training(tmp_path):
     assert (result.code, result.out) == (2, "")
     # Half are in both encoders, a tenth in neither.
     assert "48 of 80 samples are unscored" in result.err
-    assert "--unscored keep" in result.err
+    assert "unscored keep or drop" in result.err
     assert not (tmp_path / "tiny" / "encoders").exists()
 
 
@@ -422,7 +422,7 @@ def test_random_selections_depend_on_their_seed(tiny_runs):
         (["--top", "3", "--fraction", "0.5"], ["give one of"]),
         (["--top", "3", "--strategy", "random"], ["give one of"]),
         (["--strategy", "random"], ["say how many"]),
-        (["--top", "3", "--name", "../x"], ["--name '../x'"]),
+        (["--top", "3", "--name", "../x"], ["name '../x'"]),
         (["--top", "3", "--out", "x"], ["--out go with --scores"]),
         (["--top", "3", "--unscored", "kep"], ["Did you mean 'keep'?"]),
     ],
@@ -514,7 +514,7 @@ def test_a_manifest_of_another_dataset_does_not_belong(tiny_runs, tmp_path):
     assert curate(*bare).code == 0
     table = tmp_path / "bare" / "top-40.parquet"
     refused(curate("retrain", table, "--run", theirs), 4, "80 samples")
-    refused(curate("retrain", table), 2, "--run")
+    refused(curate("retrain", table), 2, "name the run")
 
 
 # What a selection did
@@ -549,7 +549,7 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
 def test_an_encoder_outside_a_run_is_probed_on_a_source(tiny_runs, tmp_path):
     encoder = tmp_path / "encoder"
     shutil.copytree(tiny_runs / "tiny" / "encoders" / "fold0", encoder)
-    refused(curate("probe", encoder), 2, "--on SOURCE")
+    refused(curate("probe", encoder), 2, "on a SOURCE")
     refused(curate("probe", tmp_path / "nothing"), 2, "holds no encoder")
     result = curate("probe", encoder, "--on", "digits", "--kind", "knn", "--json")
     [probed] = json.loads(result.out)["results"]

@@ -2,17 +2,24 @@
 
 import pytest
 
-from curate.cli import results
+from curate.cli.results.pipeline import score_lines
+from curate.scores.summary import GroupTest, Interval, Reliability, ScoreSummary
 
 
-def facts(encoders):
-    return {
-        "n_scored": 9,
-        "encoders": ["f", "g"],
-        "tests": [{"name": "m>0", "statistic": 3.0, "p": 0.001, "cohens_d": 0.5}],
-        "separation": "clear",
-        "reliability": {"views": 0.9, "encoders": encoders, "note": "views only"},
-    }
+def summary(encoders):
+    return ScoreSummary(
+        groups={},
+        tests=(GroupTest("m>0", 3.0, 0.001, 0.5, (9,)),),
+        separation="clear",
+        reliability=Reliability(views=0.9, encoders=encoders, note="views only"),
+        normalised_mean=0.1,
+        n_scored=9,
+        n_unscored=0,
+        score_direction="higher = more memorized",
+        views=3,
+        encoders=("f", "g"),
+        interval=Interval(0.95, 3.0, 3.2),
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,5 +32,5 @@ def facts(encoders):
     ],
 )
 def test_the_ranking_is_judged_in_plain_words(encoders, said):
-    lines = results.score_lines(facts(encoders))
+    lines = score_lines(summary(encoders))
     assert any(said in line for line in lines)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from curate.errors import DataError, UsageError
-from curate.evaluation.agreement import Ranking, agree, matrix
+from curate.evaluation.agreement import Ranking, agree
 from tests.command import curate
 
 pytestmark = pytest.mark.numeric
@@ -27,30 +27,30 @@ def test_it_is_scipys_on_the_samples_that_both_score():
     # The second run lies in another order, lacks ten samples, and left ten unscored.
     order = random.permutation(300)[10:]
     scores = [None if i in set(order[:10]) else float(y[i]) for i in order]
-    facts = agree([ranking("a", x), ranking("b", scores, uids=[f"{i:05d}" for i in order])])
-    (pair,) = facts["pairs"]
+    agreement = agree([ranking("a", x), ranking("b", scores, uids=[f"{i:05d}" for i in order])])
+    (pair,) = agreement.pairs
     both = np.sort(order[10:])
-    assert facts["names"] == ["a", "b"] and (pair["a"], pair["b"], pair["n"]) == ("a", "b", 280)
+    assert agreement.names == ("a", "b") and (pair.a, pair.b, pair.n) == ("a", "b", 280)
     for name, function in (("kendall", stats.kendalltau), ("spearman", stats.spearmanr),
                            ("pearson", stats.pearsonr)):  # fmt: skip
         wanted = function(x[both], y[both])
-        assert pair[name]["value"] == pytest.approx(wanted.statistic, rel=1e-12)
-        assert pair[name]["p"] == pytest.approx(wanted.pvalue, rel=1e-9)
-        assert pair[name]["low"] < pair[name]["value"] < pair[name]["high"]
+        assert getattr(pair, name).value == pytest.approx(wanted.statistic, rel=1e-12)
+        assert getattr(pair, name).p == pytest.approx(wanted.pvalue, rel=1e-9)
+        assert getattr(pair, name).low < getattr(pair, name).value < getattr(pair, name).high
     wanted = stats.pearsonr(x[both], y[both]).confidence_interval(0.95)
-    assert pair["pearson"]["low"] == pytest.approx(wanted.low)
-    assert pair["disattenuated"] is None
+    assert pair.pearson.low == pytest.approx(wanted.low)
+    assert pair.disattenuated is None
 
 
 def test_tops_by_hand():
     a = ranking("a", [9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0])
     b = ranking("b", [9.0, 1, 8, 7, 0, 5, 3, 2, 4, 6])
-    (pair,) = agree([a, b], [1, 3, 10])["pairs"]
-    assert [(t["n"], t["overlap"], t["chance"]) for t in pair["tops"]] == [
+    (pair,) = agree([a, b], [1, 3, 10]).pairs
+    assert [(t.n, t.overlap, t.chance) for t in pair.tops] == [
         (1, 1.0, 0.1), (3, pytest.approx(2 / 3), 0.3), (10, 1.0, 1.0),
     ]  # fmt: skip
-    assert pair["tops"][1]["low"] == pytest.approx(0.2077, abs=1e-4)  # Wilson, 2 of 3
-    assert pair["tops"][1]["high"] == pytest.approx(0.9385, abs=1e-4)
+    assert pair.tops[1].low == pytest.approx(0.2077, abs=1e-4)  # Wilson, 2 of 3
+    assert pair.tops[1].high == pytest.approx(0.9385, abs=1e-4)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.4, 0.8])
@@ -66,9 +66,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(correlation):
     for _ in range(rounds):
         x, e = random.normal(size=(2, 150))
         y = correlation * x + np.sqrt(1 - correlation**2) * e
-        (pair,) = agree([ranking("a", x), ranking("b", y)])["pairs"]
+        (pair,) = agree([ranking("a", x), ranking("b", y)]).pairs
         for name, value in truth.items():
-            held[name] += pair[name]["low"] <= value <= pair[name]["high"]
+            held[name] += getattr(pair, name).low <= value <= getattr(pair, name).high
     # Three standard errors of 95 % over 400 rounds are 3.3 points.
     assert all(0.915 <= count / rounds <= 0.985 for count in held.values()), held
 
@@ -78,34 +78,34 @@ def test_noise_in_both_is_accounted_for():
     truth = random.normal(size=20_000)
     runs = [ranking(n, truth + s * random.normal(size=20_000), 1 / (1 + s**2))
             for n, s in (("a", 1.0), ("b", 2.0))]  # fmt: skip
-    (pair,) = agree(runs)["pairs"]
-    assert pair["pearson"]["value"] == pytest.approx(np.sqrt(0.5 * 0.2), abs=0.02)
-    assert pair["disattenuated"] == pytest.approx(1.0, abs=0.06)
-    (pair,) = agree([runs[0], Ranking("c", runs[1].table, -0.1)])["pairs"]
-    assert pair["disattenuated"] is None
+    (pair,) = agree(runs).pairs
+    assert pair.pearson.value == pytest.approx(np.sqrt(0.5 * 0.2), abs=0.02)
+    assert pair.disattenuated == pytest.approx(1.0, abs=0.06)
+    (pair,) = agree([runs[0], Ranking("c", runs[1].table, -0.1)]).pairs
+    assert pair.disattenuated is None
 
 
 def test_many_runs_make_a_matrix():
     random = np.random.default_rng(3)
     scores = random.normal(size=(3, 50))
-    facts = agree([ranking(str(i), s) for i, s in enumerate(scores)])
-    assert [(p["a"], p["b"]) for p in facts["pairs"]] == [("0", "1"), ("0", "2"), ("1", "2")]
-    assert matrix(facts, "spearman") == pytest.approx(stats.spearmanr(scores.T).statistic)
-    assert (np.diag(matrix(facts, "kendall")) == 1).all()
+    agreement = agree([ranking(str(i), s) for i, s in enumerate(scores)])
+    assert [(p.a, p.b) for p in agreement.pairs] == [("0", "1"), ("0", "2"), ("1", "2")]
+    assert agreement.matrix("spearman") == pytest.approx(stats.spearmanr(scores.T).statistic)
+    assert (np.diag(agreement.matrix("kendall")) == 1).all()
 
 
 def test_equal_rankings_agree_wholly():
     a = ranking("a", np.arange(9.0))
-    (pair,) = agree([a, a], [4])["pairs"]
-    assert pair["kendall"]["value"] == pytest.approx(1.0) and pair["tops"][0]["overlap"] == 1.0
-    assert np.isfinite(pair["pearson"]["low"])
+    (pair,) = agree([a, a], [4]).pairs
+    assert pair.kendall.value == pytest.approx(1.0) and pair.tops[0].overlap == 1.0
+    assert np.isfinite(pair.pearson.low)
 
 
 def test_what_cannot_be_compared_is_told():
     a = ranking("a", np.arange(9.0))
     with pytest.raises(UsageError, match="at least two"):
         agree([a])
-    with pytest.raises(UsageError, match="--top 10: both runs score 9"):
+    with pytest.raises(UsageError, match="top 10: both runs score 9"):
         agree([a, a], [10])
     with pytest.raises(DataError, match="share 0 scored samples"):
         agree([a, ranking("b", np.arange(9.0), uids=[f"x{i}" for i in range(9)])])
@@ -137,7 +137,7 @@ def test_runs_and_files_are_compared_from_the_command_line(tiny_runs, tmp_path):
     (("tiny",), 2, "at least two"),
     (("tiny", "tinny"), 2, "Did you mean 'tiny'"),
     (("tiny", "tiny", "--top", "x"), 2, "--top x"),
-    (("tiny", "tiny", "--top", "81"), 2, "--top 81"),
+    (("tiny", "tiny", "--top", "81"), 2, "top 81"),
     (("tiny", "none.parquet"), 3, "none.parquet"),
 ])  # fmt: skip
 def test_what_the_command_cannot_compare_is_told(tiny_made, given, code, text):

@@ -20,6 +20,8 @@ ACCURACY = {
     ("random", 500): [0.71, 0.75, 0.73],
 }
 
+SETTINGS = {"budget": "epochs"}
+
 
 @pytest.fixture
 def rows():
@@ -42,28 +44,28 @@ def rows():
 
 
 def pick(found, **wanted):
-    (one,) = [f for f in found if all(f[k] == v for k, v in wanted.items())]
+    (one,) = [f for f in found if all(getattr(f, k) == v for k, v in wanted.items())]
     return one
 
 
 def test_differences_are_those_of_a_paired_test(rows):
     summary = comparison.summarise(rows, 1437)
-    assert len(summary["differences"]) == 6
+    assert len(summary.differences) == 6
     for strategy, remove in (("top", 200), ("drop-top", 200), ("top", 500)):
-        found = pick(summary["differences"], strategy=strategy, remove=remove, kind="linear")
+        found = pick(summary.differences, strategy=strategy, remove=remove, kind="linear")
         wanted = stats.ttest_rel(ACCURACY[strategy, remove], ACCURACY["random", remove])
         interval = wanted.confidence_interval(0.95)
-        assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
-        assert found["p"] == pytest.approx(wanted.pvalue)
-        assert found["n"] == 3
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.p == pytest.approx(wanted.pvalue)
+        assert found.n == 3
         gap = np.subtract(ACCURACY[strategy, remove], ACCURACY["random", remove])
-        assert found["mean"] == pytest.approx(gap.mean())
-        assert list(found["by_seed"].values()) == pytest.approx(gap.tolist())
+        assert found.mean == pytest.approx(gap.mean())
+        assert list(found.by_seed.values()) == pytest.approx(gap.tolist())
 
 
 def test_arms_say_in_plain_words_what_they_keep(rows):
-    arms = comparison.summarise(rows, 1437)["arms"]
-    labels = {(a["strategy"], a["remove"]): a["label"] for a in arms}
+    arms = comparison.summarise(rows, 1437).arms
+    labels = {(a.strategy, a.remove): a.label for a in arms}
     assert labels == {
         ("top", 200): "keep the 1,237 most memorized",
         ("drop-top", 200): "drop the 200 most memorized",
@@ -71,47 +73,46 @@ def test_arms_say_in_plain_words_what_they_keep(rows):
         ("top", 500): "keep the 937 most memorized",
         ("random", 500): "937 at random",
     }
-    assert comparison.label("bottom", 200, 1437) == "keep the 1,237 least memorized"
     arm = pick(arms, strategy="top", remove=200, kind="linear")
-    assert arm["mean"] == pytest.approx(np.mean(ACCURACY["top", 200]))
-    assert arm["sd"] == pytest.approx(np.std(ACCURACY["top", 200], ddof=1))
-    assert arm["kept"] == 1237
+    assert arm.mean == pytest.approx(np.mean(ACCURACY["top", 200]))
+    assert arm.sd == pytest.approx(np.std(ACCURACY["top", 200], ddof=1))
+    assert arm.kept == 1237
 
 
 def test_only_pairs_count(rows):
     without = [r for r in rows if not (r["strategy"] == "random" and r["seed"] == 1)]
     summary = comparison.summarise(without, 1437)
-    found = pick(summary["differences"], strategy="top", remove=200, kind="linear")
-    assert found["n"] == 2
-    assert found["mean"] == pytest.approx((0.02 - 0.01) / 2)
+    found = pick(summary.differences, strategy="top", remove=200, kind="linear")
+    assert found.n == 2
+    assert found.mean == pytest.approx((0.02 - 0.01) / 2)
 
 
 def test_one_seed_has_no_interval_and_says_so(rows):
     summary = comparison.summarise([r for r in rows if r["seed"] == 0], 1437)
-    found = pick(summary["differences"], strategy="top", remove=200, kind="linear")
-    assert (found["low"], found["high"], found["sd"], found["p"]) == (None, None, None, None)
-    assert found["mean"] == pytest.approx(0.02)
-    assert "more seeds" in summary["verdict"]
+    found = pick(summary.differences, strategy="top", remove=200, kind="linear")
+    assert (found.low, found.high, found.sd, found.p) == (None, None, None, None)
+    assert found.mean == pytest.approx(0.02)
+    assert "more seeds" in summary.verdict
 
 
 def test_the_verdict_follows_the_intervals(rows):
     linear = [r for r in rows if r["kind"] == "linear"]
     top = [r for r in linear if r["strategy"] != "drop-top" and r["remove"] == 200]
-    assert comparison.summarise(top, 1437)["verdict"].startswith("no difference from random")
+    assert comparison.summarise(top, 1437).verdict.startswith("no difference from random")
     drop = [r for r in linear if r["strategy"] != "top" and r["remove"] == 200]
-    assert comparison.summarise(drop, 1437)["verdict"].startswith("1 of 1 intervals exclude 0")
+    assert comparison.summarise(drop, 1437).verdict.startswith("1 of 1 intervals exclude 0")
     control = [r for r in linear if r["strategy"] == "random"]
-    assert comparison.summarise(control, 1437)["differences"] == []
+    assert comparison.summarise(control, 1437).differences == ()
 
 
 def test_equal_differences_give_a_point_not_nan():
     found = comparison.interval(np.array([0.25, 0.25]))
-    assert (found["low"], found["high"], found["sd"], found["p"]) == (0.25, 0.25, 0.0, None)
+    assert (found.low, found.high, found.sd, found.p) == (0.25, 0.25, 0.0, None)
 
 
 def test_files_hold_all_of_it_and_are_the_same_twice(rows, tmp_path):
     summary = comparison.summarise(rows, 1437)
-    paths = [comparison.write(tmp_path / name, rows, summary) for name in ("a", "b")]
+    paths = [comparison.write(tmp_path / name, rows, summary, SETTINGS) for name in ("a", "b")]
     assert [p.name for p in paths[0]] == ["comparison.csv", "comparison.json", "comparison.png"]
     for one, other in zip(*paths, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -122,8 +123,11 @@ def test_files_hold_all_of_it_and_are_the_same_twice(rows, tmp_path):
     assert table[0]["label"] == "keep the 1,237 most memorized"
     assert table[0]["kept"] == "1237"
     content = json.loads(paths[0][1].read_text())
-    assert content["differences"] == json.loads(json.dumps(summary["differences"]))
+    assert content["differences"] == summary.to_json()["differences"]
     assert content["results"] == rows
+    read = comparison.Comparison.read(tmp_path / "a")
+    assert (read.arms, read.differences) == (summary.arms, summary.differences)
+    assert (read.settings, read.path) == (SETTINGS, tmp_path / "a")
     picture = imread(paths[0][2])
     assert picture.shape[1] == 960
     assert picture[..., :3].std() > 0.05
@@ -131,5 +135,5 @@ def test_files_hold_all_of_it_and_are_the_same_twice(rows, tmp_path):
 
 def test_nothing_to_compare_still_gives_files(rows, tmp_path):
     control = [r for r in rows if r["strategy"] == "random"]
-    paths = comparison.write(tmp_path, control, comparison.summarise(control, 1437))
+    paths = comparison.write(tmp_path, control, comparison.summarise(control, 1437), {})
     assert all(path.stat().st_size > 0 for path in paths)

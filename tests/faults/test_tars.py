@@ -68,7 +68,7 @@ def test_every_cut_of_our_tars_is_found(own, faults, drills):
         (folder / "00000.tar").write_bytes(data[:cut])
         lost = [i for i, row in enumerate(rows) if row["offset"] + row["size"] > cut]
         # What the command makes of it is the same each time.
-        told = (3, offsets(verify(folder)["faults"])) if cut % BLOCK else checked(folder)
+        told = (3, offsets(verify(folder).to_json()["faults"])) if cut % BLOCK else checked(folder)
         if told != (3, [cut]):
             faults.undetected("damage", f"cut at {cut}: {told}")
         elif refused(folder, rows) != (lost, True):

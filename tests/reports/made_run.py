@@ -215,8 +215,8 @@ def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
                     {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
                      "kind": kind, "accuracy": accuracy}
                 )  # fmt: skip
-    summary = comparison.summarise(rows, 270) | {"settings": {"budget": "epochs"}}
-    comparison.write(path / "comparisons" / "remove-50", rows, summary)
+    summary = comparison.summarise(rows, 270)
+    comparison.write(path / "comparisons" / "remove-50", rows, summary, {"budget": "epochs"})
 
 
 def add_probe(path: Path, encoder: str) -> None:

@@ -12,7 +12,7 @@ def compared(seeds, strategies=("top", "random")):
          "accuracy": 0.9 + 0.01 * k + (0.02 + 0.001 * k if s == "top" else 0.0)}
         for k in range(seeds) for s in strategies
     ]  # fmt: skip
-    return comparison.summarise(rows, 400) | {"settings": {"budget": "steps"}}
+    return comparison.summarise(rows, 400).to_json() | {"settings": {"budget": "steps"}}
 
 
 def test_differences_are_in_percentage_points_with_their_interval():
@@ -68,7 +68,7 @@ def test_two_sizes_make_a_curve_of_each_source_and_probe():
         for kind in ("linear", "knn") for remove in (50, 100) for k in range(3)
         for s in ("top", "random")
     ]  # fmt: skip
-    _, linear, knn = comparisons.shown("x", comparison.summarise(rows, 400))["figures"]
+    _, linear, knn = comparisons.shown("x", comparison.summarise(rows, 400).to_json())["figures"]
     for (drawn, finding, note), probe in ((linear, "Linear"), (knn, "K-NN")):
         assert finding == (
             f"{probe} probe on the run’s own labels: of the intervals of 2 differences from "

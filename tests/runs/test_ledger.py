@@ -14,21 +14,21 @@ pytestmark = pytest.mark.numeric
 
 def test_the_ledger_of_a_run(tiny_runs):
     run = curate.open_run("tiny", runs=tiny_runs, create=False)
-    facts = curate.ledger(run)
+    ledger = curate.ledger(run)
     spent = run.facts()["seconds"]
-    assert {row["stage"]: row["seconds"] for row in facts["stages"]} == spent
-    samples = {row["stage"]: row["samples"] for row in facts["stages"]}
+    assert {row.stage: row.seconds for row in ledger.stages} == spent
+    samples = {row.stage: row.samples for row in ledger.stages}
     # 80 images and 80 to test on; 2 encoders, 2 epochs, half of the images each; 3 views, 1 clean.
     assert samples["shard"] == samples["decode"] == 160
     assert samples["train"] == 2 * 2 * 40
     assert samples["align"] == 2 * 80 * 4
     wanted = sum(spent[s] for s in ("shard", "plan", "decode", "train", "align", "score"))
-    assert facts["scoring_seconds"] == pytest.approx(wanted)
-    (row,) = facts["selections"]
-    assert (row["kept"], row["dropped"]) == (40, 40)
-    saved = 40 * 2 * facts["training_seconds_per_sample"]
-    assert row["saved_seconds"] == pytest.approx(saved)
-    assert row["pays_back_after"] == math.ceil(wanted / saved)
+    assert ledger.scoring_seconds == pytest.approx(wanted)
+    (row,) = ledger.selections
+    assert (row.kept, row.dropped) == (40, 40)
+    saved = 40 * 2 * ledger.training_seconds_per_sample
+    assert row.saved_seconds == pytest.approx(saved)
+    assert row.pays_back_after == math.ceil(wanted / saved)
 
 
 def test_from_the_command_line(tiny_runs):

@@ -11,6 +11,7 @@ from curate.data.shards import writer
 from curate.runs import more_views
 from curate.scores import top_probability
 from curate.scores.plan import Plan
+from curate.scores.summary import MoreViews
 from curate.scores.top_probability import p_selected
 from curate.stages import refine
 from tests.command import TINY
@@ -50,7 +51,7 @@ def test_samples_that_got_more_views_are_as_if_all_had_them(run, tmp_path):
     with pytest.raises(curate.errors.DataError, match="older than its settings"):
         run.scores()
     found = curate.score(run, device="cpu")
-    assert found["more_views"] == {"samples": 13, "most": 7} and found["views"] == 3
+    assert found.more_views == MoreViews(13, 7) and found.views == 3
     scores = run.scores()
     views = dict(zip(scores["uid"].to_pylist(), scores["n_views"].to_pylist(), strict=True))
     assert views == {u: 5 if u in some else 7 if u in most else 3 for u in uids}
@@ -60,9 +61,9 @@ def test_samples_that_got_more_views_are_as_if_all_had_them(run, tmp_path):
         for row, uid in enumerate(uids):
             value = scores[column][row].as_py()
             assert value == pytest.approx(wanted[views[uid]][row], rel=0, abs=OFF), (column, uid)
-    assert curate.score(run)["already"]
+    assert curate.score(run).already
     checked = curate.verify(run.path, full=True)
-    assert checked["ok"], checked
+    assert checked.ok, checked
 
 
 def test_what_is_given_adds_up(run):
@@ -76,7 +77,7 @@ def test_what_is_given_adds_up(run):
     assert set(files) <= set(run.path.glob("alignment/*/*.more.parquet"))
     # All samples get more: those in doubt no longer have more than they.
     longer = run.extended(views=4)
-    assert curate.score(longer, device="cpu")["more_views"] is None
+    assert curate.score(longer, device="cpu").more_views is None
     assert set(longer.scores()["n_views"].to_pylist()) == {4}
 
 
@@ -98,7 +99,7 @@ def test_new_encoders_see_the_views_of_the_samples_in_doubt(run):
     more_views.give(run, pa.array(uids[:3]), np.array([6, 6, 6]))
     longer = run.extended(repeats=3)
     found = curate.score(longer, device="cpu")
-    assert len(found["encoders"]) == 6 and found["more_views"] == {"samples": 3, "most": 6}
+    assert len(found.encoders) == 6 and found.more_views == MoreViews(3, 6)
     assert longer.scores()["n_views"].to_pylist()[:4] == [6, 6, 6, 3]
 
 
@@ -129,16 +130,16 @@ def test_where_views_err_most_only_samples_in_doubt_get_more(run, monkeypatch):
     monkeypatch.setattr(refine, "MOST_VIEWS", 12)
     monkeypatch.setattr(refine, "LARGER", 0.01)  # so few encoders, so little trained, err more
     facts = refine.refine(run, "overlap=0.999", device="cpu")
-    assert facts["why"] == "as many repeats as are ever made"
-    rounds, most = facts["rounds"], []
-    assert {(r["repeats"], r["views"]) for r in rounds} == {(2, 3)}
-    assert rounds[0]["more_views"] is None and rounds[0]["views_per_sample"] == 3
+    assert facts.why == "as many repeats as are ever made"
+    rounds, most = facts.rounds, []
+    assert {(r.repeats, r.views) for r in rounds} == {(2, 3)}
+    assert rounds[0].more_views is None and rounds[0].views_per_sample == 3
     for before, after in itertools.pairwise(rounds):
-        assert after["views_per_sample"] > before["views_per_sample"]
-        most.append(after["more_views"]["most"])
+        assert after.views_per_sample > before.views_per_sample
+        most.append(after.more_views.most)
     assert most and most == [6, 12, 12, 12][: len(most)]
     views = run.scores()["n_views"].to_numpy()
-    assert rounds[-1]["views_per_sample"] == pytest.approx(views.mean())
+    assert rounds[-1].views_per_sample == pytest.approx(views.mean())
     assert set(views.tolist()) <= {3, 6, 12}
 
 

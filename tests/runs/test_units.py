@@ -153,8 +153,8 @@ def test_runs_that_only_measure_otherwise_share_what_they_train(tmp_path):
     assert removed.entries == 2 and curate.clean(runs) == removed
     shutil.copytree(runs / "by-noise", elsewhere / "by-noise")
     for place in (runs / "by-noise", elsewhere / "by-noise"):
-        assert curate.verify(place, full=True)["ok"]
-        assert curate.score(Run.open(place), device="cpu")["already"]
+        assert curate.verify(place, full=True).ok
+        assert curate.score(Run.open(place), device="cpu").already
     assert curate.clean(elsewhere).entries == curate.clean(tmp_path / "none").entries == 0
 
 

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate.cli.results import faults_in_short, verify_lines
+from curate.cli.results.runs import faults_in_short, verify_lines
 from curate.data import shards as made_shards
 from curate.data.sample import Entry
 from curate.data.shards import writer
@@ -18,27 +19,25 @@ from tests.rendered import mixed
 
 def faults(path, *, full=False):
     """Return (file, offset, key, problem) of each fault, of which there are some."""
-    facts = verify(path, full=full)
-    assert facts["ok"] is (facts["faults"] == []) is False
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    return [
-        tuple(f[name] for name in ("file", "offset", "key", "problem")) for f in facts["faults"]
-    ]
+    verified = verify(path, full=full)
+    assert verified.ok is (verified.faults == ()) is False
+    assert json.loads(json.dumps(verified.to_json(), allow_nan=False)) == verified.to_json()
+    return [(fault.file, fault.offset, fault.key, fault.problem) for fault in verified.faults]
 
 
 def well(path, **options):
-    facts = verify(path, **options)
-    assert facts["ok"] and facts["faults"] == [], facts["faults"]
-    return facts
+    verified = verify(path, **options)
+    assert verified.ok and verified.faults == (), verified.faults
+    return verified
 
 
 def test_an_undisturbed_run_has_no_faults(tiny_made):
     run = tiny_made[1] / "tiny"
     quick, full = well(run), well(run, full=True)
-    assert quick == {**full, "full": False}
+    assert quick == replace(full, full=False)
     records = len(list((run / "records").rglob("*.json")))
-    assert full["checked"] > records + 80
-    assert verify_lines(full) == [f"{run}: {full['checked']:,} checked, nothing missing or changed"]
+    assert full.checked > records + 80
+    assert verify_lines(full) == [f"{run}: {full.checked:,} checked, nothing missing or changed"]
 
 
 def test_every_file_of_every_record_is_checked(tiny_runs):
@@ -106,9 +105,9 @@ def test_many_faults_are_counted_and_the_first_named(tiny_runs):
     for e in ("fold0", "fold1"):
         for name in ("weights.safetensors", "config.json", "log.jsonl"):
             (run / "encoders" / e / name).unlink()
-    facts = verify(run)
-    assert len(verify_lines(facts)) == len(facts["faults"]) == 6
-    text = faults_in_short(facts)
+    verified = verify(run)
+    assert len(verify_lines(verified)) == len(verified.faults) == 6
+    text = faults_in_short(verified)
     first, mend = text.splitlines()
     assert first.endswith("(and 3 more).") and first.count("is missing") == 3
     assert mend.startswith(f"'curate run {run}' makes again what is missing or changed")

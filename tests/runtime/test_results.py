@@ -37,3 +37,19 @@ def test_a_result_is_json_all_the_way_down():
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.name = "y"
+
+
+@dataclass(frozen=True)
+class Stored(Result):
+    parts: tuple[Inner, ...]
+    named: dict[str, Inner | None]
+    class_: str | None = None
+
+
+def test_what_json_holds_is_read_back():
+    made = Stored((Inner(1, Path("a")),), {"b": Inner(2, Path("c")), "d": None}, "x")
+    content = json.loads(json.dumps(made.to_json()))
+    assert content["class"] == "x"
+    assert Stored.from_json({**content, "of a later version": 1}) == made
+    del content["class"]
+    assert Stored.from_json(content) == dataclasses.replace(made, class_=None)

@@ -71,6 +71,12 @@ def test_selections_are_described_by_what_they_keep():
     assert describe("new", 3, 10) == "3 of 10 scored, by new"
 
 
+def test_selections_are_described_by_what_is_done():
+    assert describe("bottom", 1237, 1437, action=True) == "keep the 1,237 least memorized"
+    assert describe("drop-top", 7, 10, action=True) == "drop the 3 most memorized"
+    assert describe("random", 3, 10, action=True) == "3 at random"
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_tables_keep_what_a_manifest_needs(tmp_path, ending):
     table = pa.table(

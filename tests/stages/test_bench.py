@@ -46,8 +46,8 @@ def test_every_stage_has_a_rate_and_the_rates_are_in_order(short, tmp_path):
 def test_the_work_of_scoring_is_that_of_the_encoder_on_every_view(short, tmp_path):
     def work(**replaced):
         overrides = {key.replace("_", ".", 1): value for key, value in replaced.items()}
-        facts = library.bench(str(TINY), runs=tmp_path, overrides=overrides, device="cpu")
-        return {row["stage"]: row["work"] for row in facts["stages"]}
+        rates = library.bench(str(TINY), runs=tmp_path, overrides=overrides, device="cpu").stages
+        return {rate.stage: rate.work for rate in rates}
 
     # The network of BACKBONES["convnet"] on 8 x 8: 3 x 3 convolutions onto 16 and 4 places.
     once = 2 * 9 * (16 * 1 * 32 + 16 * 32 * 32 + 4 * 32 * 64 + 4 * 64 * 64)

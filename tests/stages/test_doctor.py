@@ -30,7 +30,7 @@ def test_doctor_says_what_is_wrong_with_faiss(monkeypatch, installed, searchable
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: card)
-    missing = doctor.doctor()["missing"]
+    missing = doctor.doctor().missing
     assert len(missing) == len(faults)
     for line, text in zip(missing, faults, strict=True):
         assert text in line

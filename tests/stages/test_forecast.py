@@ -55,16 +55,16 @@ def test_it_says_so_in_words(tmp_path):
 def test_what_a_run_has_done_is_not_counted(tiny_runs):
     (tiny_runs / "tiny" / "records" / "train" / "fold1.json").unlink()
     facts = library.forecast(load_recipe(str(TINY)), runs=tiny_runs)
-    assert facts["to_train"] == 1 and facts["steps"] == 4
+    assert facts.to_train == 1 and facts.steps == 4
     again = library.forecast(str(TINY), runs=tiny_runs, overrides={"train.epochs": 4})
-    assert again["to_train"] == 2 and again["steps"] == 16
+    assert again.to_train == 2 and again.steps == 16
 
 
 def test_a_large_batch_is_told_from_a_small_one(tmp_path, monkeypatch):
     monkeypatch.setattr("curate.stages.forecast.SECONDS", 1e-6)
     facts = library.forecast(load_recipe(str(TINY)), runs=tmp_path)
-    assert facts["scaled"] and facts["peak_memory_bytes"] is None
-    assert facts["batch_size"] == 16
+    assert facts.scaled and facts.peak_memory_bytes is None
+    assert facts.batch_size == 16
 
 
 def test_mistakes_are_told_as_by_train_itself(tmp_path):

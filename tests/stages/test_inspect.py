@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import curate as library
-from curate.cli import results
+from curate.cli.results.inspection import sample_lines
 from curate.errors import UsageError
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256
@@ -158,12 +159,10 @@ def test_leaks_between_training_and_test_are_found(planted):
     assert found[names[first]]["duplicate_split"] == "test"
     assert found[names[first]]["duplicate_split_uid"][:32] == names["copy.png"][:32]
     assert found[names[second]]["duplicate_split_uid"] == names["mirror.png"]
-    listed = {(pair["uid"], pair["other"]) for pair in facts["leaks"]["pairs"]}
+    listed = {(pair.uid, pair.other) for pair in facts.leaks.pairs}
     assert (names[second], names["mirror.png"]) in listed
-    assert facts["leaks"]["samples"] == sum(
-        row["duplicate_split"] is not None for row in found.values()
-    )
-    assert facts["leaks"]["samples"] <= 4
+    assert facts.leaks.samples == sum(row["duplicate_split"] is not None for row in found.values())
+    assert facts.leaks.samples <= 4
     # Held-out samples are no rows.
     assert names["mirror.png"] not in found
 
@@ -181,7 +180,7 @@ def test_a_blank_image_is_told(planted):
     run, facts, names, _ = planted
     assert rows(run)[names["blank.png"]]["triage_reason"] == "blank"
     assert rows(run)[names["blank.png"]]["smoothness"] is None
-    assert facts["triage"]["flaws"]["blank"] == 1
+    assert facts.triage.flaws["blank"] == 1
 
 
 # One sample
@@ -215,8 +214,8 @@ def test_a_sample_is_shown_with_its_place_its_neighbours_and_its_file(tiny_runs,
 
 def test_near_duplicates_of_a_sample_and_its_leak_are_named(planted):
     run, _, names, (first, _, third) = planted
-    assert library.inspect(run, sample=names[third])["duplicates"] == [names["larger.png"]]
-    lines = results.sample_lines(library.inspect(run, sample=names[first]))
+    assert library.inspect(run, sample=names[third]).duplicates == (names["larger.png"],)
+    lines = sample_lines(library.inspect(run, sample=names[first]))
     assert any(line.startswith("leak  ") and "test" in line for line in lines)
 
 
@@ -241,8 +240,8 @@ def test_a_name_that_means_none_or_several_is_refused(planted, tiny_runs):
 
 def test_hostile_paths_are_shown_as_text(tiny_runs):
     uid = pq.read_table(tiny_runs / "tiny" / "inspect.parquet")["uid"][0].as_py()
-    facts = library.inspect(Run.open(tiny_runs / "tiny"), sample=uid)
-    facts |= {"path": "a\x1b[2J\nb‮c", "class": "\x1b]0;x\x07"}
-    shown = "".join(results.sample_lines(facts))
+    card = library.inspect(Run.open(tiny_runs / "tiny"), sample=uid)
+    hostile = replace(card, path="a\x1b[2J\nb‮c", class_="\x1b]0;x\x07")
+    shown = "".join(sample_lines(hostile))
     assert shown.isprintable()
     assert "a\\x1b[2J\\nb\\u202ec" in shown

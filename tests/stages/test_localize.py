@@ -46,16 +46,16 @@ def test_layer_mem_by_hand():
     g = np.array([[0.2, 0.3, 0.7], [0.2, 0.2, 0.5]])
     none = [[Units(0), Units(0)], [Units(0), Units(0)]]
     first, second = layer_rows(Found(["a", "b"], [4, 2], np.stack([f, g]), none))
-    assert (first["sslmem"], second["sslmem"]) == pytest.approx((0.3, 0.1))
+    assert (first.sslmem, second.sslmem) == pytest.approx((0.3, 0.1))
     # Over the range 0.5 and 0.3.
-    assert (first["layer_mem"], second["layer_mem"]) == pytest.approx((0.6, 1 / 3))
-    assert second["delta_layer_mem"] == pytest.approx(1 / 3 - 0.6)
+    assert (first.layer_mem, second.layer_mem) == pytest.approx((0.6, 1 / 3))
+    assert second.delta_layer_mem == pytest.approx(1 / 3 - 0.6)
     # sd = sqrt((0.2^2 + 0.1^2 + 0.3^2) / 2); Student's quantile of 2 degrees of freedom is 4.303.
     se = np.sqrt(0.07 / 3)
-    assert first["se"] == pytest.approx(se)
+    assert first.se == pytest.approx(se)
     ends = (0.3 - 4.3027 * se, 0.3 + 4.3027 * se)
-    assert (first["low"], first["high"]) == pytest.approx(ends, rel=1e-4)
-    assert (first["units"], first["unit_mem"]) == (0, None)
+    assert (first.low, first.high) == pytest.approx(ends, rel=1e-4)
+    assert (first.units, first.unit_mem) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_done_is_left_alone_and_another_pair_is_measured(tiny_runs):
 
 def test_more_views_are_measured_anew(tiny_runs):
     run = curate_run.open_run("tiny", runs=tiny_runs, create=False)
-    assert curate_run.localize(run, device="cpu")["views"] == 3
-    assert curate_run.localize(run.extended(views=5), device="cpu")["views"] == 5
+    assert curate_run.localize(run, device="cpu").views == 3
+    assert curate_run.localize(run.extended(views=5), device="cpu").views == 5
 
 
 def test_values_that_are_not_finite_are_told(tiny_runs, monkeypatch):

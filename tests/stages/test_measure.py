@@ -166,7 +166,7 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
     lines = refused.err.splitlines()
     assert lines == [
         "error: measure grand, loss needs labels of two or more classes, which this run's samples "
-        "do not have; leave it out of --kinds."
+        "do not have; leave it out of kinds."
     ]
 
 

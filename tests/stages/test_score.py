@@ -99,7 +99,8 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     (run / "records/score.json").unlink()
     moved = Run.open(run)
     score.align(moved, Context(device="cpu"))
-    assert score._score(moved, Context(device="cpu"), score.END)["groups"] == half["groups"]
+    summary = score._score(moved, Context(device="cpu"), score.END)
+    assert summary.to_json()["groups"] == half["groups"]
 
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is True

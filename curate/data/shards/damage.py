@@ -16,13 +16,14 @@ from curate.data.shards.writer import UNFINISHED
 from curate.errors import DataError
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 
 READ = 2**20
 """Bytes read at a time where no sample says how many."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class Fault(Result):
     """Something that is missing or changed.
 
     Attributes:

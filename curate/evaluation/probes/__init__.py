@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from curate.errors import DataError, DivergedError, unknown
 from curate.evaluation.probes import knn, linear
-from curate.evaluation.probes.base import Probe
+from curate.evaluation.probes.base import Probe, Tested
 
 PROBES: dict[str, Probe] = {"linear": linear.fit, "knn": knn.fit}
 """Kinds by name; see ``probes.base.Probe``."""
@@ -23,7 +21,7 @@ def run(
     test_y: np.ndarray,
     *,
     seed: int,
-) -> dict[str, Any]:
+) -> Tested:
     """Fit a probe on training features and test it once.
 
     Whatever the probe has to choose it chooses on a fifth of the training samples, never on the
@@ -36,11 +34,6 @@ def run(
         test_x: (m, D) float32 features.
         test_y: (m,) integer labels; classes that training lacks count as errors.
         seed: Seed of the validation split.
-
-    Returns:
-        ``accuracy`` in [0, 1] on the test samples, ``validation_accuracy`` in [0, 1] of what was
-        chosen (None where every class is too small to hold any out), ``chosen`` (the choice),
-        ``n_train``, ``n_test``, ``classes`` (how many).
 
     Raises:
         UsageError: For an unknown kind.
@@ -64,15 +57,15 @@ def run(
         )
     position = np.searchsorted(classes, labels[1]).clip(max=len(classes) - 1)
     test = np.where(classes[position] == labels[1], position, -1)
-    found = PROBES[kind](train_x, train, test_x, seed)
-    return {
-        "accuracy": float((found.predicted == test).mean()),
-        "validation_accuracy": found.validation_accuracy,
-        "chosen": found.chosen,
-        "n_train": len(train),
-        "n_test": len(test),
-        "classes": len(classes),
-    }
+    fitted = PROBES[kind](train_x, train, test_x, seed)
+    return Tested(
+        accuracy=float((fitted.predicted == test).mean()),
+        validation_accuracy=fitted.validation_accuracy,
+        chosen=fitted.chosen,
+        n_train=len(train),
+        n_test=len(test),
+        classes=len(classes),
+    )
 
 
 def _labels(labels: np.ndarray | None, side: str) -> np.ndarray:

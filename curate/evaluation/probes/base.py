@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.runtime import randomness
+from curate.runtime.results import Result
 
 HELD_OUT = 0.2
 """Share of each class's training samples that a probe chooses on."""
@@ -27,6 +28,28 @@ class Fitted:
     predicted: np.ndarray
     validation_accuracy: float | None
     chosen: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tested(Result):
+    """What a probe reached.
+
+    Attributes:
+        accuracy: On the test samples, 0 to 1.
+        validation_accuracy: Of what was chosen, 0 to 1; None where every class is too small to
+            hold any out.
+        chosen: What was chosen on the validation split, by name.
+        n_train: Training samples.
+        n_test: Test samples.
+        classes: How many.
+    """
+
+    accuracy: float
+    validation_accuracy: float | None
+    chosen: dict[str, Any]
+    n_train: int
+    n_test: int
+    classes: int
 
 
 Probe = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]

@@ -20,6 +20,7 @@ from curate.reports import words
 from curate.runs import sample_lookup
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.scores.summary import ScoreSummary
 from curate.selection.manifest import Manifest
 
 PAGE = 60
@@ -59,7 +60,7 @@ class Catalogue:
             "labels": [{"value": label, "text": self._label(label)} for label in labels],
             "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
             "manifests": self.manifests(),
-            "separation": read_json(self.run.path / "scores.json")["separation"],
+            "separation": ScoreSummary.read(self.run.path).separation,
         }
 
     def manifests(self) -> list[str]:
@@ -225,7 +226,7 @@ def open_catalogue(run: Run) -> Catalogue:
         triage = found["triage"].take(place)
     table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
-    distance = str(read_json(run.path / "scores.json").get("distance", "l2"))
+    distance = ScoreSummary.read(run.path).distance
     return Catalogue(
         run,
         table.take(order).combine_chunks(),

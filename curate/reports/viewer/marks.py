@@ -6,8 +6,8 @@ import json
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from curate.errors import ResourceError, UsageError
 from curate.runs import dataset
 from curate.runs.run import Run
-from curate.runtime.files import REFUSED, file_sha256, read_json
+from curate.runtime.files import REFUSED
+from curate.runtime.results import Result
 from curate.selection import selection
 from curate.selection.manifest import Manifest
 from curate.selection.selection import BY_HAND
@@ -76,7 +77,24 @@ class Marks:
             raise ResourceError(f"cannot write {self.path}: {error.strerror}.") from error
 
 
-def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Saved(Result):
+    """A manifest of what was marked.
+
+    Attributes:
+        path: Of the manifest.
+        kept: Samples that it keeps.
+        dropped: Samples that it drops.
+        by_hand: Samples that were marked keep or drop.
+    """
+
+    path: Path
+    kept: int
+    dropped: int
+    by_hand: int
+
+
+def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> Saved:
     """Write the manifest of what was marked.
 
     Samples marked keep or drop are that; all others follow the manifest ``base``, or are kept.
@@ -86,9 +104,6 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> dic
         marks: By uid; ``unsure`` is noted in the reason alone.
         name: Of the manifest; one that was made by hand is replaced.
         base: Name of a manifest of the run, or None.
-
-    Returns:
-        ``path``, ``kept``, ``dropped`` and ``by_hand``: how many were marked keep or drop.
 
     Raises:
         UsageError: If the name is taken by a manifest of another kind, or is no file's name.
@@ -116,25 +131,16 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> dic
             continue
         keep[row], why[row] = mark == "keep", f"{'kept' if mark == 'keep' else 'dropped'} by hand"
         by_hand += 1
-    facts, summary = run.facts(), read_json(run.path / "scores.json")
     made = Manifest.build(
         table,
         keep,
         strategy=STRATEGY,
         parameters={"base": base, "marked": by_hand},
-        provenance={
-            "dataset_fingerprint": facts["dataset_fingerprint"],
-            "recipe": run.recipe.name,
-            "recipe_fingerprint": facts["recipe_fingerprint"],
-            "separation": summary["separation"],
-            "reliability": summary["reliability"],
-            "versions": facts["versions"],
-            "scores_sha256": file_sha256(run.path / "scores.parquet"),
-        },
+        provenance=dataset.provenance(run),
     )
     at = made.table.column_names.index("reason")
     table = made.table.set_column(at, made.table.schema.field(at), pa.array(why.tolist()))
     with run.lock():
         Manifest(table, made.facts).write(path)
     kept = int(keep.sum())
-    return {"path": str(path), "kept": kept, "dropped": len(keep) - kept, "by_hand": by_hand}
+    return Saved(path, kept, len(keep) - kept, by_hand)

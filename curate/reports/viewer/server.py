@@ -178,7 +178,8 @@ class Handler(BaseHTTPRequestHandler):
             if not isinstance(name, str) or base not in (None, *server.catalogue.manifests()):
                 raise UsageError("give a name, and a manifest of this run or none to start from.")
             with server.marks.writing:
-                self._json(save(server.run, server.marks.read(), name=name, base=base))
+                saved = save(server.run, server.marks.read(), name=name, base=base)
+                self._json(saved.to_json())
         elif path == "close":
             self._json({"closed": True})
             threading.Thread(target=server.shutdown).start()

@@ -37,7 +37,7 @@ def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list
         UsageError: For no name, an unknown one, or one that needs labels where there are none.
     """
     if kinds is not None and not kinds:
-        raise UsageError(f"--kinds names no measure; choose from: {', '.join(MEASURES)}.")
+        raise UsageError(f"kinds names no measure; choose from: {', '.join(MEASURES)}.")
     for kind in kinds or ():
         if kind not in MEASURES:
             raise unknown("measure", kind, MEASURES)
@@ -46,7 +46,7 @@ def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list
     if lacking and kinds is not None:
         raise UsageError(
             f"measure {', '.join(lacking)} needs labels of two or more classes, which this run's "
-            "samples do not have; leave it out of --kinds."
+            "samples do not have; leave it out of kinds."
         )
     return [kind for kind in wanted if kind not in lacking], lacking
 

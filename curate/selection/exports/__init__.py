@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curate.errors import UsageError, unknown
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import Result
 from curate.selection.exports import fiftyone, folder, hf_metadata, paths, table
 from curate.selection.manifest import Manifest
 
@@ -26,6 +27,21 @@ OF_THE_MANIFEST_ALONE = frozenset({"csv"})
 """Formats that need no shards."""
 
 
+@dataclass(frozen=True)
+class Exported(Result):
+    """What was exported.
+
+    Attributes:
+        format: A name in ``EXPORTS``.
+        out: File or folder.
+        written: Samples in it.
+    """
+
+    format: str
+    out: Path
+    written: int
+
+
 def export(
     manifest: Manifest,
     *,
@@ -33,7 +49,7 @@ def export(
     out: Path,
     shards: Path | None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Exported:
     """Write ``manifest`` in the format ``to`` at the new place ``out``.
 
     Args:
@@ -50,10 +66,10 @@ def export(
     if to not in EXPORTS:
         raise unknown("format", to, EXPORTS)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out} is already there; choose a new place.")
+        raise UsageError(f"{out} is already there; choose a new place.")
     if shards is None and to not in OF_THE_MANIFEST_ALONE:
         raise UsageError(
-            "the manifest lies in no run, so its images are not at hand; use --to csv."
+            "the manifest lies in no run, so its images are not at hand; export it to csv."
         )
     written = EXPORTS[to](manifest, shards or Path(), out, progress)
-    return {"format": to, "out": str(out), "written": written}
+    return Exported(to, out, written)

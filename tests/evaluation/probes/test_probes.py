@@ -27,17 +27,13 @@ def test_linear_finds_the_optimum_that_a_plain_fit_finds(digits):
     found = probes.run("linear", *digits, seed=0)
     x, y, test_x, test_y = digits
     scale = standardiser(x)
-    plain = LogisticRegression(C=found["chosen"]["C"], max_iter=10_000, tol=1e-8)
+    plain = LogisticRegression(C=found.chosen["C"], max_iter=10_000, tol=1e-8)
     wanted = plain.fit(scale(x), y).score(scale(test_x), test_y)
-    assert found["accuracy"] == pytest.approx(wanted, abs=1.1 / 400)
-    assert found["accuracy"] > 0.9
-    assert found["validation_accuracy"] > 0.9
-    assert found["chosen"]["converged"]
-    assert {k: found[k] for k in ("n_train", "n_test", "classes")} == {
-        "n_train": 1000,
-        "n_test": 400,
-        "classes": 10,
-    }
+    assert found.accuracy == pytest.approx(wanted, abs=1.1 / 400)
+    assert found.accuracy > 0.9
+    assert found.validation_accuracy > 0.9
+    assert found.chosen["converged"]
+    assert (found.n_train, found.n_test, found.classes) == (1000, 400, 10)
 
 
 def test_knn_votes_as_a_plain_one_does(digits):
@@ -45,21 +41,21 @@ def test_knn_votes_as_a_plain_one_does(digits):
     x, y, test_x, test_y = digits
     scale = standardiser(x)
     plain = KNeighborsClassifier(
-        found["chosen"]["k"],
+        found.chosen["k"],
         metric="cosine",
-        weights=lambda distance: np.exp((1 - distance) / found["chosen"]["temperature"]),
+        weights=lambda distance: np.exp((1 - distance) / found.chosen["temperature"]),
     )
     wanted = plain.fit(scale(x), y).score(scale(test_x), test_y)
-    assert found["accuracy"] == pytest.approx(wanted, abs=1.1 / 400)
-    assert found["accuracy"] > 0.9
-    assert found["chosen"]["k"] in (1, 5, 10, 20)
+    assert found.accuracy == pytest.approx(wanted, abs=1.1 / 400)
+    assert found.accuracy > 0.9
+    assert found.chosen["k"] in (1, 5, 10, 20)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_that_say_nothing_give_chance(digits, kind):
     x, y, test_x, test_y = digits
     shuffled = np.random.default_rng(0).permutation(y)
-    assert probes.run(kind, x, shuffled, test_x, test_y, seed=0)["accuracy"] < 0.2
+    assert probes.run(kind, x, shuffled, test_x, test_y, seed=0).accuracy < 0.2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,9 +63,9 @@ def test_what_is_chosen_does_not_depend_on_the_test_samples(digits, kind):
     x, y, test_x, test_y = digits
     one = probes.run(kind, x[:300], y[:300], test_x, test_y, seed=0)
     other = probes.run(kind, x[:300], y[:300], test_x[:50], 9 - test_y[:50], seed=0)
-    assert one["chosen"] == other["chosen"]
-    assert one["validation_accuracy"] == other["validation_accuracy"]
-    assert one["accuracy"] != other["accuracy"]
+    assert one.chosen == other.chosen
+    assert one.validation_accuracy == other.validation_accuracy
+    assert one.accuracy != other.accuracy
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,16 +81,16 @@ def test_a_class_that_training_lacks_counts_as_wrong(digits, kind):
     x, y, test_x, test_y = digits
     some = y < 5
     found = probes.run(kind, x[some], y[some], test_x, test_y, seed=0)
-    assert found["classes"] == 5
-    assert 0.4 < found["accuracy"] <= (test_y < 5).mean()
+    assert found.classes == 5
+    assert 0.4 < found.accuracy <= (test_y < 5).mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_handful_of_samples_is_enough(kind):
     x = np.array([[0, 1], [5, 1]], np.float32)
     found = probes.run(kind, x, np.array([3, 8]), x, np.array([3, 8]), seed=0)
-    assert found["accuracy"] == 1.0
-    assert found["validation_accuracy"] is None
+    assert found.accuracy == 1.0
+    assert found.validation_accuracy is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -116,11 +116,11 @@ def test_an_image_is_that_of_the_sample_and_nothing_else_is_served(server):
 
 def test_neighbours_are_those_of_the_inspection(server):
     uid = scores(server)[0]["uid"]
-    want = curate.inspect(server.run, sample=uid)["neighbours"]
-    ask(server, "marks", {"uids": [want[0]["uid"]], "mark": "keep"})
+    want = curate.inspect(server.run, sample=uid).neighbours
+    ask(server, "marks", {"uids": [want[0].uid], "mark": "keep"})
     found = ask(server, f"neighbours/{uid}")[2]["neighbours"]
     assert [(s["uid"], s["distance"], s["rank"]) for s in found] == [
-        (s["uid"], s["distance"], s["rank"]) for s in want
+        (s.uid, s.distance, s.rank) for s in want
     ]
     assert len(found) == 3 and [s["mark"] for s in found] == ["keep", None, None]
     for wrong in ("x", "", "../run.json"):
@@ -214,6 +214,7 @@ def test_marks_become_a_manifest_that_says_by_hand(server):
     found.check_dataset(server.run.facts()["dataset_fingerprint"])
     assert found.facts["strategy"] == "hand"
     assert found.facts["parameters"] == {"base": base, "marked": 3}
+    assert set(found.facts["seeds"]) == {"plan", "train", "score"}
     after = {row["uid"]: row for row in found.table.to_pylist()}
     by_hand = {"keep": "kept by hand", "drop": "dropped by hand"}
     for uid, row in after.items():
@@ -236,7 +237,7 @@ def test_marks_become_a_manifest_that_says_by_hand(server):
 def test_a_manifest_by_hand_is_one_like_any_other(server, tmp_path):
     ask(server, "marks", {"uids": [scores(server)[0]["uid"]], "mark": "drop"})
     made = ask(server, "manifest", {"name": "mine", "base": None})[2]
-    assert curate.verify(made["path"])["ok"]
+    assert curate.verify(made["path"]).ok
     curate.export(made["path"], to="paths", out=tmp_path / "kept.txt")
     assert len((tmp_path / "kept.txt").read_text().splitlines()) == made["kept"] == 79
     assert "by hand" in curate.report(server.run).read_text(encoding="utf-8")

@@ -246,7 +246,7 @@ def test_choosing():
     assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match="Did you mean 'deja-vu'"):
         measures.choose(["dejavu"], labelled=True)
-    with pytest.raises(UsageError, match="--kinds names no measure; choose from: supervised"):
+    with pytest.raises(UsageError, match="kinds names no measure; choose from: supervised"):
         measures.choose([], labelled=True)
 
 

@@ -1,0 +1,172 @@
+"""What the pipeline's commands say: run, shard, train, score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curate.cli.console import Listing
+from curate.cli.results.evaluation import comparison_lines
+
+if TYPE_CHECKING:
+    from curate.scores.summary import ScoreSummary
+    from curate.stages.forecast import Forecast
+    from curate.stages.refine import Refined, Round
+    from curate.stages.run import Completed
+    from curate.stages.score import Significant
+    from curate.stages.shard import Sharded
+    from curate.stages.train import Trained
+
+SEPARATION = {
+    "clear": "clear: samples align worse on encoders that never saw them",
+    "none": "NONE: these scores do not tell members from non-members; do not select by them",
+}
+"""What the verdict of ``scores.json`` means."""
+
+
+NO_SEPARATION = (
+    "separation: none. The scores do not tell samples that were trained on from those that were "
+    "not, so that a selection by them may be no better than a random one."
+)
+
+
+def run_lines(completed: Completed) -> list[str | Listing]:
+    """Return what ``curate run`` says."""
+    lines: list[str | Listing] = [*score_lines(completed.summary)]
+    lines.append(f"scores      {completed.scores}")
+    lines.append(f"manifest    {completed.manifest} ({completed.kept:,} kept)")
+    if completed.comparison:
+        lines += comparison_lines(completed.comparison)
+    return [*lines, f"report      {completed.report}"]
+
+
+def shard_lines(sharded: Sharded) -> list[str]:
+    """Return what ``curate shard`` says."""
+    lines = [f"{sharded.written:,} images written to {sharded.path}"]
+    if sharded.rejected:
+        lines.append(f"{sharded.rejected:,} rejected; why: {sharded.path}/rejected.jsonl")
+    return lines
+
+
+def train_lines(trained: Trained) -> list[str]:
+    """Return which encoders a run has."""
+    return [f"encoders    {trained.folder}: {', '.join(trained.encoders)}"]
+
+
+def forecast_lines(forecast: Forecast) -> list[str]:
+    """Return what a training would take."""
+    parameters, disk = forecast.parameters, forecast.disk_bytes
+    sizes = forecast.encoders.values()
+    samples = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    scaled = ", from a smaller batch" if forecast.scaled else ""
+    peak = forecast.peak_memory_bytes
+    lines = [
+        f"samples     {forecast.samples:,}; {len(sizes)} encoders on {samples} each, "
+        f"{forecast.to_train} left to train",
+        f"parameters  {parameters.encoder:,} of the encoder, {parameters.method:,} in training",
+        f"steps       {forecast.steps:,} of {forecast.batch_size:,} images, "
+        f"{_duration(forecast.seconds_per_step)} each{scaled}",
+        f"time        {_duration(forecast.train_seconds)} to train on {forecast.device} "
+        f"({forecast.workers} at a time), {_duration(forecast.score_seconds)} to score",
+        f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
+        f"disk        {_gib(sum(disk.values()))} besides the shards ("
+        + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
+        + f"); {_gib(forecast.free_disk_bytes)} free",
+    ]
+    if sum(disk.values()) > forecast.free_disk_bytes:
+        lines.append("the disk is too small")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _gib(n: int) -> str:
+    return f"{n / 2**30:.2f} GiB" if n >= 2**28 else f"{n / 2**20:.1f} MiB"
+
+
+def score_lines(summary: ScoreSummary) -> list[str]:
+    """Return the scores of a run in a few lines: what was scored, the tests, the verdict."""
+    lines = [f"{summary.n_scored:,} samples scored by {len(summary.encoders)} encoders"]
+    lines += [
+        f"{test.name}: t = {test.statistic:.2f}, p = {test.p:.2g}, "
+        f"Cohen's d = {_known(test.cohens_d)}"
+        for test in summary.tests
+        if test.name in ("C>S", "C>E", "C>0", "m>0") and test.p is not None
+    ]
+    lines.append(f"separation  {SEPARATION[summary.separation]}")
+    reliability = summary.reliability
+    if reliability.encoders is not None:
+        lines.append(
+            f"reliability {reliability.encoders:.2f} (views and encoders; views alone "
+            f"{_known(reliability.views)}): "
+            + (
+                "for these groups; other groups would give another order"
+                if reliability.groups == "fixed"
+                else _ranking(reliability.encoders)
+            )
+        )
+    else:
+        lines.append(f"reliability {_known(reliability.views)} ({reliability.note})")
+    return lines
+
+
+def _ranking(reliability: float) -> str:
+    """Return in words what a reliability means for the order of single samples."""
+    if reliability >= 0.8:
+        return "another run would rank much alike"
+    if reliability >= 0.4:
+        return "trust groups such as the top tenth more than single ranks"
+    return "the order of single samples is close to noise"
+
+
+WHY = {
+    "reached": "reached",
+    "budget": "not reached: another round would exceed the budget",
+}
+
+
+def refine_lines(refined: Refined) -> list[str | Listing]:
+    """Return what it took to make a ranking surer, round by round."""
+    lines, rows = [], []
+    for r in refined.rounds:
+        views, reliability, spent = _views(r), _known(r.reliability), f"{r.seconds:,.0f} s"
+        lines.append(f"{r.encoders:>6,} encoders, {views}: reliability {reliability}, {spent}")
+        rows.append((f"{r.encoders:,}", views, reliability, spent))
+    why = WHY.get(refined.why, f"not reached: {refined.why}")
+    return [
+        Listing(("encoders", "views", "reliability", "time"), rows, lines),
+        f"{refined.goal}: {_known(refined.value)}, {why}",
+    ]
+
+
+def _views(row: Round) -> str:
+    """Return with how many views samples were measured, and what it spared to ask where."""
+    more = row.more_views
+    if more is None:
+        return f"{row.views} views"
+    return (
+        f"{row.views} views and up to {more.most} for {more.samples:,} samples in doubt "
+        f"({row.views_per_sample:.0f} a sample)"
+    )
+
+
+def significant_lines(significant: Significant) -> list[str]:
+    """Return how many samples are memorized beyond chance, and the surest of them."""
+    shown = significant.samples.slice(0, 10).to_pylist()
+    more = " (all with --json); the surest:" if significant.n > len(shown) else ""
+    lines = [
+        f"significant {significant.n:,} of {significant.n_tested:,} samples at a false discovery "
+        f"rate of {significant.fdr:g}{more}"
+    ]
+    return lines + [
+        f"  {row['uid']}  {row['memorization']:+.4f} ± {row['se']:.4f}  q = {row['q']:.2g}"
+        for row in shown
+    ]
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

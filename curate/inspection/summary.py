@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curate.runtime.results import Result
 
@@ -47,12 +48,14 @@ class DuplicateSummary(Result):
         groups: Groups of them.
         samples: Samples in these.
         rule: What makes a near-duplicate, in words.
+        evidence: What is known of the search and its errors: see ``duplicates.Pairs.facts``.
     """
 
     threshold: float
     groups: int
     samples: int
     rule: str
+    evidence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

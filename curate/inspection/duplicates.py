@@ -40,7 +40,8 @@ is called cropped or recoloured."""
 
 RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
-    f"turned upside down do, of which the threshold lets through {RATE:.0%} as many as of pairs; "
+    f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, and "
+    "more than those of the fifth most alike image; "
     "their pixels correlate by inspect.duplicate_threshold or more; groups are connected pairs"
 )
 

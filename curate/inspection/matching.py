@@ -145,6 +145,7 @@ def searched(
     found, decoys = [nothing], [nothing]
     every = max(1, min(int(1 / DECOY_SHARE), len(stands) // DECOY_QUERIES))
     asked = 0
+    progress("copies", 0, len(stands))
     for start in range(0, len(stands), BLOCK):
         rows = stands[start : start + BLOCK]
         some = _matched(library, rows, REAL)
@@ -180,6 +181,7 @@ def _library(images: Thumbnails, stands: np.ndarray, device: str, progress: Prog
     half = np.zeros((len(images), SIDE // 2, SIDE // 2), dtype=np.uint8)
     described: list[list[np.ndarray]] = [[], []]
     owner = []
+    progress("descriptions", 0, len(stands))
     for start in range(0, len(stands), BLOCK):
         rows = stands[start : start + BLOCK]
         part = _floats(images.grey[rows][:, None], device)

@@ -196,6 +196,7 @@ class _Source:
     def read(self, progress: Progress) -> Iterator[tuple[_Seen, np.ndarray]]:
         for source, split in zip(self.splits, self.names, strict=True):
             total = sum(1 for _ in source.paths())
+            progress(f"read {split}", 0, max(1, total))
 
             def made(entry: Entry, split: str = split) -> tuple[_Seen | str, Any]:
                 return _made(entry.data, entry.path, self.name, split)

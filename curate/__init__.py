@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import load_encoder
+    from curate.runs.fitting import init
     from curate.runs.ledger import ledger
     from curate.runs.opening import open_run
     from curate.runs.recipe import load_recipe
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from curate.stages.report import report
     from curate.stages.retrain import retrain
     from curate.stages.run import run
-    from curate.stages.score import score, significant
+    from curate.stages.score import score
     from curate.stages.select import select
     from curate.stages.shard import shard
+    from curate.stages.significant import significant
+    from curate.stages.subset import subset
     from curate.stages.train import train
     from curate.stages.view import view
 
@@ -47,6 +50,7 @@ PLACES = {
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
     "forecast": "curate.stages.forecast",
+    "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
@@ -64,7 +68,8 @@ PLACES = {
     "select": "curate.stages.select",
     "select_table": "curate.selection.selection",
     "shard": "curate.stages.shard",
-    "significant": "curate.stages.score",
+    "significant": "curate.stages.significant",
+    "subset": "curate.stages.subset",
     "train": "curate.stages.train",
     "verify": "curate.runs.verification",
     "view": "curate.stages.view",
@@ -80,6 +85,7 @@ __all__ = [
     "doctor",
     "export",
     "forecast",
+    "init",
     "inspect",
     "ledger",
     "load_encoder",
@@ -98,6 +104,7 @@ __all__ = [
     "select_table",
     "shard",
     "significant",
+    "subset",
     "train",
     "verify",
     "view",

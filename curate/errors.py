@@ -48,6 +48,12 @@ class DivergedError(CurateError):
     exit_code = 7
 
 
+class UnreliableError(CurateError):
+    """A ranking is less reliable than it was required to be (exit 8)."""
+
+    exit_code = 8
+
+
 def unknown(
     kind: str, name: str, choices: Iterable[str], *, listed_by: str | None = None
 ) -> UsageError:

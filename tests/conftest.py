@@ -27,13 +27,13 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print the table of faults, and write it where it is wanted."""
-    if not sum(counts.total() for counts in RECORDER.counts.values()):
-        return
-    terminalreporter.section("faults")
-    terminalreporter.write_line(RECORDER.table())
+    """Print the tables of faults, and write them where they are wanted."""
+    tables = RECORDER.tables()
+    for name, table in tables.items():
+        terminalreporter.section(f"faults: {name}")
+        terminalreporter.write_line(table)
     page = config.getoption("write_table")
-    if page:
+    if page and tables:
         command = f"python -m pytest tests/faults --drills {config.getoption('drills')}"
         RECORDER.write(page, f"`{command}` on {machine()}:")
 

@@ -59,6 +59,7 @@ SOURCE is one of
 | 5 | the run is in use |
 | 6 | no space, no permission, out of memory |
 | 7 | training diverged or collapsed |
+| 8 | the ranking is less reliable than `--require` asks |
 | 130, 143 | interrupted, terminated; both after saving |
 
 Errors are one or two lines: what is wrong, with the file or value, and what to do.

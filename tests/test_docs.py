@@ -1,8 +1,6 @@
 """docs/cli.md is what the command line says of itself."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -41,14 +39,3 @@ def test_every_option_says_what_it_is_and_every_command_has_the_shared_ones(name
     assert all(p.help for p in parameters)
     given = {option for p in parameters for option in p.opts}
     assert {"--json", "--quiet", "-q", "--debug"} <= given
-
-
-def test_every_place_that_the_architecture_names_is_there():
-    root = Path(__file__).parent.parent
-    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
-    answers = re.findall(r"^\| .*\? \| `([^`]+)` \|$", page, re.MULTILINE)
-    assert len(answers) >= 15
-    for place in [*answers, *re.findall(r"`((?:curate|tests|docs)/[\w/.]+)`", page)]:
-        assert (root / place).exists(), place
-    for place in re.findall(r"`((?:data|encoders|scores|selection|runtime|runs)/\w+\.py)`", page):
-        assert (root / "curate" / place).exists(), place

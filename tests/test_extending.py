@@ -48,7 +48,7 @@ def test_an_extended_run_is_what_it_would_have_been_from_the_start(tmp_path, mor
     assert curate.score(again, device="cpu").already
 
 
-def test_another_plan_is_refused_whatever_else_grows(tmp_path):
+def test_fewer_repeats_or_another_seed_are_refused(tmp_path):
     runs = tmp_path / "runs"
     run = curate.open_run(str(TINY), runs=runs, overrides={"plan.repeats": 2})
     before = json.loads((run.path / "run.json").read_text())
@@ -57,7 +57,7 @@ def test_another_plan_is_refused_whatever_else_grows(tmp_path):
     assert json.loads((run.path / "run.json").read_text()) == before
 
 
-def test_from_the_command_line(tmp_path):
+def test_more_repeats_train_more_encoders_from_the_command_line(tmp_path):
     where = ["--runs", tmp_path, "--device", "cpu", "--workers", "1", "--json"]
     assert typed("score", TINY, *where).code == 0
     encoders = tmp_path / "tiny" / "encoders"

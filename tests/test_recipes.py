@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import curate
 from curate.cli.results.runs import recipe_lines
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
@@ -118,7 +119,7 @@ def made_and_trained(recipe):
     canvas = Canvas(images, uids.astype(np.bytes_))
     with tempfile.TemporaryDirectory() as folder:  # weights are too large to be left lying about
         out = Path(folder)
-        facts = train_encoder(
+        trained = train_encoder(
             canvas,
             uids,
             recipe.training_spec(),
@@ -129,7 +130,7 @@ def made_and_trained(recipe):
             steps=1,
         )
         kept = load_encoder(out)
-    assert facts["steps"] == 1 and facts["skipped"] == 0 and math.isfinite(facts["loss"])
+    assert trained.steps == 1 and trained.skipped == 0 and math.isfinite(trained.loss)
     with torch.inference_mode():
         z = kept(torch.from_numpy(images[:1]))
     assert z.shape == (1, kept.tokens, kept.dim) and z.isfinite().all()
@@ -187,9 +188,23 @@ def test_representations_have_the_papers_lengths(loaded, name, length):
 
 
 def test_the_list_has_a_line_and_a_sentence_for_each():
-    texts = {"one": "A set of 2.5: all of it. More.", "other-one": "Whole", "none": ""}
+    texts = {"one": "A set of 2.5: all of it. More.", "digits": "Whole", "none": "",
+             "cifar10": "x", "cifar10-mae": "y"}  # fmt: skip
     assert recipe_lines(texts) == [
-        "one        A set of 2.5: all of it.",
-        "other-one  Whole",
-        "none       ",
+        "start here:",
+        "digits       Whole",
+        "",
+        "data sets:",
+        "cifar10      x",
+        "",
+        "the paper's tables:",
+        "cifar10-mae  y",
+        "",
+        "others:",
+        "one          A set of 2.5: all of it.",
+        "none         ",
     ]
+    packaged = curate.recipe_list()
+    shown = [line.split(" ")[0] for line in recipe_lines(packaged)]
+    assert sorted(name for name in shown if name in packaged) == sorted(packaged)
+    assert "others:" not in recipe_lines(packaged)

@@ -46,8 +46,8 @@ def call(arguments: Sequence[str]) -> int:
     _arrived.clear()
     try:
         # typer returns the code of an early exit, such as --help's, and what a command returns.
-        given = list(arguments) or ["--help"]
-        return app(given, prog_name="curate", standalone_mode=False) or 0
+        words = list(arguments) or ["--help"]
+        return app(words, prog_name="curate", standalone_mode=False) or 0
     except (Stopped, Exception) as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from curate.errors import ResourceError
 from curate.runtime.results import Result, plain
 from curate.runtime.text import visible_lines
 
@@ -137,6 +138,8 @@ class Display:
             text = "\n".join(
                 x.text() if isinstance(x, Listing) else visible_lines(x) for x in lines
             )
+        if sys.stdout is None:
+            raise ResourceError("the result cannot be shown: stdout is closed.")
         try:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

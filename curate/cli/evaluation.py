@@ -19,10 +19,14 @@ from curate.cli.options import (
     Set,
     Workers,
     command,
+    following,
     named,
+    stands,
     typed,
+    values,
 )
 from curate.cli.results.evaluation import agreement_lines, comparison_lines, probe_lines
+from curate.runs.run import Run, enclosing
 
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
@@ -56,13 +60,16 @@ def probe(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="SOURCE", help="`self` (the run's labels) or a SOURCE; may be repeated."
+            "--on",
+            metavar="SOURCE",
+            help="`self` (the run's labels) or a SOURCE; may be repeated; default: the recipe's.",
         ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: both."),
+        typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
     ] = None,
+    set_: Set = None,
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
@@ -70,12 +77,22 @@ def probe(
     import curate
 
     probed = curate.probe(
-        encoder, on=on or ["self"], kinds=kind, data=data, device=device, progress=display.progress
+        encoder,
+        on=on,
+        kinds=kind,
+        overrides=values(set_),
+        data=data,
+        device=device,
+        progress=display.progress,
     )
     display.result(probed, probe_lines(probed))
-    display.hint(
-        "next: 'curate compare --remove N' tells whether selections differ by more than luck"
-    )
+    home = enclosing(encoder)
+    if home is not None and (home / "scores.json").is_file():
+        opened = Run.open(home)
+        summary = opened.summary()
+        remove = max(1, summary.n_scored // 10)
+        comparing = f"curate compare {typed(opened)} --remove {remove} --seeds 5"
+        display.hint(f"next: '{following(stands(opened, summary), comparing)}'")
 
 
 @command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
@@ -94,11 +111,19 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", metavar="N", min=1, help="Paired repetitions; 2 give an interval."),
+        typer.Option(
+            "--seeds", metavar="N", min=1, help="Paired repetitions; 5 give a useful interval."
+        ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", metavar="WHAT", help="Equal `epochs` or equal `steps`."),
+    ] = None,
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw", help="Rank anew for every seed, by repeats of the plan of its own."
+        ),
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
@@ -116,12 +141,16 @@ def compare(
         strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
         seeds=seeds,
         budget=budget,
+        redraw=redraw,
         device=device,
         workers=workers,
         data=data,
         progress=display.progress,
     )
-    display.result(comparison, comparison_lines(comparison))
+    lines = comparison_lines(comparison)
+    if comparison.ranking is not None:
+        lines = [f"verdict     {comparison.ranking.text}", *lines]
+    display.result(comparison, lines)
     display.hint(f"next: 'curate report {typed(made)}'")
 
 

@@ -37,16 +37,16 @@ def inspect(
     """Find outliers, near-duplicates and what is worth a look among the memorized."""
     import curate
 
-    made = named(display, run, runs, set_)
+    opened = named(display, run, runs, set_)
     if sample is not None:
         card = curate.inspect(
-            made, sample=sample, data=data, device=device, progress=display.progress
+            opened, sample=sample, data=data, device=device, progress=display.progress
         )
         display.result(card, sample_lines(card))
         return
-    inspection = curate.inspect(made, data=data, device=device, progress=display.progress)
+    inspection = curate.inspect(opened, data=data, device=device, progress=display.progress)
     display.result(inspection, inspect_lines(inspection))
-    display.hint(f"next: 'curate report {typed(made)}'")
+    display.hint(f"next: 'curate report {typed(opened)}'")
 
 
 @command("curate copies photos/ --out copies")
@@ -114,11 +114,11 @@ def measure(
     """Compute other people's measures of each sample, and how they agree with memorization."""
     import curate
 
-    made = named(display, run, runs, set_)
+    opened = named(display, run, runs, set_)
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    measured = curate.measure(made, chosen, device=device, data=data, progress=display.progress)
+    measured = curate.measure(opened, chosen, device=device, data=data, progress=display.progress)
     display.result(measured, measure_lines(measured))
-    display.hint(f"next: 'curate localize {typed(made)}'")
+    display.hint(f"next: 'curate localize {typed(opened)}'")
 
 
 @command("curate localize digits")
@@ -142,13 +142,13 @@ def localize(
     """Find the layers and units that hold what one encoder memorized and another never saw."""
     import curate
 
-    made = named(display, run, runs, set_)
+    opened = named(display, run, runs, set_)
     pair = None if encoders is None else [name.strip() for name in encoders.split(",")]
     localized = curate.localize(
-        made, encoders=pair, device=device, data=data, progress=display.progress
+        opened, encoders=pair, device=device, data=data, progress=display.progress
     )
     display.result(localized, localize_lines(localized))
-    display.hint(f"next: 'curate report {typed(made)}'")
+    display.hint(f"next: 'curate report {typed(opened)}'")
 
 
 @command("curate report digits")
@@ -175,15 +175,17 @@ def report(
     import curate
 
     formats = [part.strip() for part in format_.split(",")]
-    made = named(display, run, runs)
-    path = curate.report(made, formats=formats, against=against or (), runs=runs)
-    facts, lines = {"report": str(path)}, [f"report      {path}"]
+    opened = named(display, run, runs)
+    path = curate.report(opened, formats=formats, against=against or (), runs=runs)
+    content, lines = {"report": str(path)}, [f"report      {path}"]
     if "html" in formats and len(formats) > 1:
-        facts["files"] = str(path.with_suffix(""))
-        lines.append(f"files       {facts['files']}")
-    display.result(facts, lines)
+        content["files"] = str(path.with_suffix(""))
+        lines.append(f"files       {content['files']}")
+    display.result(content, lines)
     if "html" in formats:
-        display.hint(f"next: open it in a browser, or look at samples: 'curate view {typed(made)}'")
+        display.hint(
+            f"next: open it in a browser, or look at samples: 'curate view {typed(opened)}'"
+        )
 
 
 @command("curate view digits")

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.cli.console import Display
-from curate.cli.results.pipeline import NO_SEPARATION
 from curate.errors import UsageError
 from curate.runs import recipe
+from curate.runs.next_steps import Stand, next_steps
 from curate.runtime.versions import versions
+from curate.scores.verdict import RANKING
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
+    from curate.scores.summary import ScoreSummary, Verdict
 
 Name = Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")]
 RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="A run; default: the newest.")]
@@ -58,6 +60,14 @@ Effort = Annotated[
         help="Replace the plan: `quick`, `standard` or `thorough` encoders for a surer ranking.",
     ),
 ]
+Require = Annotated[
+    str | None,
+    typer.Option(
+        "--require",
+        metavar="GOAL",
+        help="`reliability=X`: end with exit code 8 if the ranking is less reliable.",
+    ),
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set an existing run aside and start over beside it.")
 ]
@@ -83,8 +93,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"curate {versions().get('curate', 'is not installed')}")
         raise typer.Exit()
 
@@ -211,7 +221,36 @@ def typed(run: Run) -> str:
     return shlex.quote(run.name if run.path.parent == RUNS else str(run.path))
 
 
-def warn_of_noise(display: Display, separation: str | None) -> None:
-    """Warn where scores do not tell members from non-members."""
-    if separation == "none":
-        display.warn(NO_SEPARATION)
+def warn_of_noise(
+    display: Display, verdict: Verdict | None, *, places: int = 0, luck: float | None = None
+) -> None:
+    """Warn where scores show no ranking, and how much of a selection by them is luck.
+
+    Args:
+        display: Where to.
+        verdict: On the scores; None where nothing is known of them.
+        places: How many places the selection has.
+        luck: How many of them are decided by chance; None where nobody knows.
+    """
+    if verdict is None or verdict.grade == RANKING:
+        return
+    told = "" if luck is None else f"; {luck:,.0f} of the {places:,} places are luck"
+    display.warn(f"{verdict.text}{told}.")
+
+
+def stands(run: Run, summary: ScoreSummary) -> Stand:
+    """Return where a scored run stands, for what is to be done next."""
+    return Stand(
+        run=typed(run),
+        grade=summary.verdict.grade,
+        reliability=summary.reliability,
+        epochs=run.recipe.train.epochs,
+        scored=summary.n_scored,
+        unscored=summary.n_unscored,
+    )
+
+
+def following(stand: Stand, then: str) -> str:
+    """Return the command that follows from a verdict: ``then`` where there is a ranking."""
+    first = next_steps(stand)[0].command
+    return then if stand.grade == RANKING or first is None else first

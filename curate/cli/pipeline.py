@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from curate.cli.options import (
     DataPath,
     Limit,
     Request,
+    Require,
     command,
+    following,
+    stands,
     typed,
     warn_of_noise,
 )
@@ -28,6 +32,7 @@ from curate.cli.results.pipeline import (
     train_lines,
 )
 from curate.errors import UsageError
+from curate.runs.next_steps import selecting
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
@@ -35,14 +40,17 @@ if TYPE_CHECKING:
 
 
 @command("curate run digits")
-def run(display: Display, asked: Request) -> None:
+def run(display: Display, asked: Request, require: Require = None) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
-    made, completed = _stage(display, run_all, asked)
+    stage = functools.partial(run_all, require=require)
+    opened, completed = _stage(display, stage, asked)
     display.result(completed, run_lines(completed))
-    warn_of_noise(display, completed.separation)
-    display.hint(f"next: open {completed.report}, or type 'curate select --top N {typed(made)}'")
+    warn_of_noise(display, completed.summary.verdict)
+    stand = stands(opened, completed.summary)
+    command = following(stand, selecting(stand))
+    display.hint(f"next: open {completed.report}, or type '{command}'")
 
 
 @command("curate shard folder:photos --out shards")
@@ -52,15 +60,44 @@ def shard(
         str,
         typer.Argument(
             help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
-            "`wds:GLOB`."
+            "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved."
         ),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="PATH", help="New folder for the tars and their index.")
     ],
     split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Split of the source.")
+        str,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Split of the source: a name, a pattern of paths (`train2017/*`), or `all`.",
+        ),
     ] = "train",
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            metavar="WHAT",
+            help="Write this for tests, too: a split, a pattern of paths, a folder or a SOURCE.",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for none."),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="COLUMN",
+            help="Column of images, in a metadata file of their names; of tars, their ending.",
+        ),
+    ] = None,
+    outside: Annotated[
+        bool,
+        typer.Option("--outside", help="Let links and rows lead out of the source's folder."),
+    ] = False,
     data: DataPath = None,
     limit: Limit = None,
     max_bad: Annotated[
@@ -72,7 +109,17 @@ def shard(
     import curate
 
     sharded = curate.shard(
-        source, out, split=split, data=data, limit=limit, max_bad=max_bad, progress=display.progress
+        source,
+        out,
+        split=split,
+        test=test,
+        label=label,
+        image=image,
+        outside=outside,
+        data=data,
+        limit=limit,
+        max_bad=max_bad,
+        progress=display.progress,
     )
     display.result(sharded, shard_lines(sharded))
     display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
@@ -101,11 +148,11 @@ def train(
         display.result(forecast, forecast_lines(forecast))
         display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
         return
-    made, trained = _stage(display, curate.train, asked)
+    opened, trained = _stage(display, curate.train, asked)
     display.result(trained, train_lines(trained))
     if not trained.trained:
-        display.hint(f"nothing to do: all encoders of {made.path} were trained before")
-    display.hint(f"next: 'curate score {typed(made)}'")
+        display.hint(f"nothing to do: all encoders of {opened.path} were trained before")
+    display.hint(f"next: 'curate score {typed(opened)}'")
 
 
 @command("curate score imagenet-100k --data /data/imagenet-100k")
@@ -146,13 +193,13 @@ def score(
         refine.seconds(budget)
     if fdr is not None:
         significance.check(fdr)
-    made, scored = _stage(display, curate.score, asked)
+    opened, scored = _stage(display, curate.score, asked)
     already = scored.already
     more: dict[str, Result] = {}
     lines: list[str | Listing] = []
     if until is not None:
         refined = more["until"] = curate.refine(
-            made,
+            opened,
             until,
             budget=budget,
             data=asked.data,
@@ -160,18 +207,17 @@ def score(
             workers=asked.workers,
             progress=display.progress,
         )
-        scored, lines = curate.score(made), refine_lines(refined)
+        scored, lines = curate.score(opened), refine_lines(refined)
     if fdr is not None:
-        significant = more["significant"] = curate.significant(made, fdr)
+        significant = more["significant"] = curate.significant(opened, fdr)
         lines += significant_lines(significant)
     places = [f"scores      {scored.path}"]
     display.result({**scored.to_json(), **more}, [*score_lines(scored), *places, *lines])
-    warn_of_noise(display, scored.separation)
+    warn_of_noise(display, scored.verdict)
     if already and until is None:
-        display.hint(f"nothing to do: {made.path} was scored before")
-    top = max(1, scored.n_scored * 3 // 4)
-    rest = " --unscored keep" if scored.n_unscored else ""
-    display.hint(f"next: 'curate select --top {top}{rest} {typed(made)}'")
+        display.hint(f"nothing to do: {opened.path} was scored before")
+    stand = stands(opened, scored)
+    display.hint(f"next: '{following(stand, selecting(stand))}'")
 
 
 def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:

@@ -20,6 +20,7 @@ from curate.cli.options import (
     command,
     named,
     typed,
+    values,
 )
 from curate.cli.results.runs import (
     after_verify,
@@ -58,7 +59,7 @@ def clean(
         bool, typer.Option("--dry-run", help="Only tell what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what runs shared and no run has any more: encoders, alignments, decoded images."""
+    """Remove what runs shared and no run has any more: shards, images, encoders, alignments."""
     import curate
 
     cleaned = curate.clean(runs, dry_run=dry_run)
@@ -88,13 +89,28 @@ def recipes(
     import curate
 
     if name is None:
-        found = curate.recipe_list()
-        display.result(found, recipe_lines(found))
+        listed = curate.recipe_list()
+        display.result(listed, recipe_lines(listed))
         display.hint("next: 'curate recipes NAME' prints one, 'curate run NAME' runs it")
         return
     resolved = curate.load_recipe(name).resolved()
     display.result(resolved, [as_yaml(resolved).rstrip()])
     display.hint(f"next: 'curate run {shlex.quote(name)}'")
+
+
+@command("curate init ./photos")
+def init(
+    display: Display,
+    source: Annotated[str, typer.Argument(help="A folder of images, or another SOURCE.")],
+    data: DataPath = None,
+    set_: Set = None,
+) -> None:
+    """Print a commented recipe for your own images, fitted to them and to this machine."""
+    import curate
+
+    text = curate.init(source, data=data, overrides=values(set_))
+    display.result({"recipe": text}, [text])
+    display.hint(f"next: 'curate init {shlex.quote(source)} > mine.yaml', 'curate run mine.yaml'")
 
 
 @command("curate doctor")

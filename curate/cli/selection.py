@@ -12,13 +12,17 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    Require,
     RunName,
     Runs,
     command,
+    following,
     named,
+    stands,
     warn_of_noise,
 )
 from curate.cli.results.selection import select_lines
+from curate.runs.run import Run, enclosing
 
 # Selections
 
@@ -73,12 +77,17 @@ def select(
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="COLUMN", help="Column of --scores; default: memorization."),
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="`memorization` or `expected`; with --scores any column. Default: memorization.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="PATH", help="With --scores: folder for the manifest."),
     ] = None,
+    require: Require = None,
     runs: Runs = RUNS,
 ) -> None:
     """Select samples by their scores; the manifest says keep or drop for each sample."""
@@ -88,17 +97,32 @@ def select(
     wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
     wanted |= {"unscored": unscored, "seed": seed, "name": name}
     if scores is None:
-        if out is not None or by is not None:
-            raise errors.UsageError("--by and --out go with --scores; a run keeps its manifests.")
-        selected = curate.select(named(display, run, runs), **wanted)
+        if out is not None:
+            raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
+        wanted["by"] = by or "memorization"
+        selected = curate.select(named(display, run, runs), **wanted, require=require)
+    elif require is not None:
+        raise errors.UsageError("--require asks about a run; of a table nobody knows it.")
     elif run is not None:
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")
     else:
         selected = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
     display.result(selected, select_lines(selected))
-    warn_of_noise(display, selected.separation)
     manifest = shlex.quote(str(selected.path))
-    display.hint(f"next: 'curate export {manifest} --to csv --out manifest.csv'")
+    then = f"curate export {manifest} --to csv --out manifest.csv"
+    if wanted["strategy"] != "random":
+        warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
+        then = _following(selected.path, then)
+    display.hint(f"next: '{then}'")
+
+
+def _following(manifest: Path, then: str) -> str:
+    """Return what follows a manifest: ``then``, or what makes a ranking of its run first."""
+    home = enclosing(manifest)
+    if home is None:
+        return then
+    run = Run.open(home)
+    return following(stands(run, run.summary()), then)
 
 
 def _selection(
@@ -134,15 +158,21 @@ def export(
             "--to",
             metavar="FORMAT",
             help="`csv`: every row of the manifest; `paths`: a list of the kept images; `folder`: "
-            "the kept images; `fiftyone`, `hf-metadata`: these and what is known of them, for "
-            "FiftyOne and Hugging Face.",
+            "the kept images; `fiftyone`, `hf-metadata`, `croissant`: these and what is known of "
+            "them, for FiftyOne, Hugging Face and whoever reads Croissant; `datacomp`: the kept "
+            "uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="New file or folder.")],
+    null: Annotated[
+        bool, typer.Option("-0", help="End `paths` with null bytes, as `xargs -0` reads them.")
+    ] = False,
 ) -> None:
     """Write a manifest, or the subset itself, for another tool."""
     import curate
 
-    exported = curate.export(manifest, to=to, out=out, progress=display.progress)
+    exported = curate.export(manifest, to=to, out=out, null=null, progress=display.progress)
     display.result(exported, [f"{exported.written:,} samples written to {out}"])
-    display.hint(f"next: train on it, or here: 'curate retrain {shlex.quote(str(manifest))}'")
+    warn_of_noise(display, exported.verdict)
+    then = f"curate retrain {shlex.quote(str(manifest))}"
+    display.hint(f"next: '{_following(manifest, then)}'")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from curate.data.decoding import picture, quiet, reduced
+from curate.data.decoding import Box, picture, quiet, reduced
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
 from curate.errors import DataError
@@ -136,20 +136,24 @@ def block_rows(shape: tuple[int, ...]) -> int:
 
 def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
     """Decode an image and bring it to the canvas."""
-    if fit == "pad":
-        whole = picture(data)
+
+    def padded(whole: Image.Image) -> Image.Image:
         # Where a short side rounds to nothing, Pillow 12 fails and 13 shows black.
         inside = [max(1, round(side / max(whole.size) * size)) for side in whole.size]
         image = whole.resize((inside[0], inside[1]), RESAMPLE)
         return ImageOps.pad(image, (size, size), RESAMPLE, color="black")
-    image, (left, top, right, bottom) = reduced(data, side=size)
-    if image.size == (size, size):
-        return image
-    if fit == "crop":
-        longer = (right - left) - (bottom - top)
-        across, down = max(longer, 0.0) / 2, max(-longer, 0.0) / 2
-        left, top, right, bottom = left + across, top + down, right - across, bottom - down
-    return image.resize((size, size), RESAMPLE, box=(left, top, right, bottom))
+
+    def filled(image: Image.Image, box: Box) -> Image.Image:
+        left, top, right, bottom = box
+        if image.size == (size, size):
+            return image
+        if fit == "crop":
+            longer = (right - left) - (bottom - top)
+            across, down = max(longer, 0.0) / 2, max(-longer, 0.0) / 2
+            left, top, right, bottom = left + across, top + down, right - across, bottom - down
+        return image.resize((size, size), RESAMPLE, box=(left, top, right, bottom))
+
+    return picture(data, padded) if fit == "pad" else reduced(data, filled, side=size)
 
 
 def open_canvas(path: Path, index: pa.Table, blocks: Sequence[str] | None = None) -> Canvas:
@@ -179,7 +183,7 @@ def open_pixels(path: Path, n: int, blocks: Sequence[str] | None = None) -> np.n
         DataError: If it is missing, damaged, or of another number of samples.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path}: {error}; delete it, it is made again.") from error
     if array.ndim != 4 or array.dtype != np.uint8 or len(array) != n:

@@ -12,13 +12,23 @@ from curate.runtime.settings import Positive, Section
 class DataConfig(Section):
     """Where the images come from and how they are brought to one canvas."""
 
+    LATER = ("label", "image", "outside")
+
     source: str
     """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
     split: str = "train"
+    """A split by its name, a pattern of paths (``train2017/*``), or ``all``."""
     extra: str | None = None
     """A held-out split whose samples no encoder sees (S_E)."""
     test: str | None = "auto"
-    """Split that probes are tested on; ``auto``: ``test``, else ``validation``, if there is one."""
+    """What probes are tested on: a split, a pattern of paths, a folder or another SOURCE; ``auto``:
+    ``test``, else ``validation``, if there is one."""
+    label: str | None = None
+    """Column of labels, or ``none`` for none; null for the one that is called so."""
+    image: str | None = None
+    """Column of images, or ending of members of tars; null for the one that is called so."""
+    outside: bool = False
+    """Whether links and rows may lead out of the source's folder."""
     limit: Positive | None = None
     """Use this many samples, chosen by a hash of their paths."""
     size: Positive = 32

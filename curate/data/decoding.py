@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
 
+from curate.data.budget import Budget
 from curate.errors import DataError
 
 FORMATS = {
@@ -26,12 +29,27 @@ FORMATS = {
     "PPM": "ppm",
 }
 """What is decoded, with the file extension of each; anything else is rejected unread."""
+MORE_FORMATS = {"AVIF": "avif", "HEIF": "heic", "JXL": "jxl"}
+"""What is decoded besides where it can be."""
+PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif"), "JXL": ("pillow_jxl", "pillow-jxl-plugin")}
+"""Modules that let Pillow decode a format, and the packages that have them."""
+ENDINGS = FORMATS | MORE_FORMATS
 JPEG_WITH_MORE = "MPO"
 """What Pillow calls a JPEG with further pictures behind it, as phones write."""
 MAX_BYTES = 2**28
 """Largest image file in bytes."""
 MAX_PIXELS = 89_478_485
 """Largest image in pixels, checked on the header before any is decoded; Pillow warns there."""
+
+BYTES_IN_HAND = 2**30
+"""Decoded pixels that all threads hold together; an image that takes more is decoded alone."""
+BUDGET = Budget(BYTES_IN_HAND)
+STRIP = 2**22
+"""Pixels of a large image that are converted at a time."""
+UNCOUNTED = 2**18
+"""Smaller images, in pixels, are decoded without asking for room."""
+AT_ONCE = frozenset({"PNG", "JPEG", "MPO", "BMP", "PPM"})
+"""Formats that are decoded into place; of others Pillow holds every pixel twice."""
 
 ENOUGH = 2
 """What a JPEG is decoded to, as a multiple of what it is shrunk to: pixels beyond that take time
@@ -86,18 +104,23 @@ def check(data: bytes) -> Checked:
         width, height = image.size
         if kind == "JPEG":
             image.draft(None, (1, 1))
-        image.load()
-        if _orientation(image) in SIDEWAYS:
-            width, height = height, width
-        if kind != "JPEG":
-            _plain(image)
+        with _room(image, copies=0):
+            image.load()
+            if _orientation(image) in SIDEWAYS:
+                width, height = height, width
+            if kind != "JPEG":
+                if width * height <= STRIP:
+                    _converted(image, 1.0)
+                else:
+                    for strip in _strips(image):
+                        _converted(strip, 1.0)
     if kind == "PNG":  # Pillow skips the checksums of what it decodes
         try:
-            with Image.open(io.BytesIO(data), formats=[kind]) as again:
+            with Image.open(io.BytesIO(_without_text(data)), formats=[kind]) as again:
                 again.verify()
         except Exception as error:
             raise DataError(f"damaged: {error}") from error
-    return Checked(width, height, FORMATS[kind])
+    return Checked(width, height, ENDINGS[kind])
 
 
 def beginning(data: bytes) -> bytes | None:
@@ -128,26 +151,34 @@ def beginning(data: bytes) -> bytes | None:
     return None
 
 
-def picture(data: bytes) -> Image.Image:
+def picture(data: bytes, then: Callable[[Image.Image], Image.Image] | None = None) -> Image.Image:
     """Decode an image to mode L or RGB.
 
     The first frame is taken, turned upright by its EXIF orientation, and its transparency laid on
     white. 16-bit values are scaled to 8 bits; floats are read as [0, 1], [0, 255] or [0, 65535],
     whichever is the first to hold the largest.
 
+    Args:
+        data: An encoded image.
+        then: What is done with it while its pixels are counted (``BYTES_IN_HAND``); what that
+            returns is small, and returned.
+
     Raises:
         DataError: If it is no image, is damaged, or is too large; the message is the reason alone.
     """
-    with _opened(data) as image:
+    with _opened(data) as image, _room(image, copies=2):
         image.load()
-        return _plain(_upright(image))
+        found = _plain(_upright(image))
+        return found if then is None else then(found)
 
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
 
-def reduced(data: bytes, *, side: int) -> tuple[Image.Image, Box]:
+def reduced(
+    data: bytes, then: Callable[[Image.Image, Box], Image.Image], *, side: int
+) -> Image.Image:
     """Decode an image that is to be shrunk; a large JPEG to fewer pixels, in less time.
 
     A JPEG is decoded to a half, a quarter or an eighth of its size where that leaves at least
@@ -155,11 +186,10 @@ def reduced(data: bytes, *, side: int) -> tuple[Image.Image, Box]:
 
     Args:
         data: An encoded image in one of ``FORMATS``.
+        then: What shrinks it: the image as ``picture`` gives it, and the box of it that is the
+            picture (a column and a row at the edge of a reduced one may stand for less than a
+            pixel), to what is returned.
         side: What the shorter edge is to be shrunk to, in pixels.
-
-    Returns:
-        The image as ``picture`` gives it, and the box of it that is the picture: a column and a row
-        at the edge of a reduced one may stand for less than a pixel.
 
     Raises:
         DataError: As ``picture``.
@@ -168,14 +198,15 @@ def reduced(data: bytes, *, side: int) -> tuple[Image.Image, Box]:
         width, height = image.size
         image.draft(None, (ENOUGH * side, ENOUGH * side))
         factor = next(f for f in (1, 2, 4, 8) if -(-width // f) == image.width)
-        image.load()
-        span, orientation = (width / factor, height / factor), _orientation(image)
-        upright = _plain(_upright(image))
-    if orientation in SIDEWAYS:
-        span = span[::-1]
-    left = upright.width - span[0] if orientation in FROM_THE_RIGHT else 0.0
-    top = upright.height - span[1] if orientation in FROM_THE_BOTTOM else 0.0
-    return upright, (left, top, left + span[0], top + span[1])
+        with _room(image, copies=2):
+            image.load()
+            span, orientation = (width / factor, height / factor), _orientation(image)
+            upright = _plain(_upright(image))
+            if orientation in SIDEWAYS:
+                span = span[::-1]
+            left = upright.width - span[0] if orientation in FROM_THE_RIGHT else 0.0
+            top = upright.height - span[1] if orientation in FROM_THE_BOTTOM else 0.0
+            return then(upright, (left, top, left + span[0], top + span[1]))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -211,7 +242,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     if len(data) > MAX_BYTES:
         raise DataError(f"{len(data):,} bytes are more than the {MAX_BYTES:,} allowed")
     try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+        with Image.open(io.BytesIO(_without_text(data)), formats=_known(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(_too_large(f"{image.width} x {image.height}"))
             yield image
@@ -219,7 +250,10 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(_too_large("more than twice that many")) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
+        kind = looks_like(data[:32])
+        if kind in MORE_FORMATS and not decodes(kind):
+            raise DataError(f"{kind}: {install(kind)}") from error
         raise DataError(f"not an image in a known format ({', '.join(FORMATS)})") from error
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
         raise DataError(f"damaged: {str(error) or type(error).__name__}") from error
@@ -249,8 +283,41 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return the image in mode L or RGB, transparency laid on white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image)))
+    largest = _largest(image) if _is_deep(image) else 0.0
+    if image.width * image.height <= STRIP:
+        return _converted(image, largest)
+    out: Image.Image | None = None
+    top = 0
+    for strip in _strips(image):  # a large image is never held in more than two forms
+        part = _converted(strip, largest)
+        if out is None:
+            out = Image.new(part.mode, image.size)
+        out.paste(part, (0, top))
+        top += part.height
+    assert out is not None
+    return out
+
+
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield an image in strips of about ``STRIP`` pixels, from the top; a small one whole."""
+    if image.width * image.height <= STRIP:
+        yield image
+        return
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip.info = image.info
+        yield strip
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _converted(image: Image.Image, largest: float) -> Image.Image:
+    """Return an image in mode L or RGB; ``largest`` is the largest value of deep pixels."""
+    if _is_deep(image):
+        return Image.fromarray(_eight_bits(np.asarray(image), largest))
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
         clear = image.convert("RGBA")
@@ -262,15 +329,128 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
+def _finite(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != "f":
+        return values
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _largest(image: Image.Image) -> float:
+    """Return the largest value of an image of 16 or 32 bits, at least 0."""
+    found = (_finite(np.asarray(strip)).max(initial=0) for strip in _strips(image))
+    return max((float(value) for value in found), default=0.0)
+
+
+def _eight_bits(values: np.ndarray, largest: float) -> np.ndarray:
     """Scale 16-bit, 32-bit or float pixels to uint8."""
     # Whole numbers span 16 bits however dark they are; floats have no such rule, and their largest
     # value tells which they mean.
     steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    largest = float(values.max(initial=0.0))
     full = next((step for step in steps if largest <= step), largest)
-    return np.rint(np.clip(values, 0, full) * (255.0 / full)).astype(np.uint8)
+    scaled = np.clip(_finite(values).astype(np.float64), 0, full) * (255.0 / full)
+    return np.rint(scaled).astype(np.uint8)
+
+
+_NO_ROOM = contextlib.nullcontext()
+
+
+def _room(image: Image.Image, *, copies: int) -> contextlib.AbstractContextManager[None]:
+    """Hold what an image takes decoded, in so many more forms than the one that it is read to."""
+    pixels = image.width * image.height
+    if pixels <= UNCOUNTED:
+        return _NO_ROOM
+    depth = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
+    read = depth * (1 if image.format in AT_ONCE else 2)
+    return BUDGET.room(pixels * (read + copies * depth) + 32 * min(pixels, STRIP))
+
+
+def _without_text(data: bytes) -> bytes:
+    """Return a PNG without its texts, of which Pillow takes 1 MiB and refuses the image else.
+
+    Raises:
+        DataError: If one of them is damaged.
+    """
+    if not data.startswith(PNG_MARK) or len(data) <= TEXT:
+        return data
+    kept, place = [PNG_MARK], len(PNG_MARK)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        kind = data[place + 4 : place + 8]
+        if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(data[place:end])
+        elif zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            raise DataError(f"damaged: a text of {end - place:,} bytes")
+        place = end
+    return b"".join([*kept, data[place:]])
+
+
+PNG_MARK = b"\x89PNG\r\n\x1a\n"
+TEXT = 512
+"""A PNG of fewer bytes has no text that is too long, packed or not."""
+
+
+# What else there is
+
+
+_JPEG, _PNG = ["JPEG"], ["PNG"]
+
+
+def _known(data: bytes) -> list[str]:
+    """Return the formats that an image may be in, what is installed for its own included."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return _JPEG
+    if data.startswith(PNG_MARK):
+        return _PNG
+    kind = looks_like(data[:32])
+    return [*FORMATS, kind] if kind in MORE_FORMATS and decodes(kind) else list(FORMATS)
+
+
+@functools.cache
+def decodes(kind: str) -> bool:
+    """Return whether images of a format can be decoded here."""
+    if kind in PLUGINS:
+        try:
+            plugin = importlib.import_module(PLUGINS[kind][0])
+        except Exception:  # not there, or not for this machine
+            return False
+        if hasattr(plugin, "register_heif_opener"):
+            plugin.register_heif_opener()
+        return True
+    return kind in FORMATS or bool(features.check(kind.lower()))
+
+
+def install(kind: str) -> str:
+    """Return what to install for a format that cannot be decoded."""
+    package = PLUGINS[kind][1] if kind in PLUGINS else "a Pillow with AVIF"
+    return f"decoding it needs {package}; pip install 'curate[formats]'"
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return the format of an image by its first 32 bytes, or None where they are of none."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"avif", b"avis"):
+            return "AVIF"
+        if brand in (b"mif1", b"msf1") and b"avif" in head[12:]:
+            return "AVIF"
+        return "HEIF" if brand in HEIF_BRANDS else None
+    return next((kind for mark, kind in MARKS.items() if head.startswith(mark)), None)
+
+
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevx", b"mif1", b"msf1")
+MARKS = {
+    PNG_MARK: "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\xff\x0a": "JXL",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "JXL",
+}
+"""What files begin with; of BMP and PPM it is too little to tell."""
 
 
 # Many images

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.data.sample import INDEX_SCHEMA
 from curate.errors import DataError
 from curate.runtime.files import file_sha256, read_json
+from curate.runtime.text import short
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,32 @@ def open_index(folder: Path) -> Index:
                 f"{path} lacks {', '.join(lacking)}: another version of curate wrote it; make the "
                 "shards again."
             )
+        _check_names(path)
         rows = [made.row_group(shard).num_rows for shard in range(made.num_row_groups)]
     return Index(path, np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
+
+
+SAFE = {
+    "key": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+    "shard": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.tar$",
+    "uid": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+}
+"""What files are called by: none of it leads out of a folder."""
+
+
+def _check_names(path: Path) -> None:
+    """Check what files will be called by; an index may come from anywhere."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            part = _typed(file.read_row_group(group, [*SAFE], use_threads=False), [*SAFE])
+            for name, pattern in SAFE.items():
+                good = pc.match_substring_regex(part[name], pattern)
+                if part[name].null_count or not pc.all(good, min_count=0).as_py():
+                    wrong = part[name].filter(pc.invert(pc.fill_null(good, False)))[0].as_py()
+                    raise DataError(
+                        f"{path} has the {name} {short(wrong)}, which no shard of curate has; do "
+                        "not use it, or make the shards again."
+                    )
 
 
 def _listed(columns: Sequence[str] | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Order of samples: rows by uid and by score, for millions of them, with no object a sample."""
+"""Order of samples: rows by uid, for millions of them, with no object a sample."""
 
 from __future__ import annotations
 
@@ -62,17 +62,6 @@ def order_of_texts(texts: pa.Array) -> np.ndarray:
     return order
 
 
-def order_of_scores(scores: np.ndarray) -> np.ndarray:
-    """Return the order from the highest of (N,) scores down, equal ones as they stand, (N,) int64.
-
-    No score is NaN.
-    """
-    bits = (0.0 - np.asarray(scores, dtype=np.float64)).view(np.uint64)
-    # Of two numbers below 0, the one with the smaller bits is the larger.
-    bits = np.where(bits >> np.uint64(63), ~bits, bits | np.uint64(1 << 63))
-    return _order(bits)
-
-
 def _order(numbers: np.ndarray) -> np.ndarray:
     """Return the stable order of (N,) uint64, (N,) int64.
 
@@ -90,7 +79,8 @@ def _order(numbers: np.ndarray) -> np.ndarray:
         return upper.view(np.int64)
 
     first = sort(numbers << size)
-    return first[sort(numbers[first] >> (np.uint64(64) - size) << size)]
+    order: np.ndarray = first[sort(numbers[first] >> (np.uint64(64) - size) << size)]
+    return order
 
 
 def sorted_by_uid(table: pa.Table | dict[str, pa.ChunkedArray]) -> pa.Table:

@@ -1,1 +1,6 @@
-"""Encoders: backbones, methods, random views, training, and what they make of an image."""
+"""Encoders: networks, the methods that train them, random views, and the training loop.
+
+Read training.py first: its ``train_encoder`` makes every encoder, and ``Loop`` is its loop. A
+method (methods/) is a loss of some views (views/) of each image; gradients.py and dp_sgd.py say
+how a step draws samples and finds gradients, without and with differential privacy.
+"""

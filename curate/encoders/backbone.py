@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import read_json
+from curate.runtime.text import short
 
 SMALL = 64
 """Images up to this side get a stem without downsampling (He et al. 2016, section 4.2)."""
@@ -136,9 +136,26 @@ def pool(tokens: Tensor) -> Tensor:
     return tokens.mean(dim=1)
 
 
+def computed_in(precision: str, device: str) -> str:
+    """Return what a recipe's ``precision`` means on ``cpu`` or ``cuda``, its own name there."""
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return "float32" if (precision, device) == ("tf32", "cpu") else precision
+
+
+def allow_tf32(precision: str) -> None:
+    """Let products of float32 on CUDA lose bits where a recipe's ``precision`` says so, only there.
+
+    PyTorch's convolutions lose them unasked. It holds for this process until it is asked again.
+    """
+    kind = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = kind
+    torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+
+
 def in_bfloat16(precision: str, device: str) -> bool:
     """Return whether a recipe's ``precision`` means bfloat16 on ``cpu`` or ``cuda``."""
-    return precision == "bfloat16" or (precision == "auto" and device == "cuda")
+    return computed_in(precision, device) == "bfloat16"
 
 
 def check(name: str, *, size: int, patch: int | None) -> None:
@@ -182,7 +199,7 @@ def _tokens_of_another_side(vit: Any, x: Tensor) -> Tensor:
 
     Positions are interpolated as in DINO (Caron et al. 2021), bicubically.
     """
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     patches = vit.patch_embed.proj(x)
     positions = resample_abs_pos_embed(
@@ -249,19 +266,42 @@ def _plain(shape: Plain, size: int, channels: int) -> tuple[nn.Module, int, int]
     return _Stack(*layers), side, channels
 
 
+LARGEST = 2**12
+"""Side of the largest images that a stored encoder may be for."""
+
+
+def _shape_of(config: Any) -> dict[str, Any]:
+    """Return the settings of a stored encoder, which anybody may have written.
+
+    Raises:
+        ValueError: If one of them is none.
+    """
+    if not isinstance(config, dict):
+        raise ValueError("config.json has no section 'encoder'")
+    wanted = {"backbone": str, "size": int, "channels": int, "patch": int}
+    for key, kind in wanted.items():
+        value = config.get(key)
+        if value is None and key == "patch":
+            continue
+        small = kind is int and type(value) is int and 1 <= value <= LARGEST
+        if not small and not (kind is str and isinstance(value, str)):
+            raise ValueError(f"config.json: encoder.{key} is {short(value)}")
+    if config["channels"] not in MEAN:
+        raise ValueError(f"config.json: encoder.channels is {short(config['channels'])}")
+    return {key: config.get(key) for key in wanted}
+
+
 def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     """Return a trained encoder in evaluation mode from ``config.json`` and ``weights.safetensors``.
 
     Raises:
         DataError: If a file is missing or does not fit the other.
     """
-    config: Mapping[str, Any] = read_json(folder / "config.json").get("encoder", {})
+    config = read_json(folder / "config.json").get("encoder", {})
     try:
+        shape = _shape_of(config)
         encoder = Encoder(
-            config["backbone"],
-            size=config["size"],
-            channels=config["channels"],
-            patch=config["patch"],
+            shape["backbone"], size=shape["size"], channels=shape["channels"], patch=shape["patch"]
         )
         encoder.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, KeyError, RuntimeError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ log = logging.getLogger("curate")
 
 KEPT = 2
 """States that are kept: the newest, and one in case that is damaged."""
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The integers of so many bytes."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -33,33 +35,33 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         temporary.write_bytes(content)
 
 
-def store(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def store(folder: Path, step: int, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write the state after ``step`` steps, then forget all but the last two.
 
     Args:
         folder: Holds the states of one training and nothing else.
         step: Steps made.
         tensors: What ``tensors_of`` returned.
-        facts: What else there is to go on from, as JSON.
+        about: The rest of what a training goes on from, as JSON.
     """
     path = folder / f"{step:09d}.safetensors"
     write_tensors(path, tensors)
-    # Last: a state is there once this is.
-    write_json(path.with_suffix(".json"), {**facts, "step": step, "sha256": file_sha256(path)})
+    # Last, since a state counts as stored once its JSON is there.
+    write_json(path.with_suffix(".json"), {**about, "step": step, "sha256": file_sha256(path)})
     for old in _steps(folder)[KEPT:]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Return facts and tensors of the newest state that is whole; None if there is none."""
+    """Return the JSON and the tensors of the newest whole state; None if there is none."""
     for path in _steps(folder):
         tensors = path.with_suffix(".safetensors")
         try:
-            facts = read_json(path)
-            if not tensors.is_file() or file_sha256(tensors) != facts.get("sha256"):
+            about = read_json(path)
+            if not tensors.is_file() or file_sha256(tensors) != about.get("sha256"):
                 raise DataError(f"{tensors} is missing or damaged.")
-            return facts, load_file(tensors)
+            return about, load_file(tensors)
         except (DataError, SafetensorError) as error:
             log.warning("%s: %s An earlier state is used, or none.", path.stem, error)
     return None
@@ -72,13 +74,13 @@ def _steps(folder: Path) -> list[Path]:
 
 def tensors_of(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return everything of a training that is a tensor: weights, moments, random states."""
-    found = {f"method.{name}": t for name, t in method.state_dict().items()}
+    tensors = {f"method.{name}": t for name, t in method.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
-        found |= {f"optimizer.{i}.{name}": t for name, t in moments.items() if t is not None}
-    found["random.cpu"] = torch.get_rng_state()
+        tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items() if t is not None}
+    tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
-        found["random.cuda"] = torch.cuda.get_rng_state()
-    return found
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    return tensors
 
 
 def restore(
@@ -109,19 +111,50 @@ def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-class Buffers:
-    """Running statistics of a network, put back after a step that was not finite."""
+class Kept:
+    """Tensors that a step which was not finite must not change: a copy of them, and a way back."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._there = [b for b in network.buffers() if b.is_floating_point()]
-        self._kept = [b.clone() for b in self._there]
+    def __init__(self, live: Iterable[Tensor]) -> None:
+        """Take the tensors that training changes in place, of 16, 32 or 64 bits an element."""
+        # As integers: a number that is not finite, times 0, is not 0.
+        self._live = [t.detach().view(INTEGERS[t.element_size()]) for t in live]
+        self._copies = [t.clone() for t in self._live]
 
     def keep(self) -> None:
         """Remember them as they are."""
-        if self._there:
-            torch._foreach_copy_(self._kept, self._there)
+        if self._live:
+            torch._foreach_copy_(self._copies, self._live)
 
-    def put_back(self) -> None:
-        """Make them what they were."""
-        if self._there:
-            torch._foreach_copy_(self._there, self._kept)
+    def put_back(self, unless: Tensor | None = None) -> None:
+        """Make them what they were.
+
+        Args:
+            unless: A bool, (), on their device, which decides without the host being told: if it
+                is true they stay as they are. None puts them back.
+        """
+        if not self._live:
+            return
+        if unless is None:
+            torch._foreach_copy_(self._live, self._copies)
+            return
+        stay = unless.to(torch.int32)
+        torch._foreach_mul_(self._live, stay)
+        torch._foreach_mul_(self._copies, 1 - stay)
+        torch._foreach_add_(self._live, self._copies)
+
+
+def statistics_of(network: nn.Module) -> list[Tensor]:
+    """Return the running statistics of a network, which a forward pass changes."""
+    return [b for b in network.buffers() if b.is_floating_point()]
+
+
+def trained_by(method: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return every tensor that a step changes: weights, running statistics, moments.
+
+    Args:
+        method: What is trained.
+        optimizer: Its moments are those of the weights that it has stepped.
+    """
+    moments = [t for of_one in optimizer.state.values() for t in of_one.values()]
+    tensors = [t for t in moments if isinstance(t, Tensor)]
+    return [*method.parameters(), *statistics_of(method), *tensors]

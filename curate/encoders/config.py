@@ -12,8 +12,9 @@ from curate.encoders.views import ViewSpec
 from curate.errors import unknown
 from curate.runtime.settings import Count, Positive, Section
 
-Precision = Literal["auto", "float32", "bfloat16"]
-"""What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU."""
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
+"""What encoders are computed in; ``auto``: bfloat16 on CUDA, float32 on CPU. ``tf32``: float32, of
+which products on CUDA read 10 bits behind the point; on CPU float32."""
 
 
 class EncoderConfig(Section):
@@ -89,7 +90,7 @@ class TrainConfig(Section):
     def _private_alone(self) -> TrainConfig:
         if self.dp is not None and self.clip_norm is not None:
             raise ValueError("leave out clip_norm, since dp.clip clips what each sample adds")
-        if self.dp is not None and self.precision == "bfloat16":
+        if self.dp is not None and self.precision in ("bfloat16", "tf32"):
             raise ValueError("dp trains in float32; set precision to auto or float32")
         return self
 

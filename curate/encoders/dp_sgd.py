@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from curate.encoders.config import PrivacyConfig
+from curate.encoders.gradients import Gradients, Loss
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.views.draws import Draws
 from curate.errors import ResourceError, UsageError
 from curate.runtime import randomness
+from curate.runtime.results import Result
 
 ACCOUNTANT = "rdp"
 """Opacus' accountant of Renyi differential privacy (Mironov 2017): an upper bound of epsilon, some
@@ -44,12 +46,9 @@ TOGETHER = 64
 HELD = 1 << 28
 """Most numbers of gradients that are held at a time: 1 GiB in float32."""
 
-Loss = Callable[[Batch], Tensor]
-"""The mean over the samples of a batch of what each adds to the loss."""
-
 
 @dataclass(frozen=True)
-class Guarantee:
+class Guarantee(Result):
     """The differential privacy of one training, for sets of samples that differ by one.
 
     Attributes:
@@ -69,10 +68,6 @@ class Guarantee:
     sample_rate: float
     steps: int
     accountant: str = ACCOUNTANT
-
-    def facts(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return dataclasses.asdict(self)
 
 
 def guarantee(config: PrivacyConfig, *, batch: int, samples: int, steps: int) -> Guarantee:
@@ -120,7 +115,7 @@ def _noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
     with _calmly():
         try:
-            found = get_noise_multiplier(
+            multiplier = get_noise_multiplier(
                 target_epsilon=epsilon,
                 target_delta=delta,
                 sample_rate=rate,
@@ -133,7 +128,7 @@ def _noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
                 f"train.dp.epsilon {epsilon:g}: no noise is enough for {steps:,} steps at delta "
                 f"{delta:g}; ask for a larger epsilon, or for fewer steps."
             ) from error
-    return float(found)
+    return float(multiplier)
 
 
 def _accountants() -> Any:
@@ -189,59 +184,83 @@ def poisson(seed: int, step: int, keys: np.ndarray, rate: float) -> np.ndarray:
     return np.flatnonzero(draws < rate)
 
 
-class Gradients:
+class PrivateGradients(Gradients):
     """The private gradient of a training's steps.
 
-    Attributes:
-        guarantee: What the training promises.
+    A step is made whatever its samples are like, since whether it is tells of them: a sample whose
+    gradient is not finite adds nothing, and an empty batch is noise alone.
     """
 
-    def __init__(self, method: Method, loss: Loss, promised: Guarantee, seed: int) -> None:
-        """Take gradients of ``loss``, which calls ``method``."""
-        self.guarantee, self.seed = promised, seed
+    skips = False
+    skipping = "made of noise alone"
+
+    def __init__(
+        self,
+        method: Method,
+        loss: Loss,
+        *,
+        keys: np.ndarray,
+        seed: int,
+        guarantee: Guarantee,
+        batch: int,
+    ) -> None:
+        """Take gradients of ``loss``, which calls ``method``.
+
+        Args:
+            method: What is trained.
+            loss: The mean over the samples of a batch of what each adds to the loss.
+            keys: (n,) uint64, one for each sample, all different.
+            seed: The training's.
+            guarantee: What the training promises.
+            batch: Size of a batch on average.
+        """
+        self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
         self.called = _Called(method, loss)
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 
-    def sample(self, step: int, keys: np.ndarray) -> np.ndarray:
-        """Return the positions of the samples that step ``step`` draws from those of ``keys``."""
-        return poisson(self.seed, step, keys, self.guarantee.sample_rate)
+    def identity(self) -> dict[str, Any]:
+        """Return the noise; another version of the accountant may ask for more or less."""
+        return {"noise_multiplier": self.guarantee.noise_multiplier}
 
-    def backward(self, batch: Batch, step: int, expected: int) -> float | None:
-        """Set the gradient of every parameter: (clipped sum + noise) / ``expected``.
+    def promise(self) -> dict[str, Any]:
+        """Return the guarantee, as ``privacy``."""
+        return {"privacy": self.guarantee.to_json()}
 
-        The step is to be made whatever the samples are like, since whether it is tells of them: a
-        sample whose gradient is not finite adds nothing, and an empty batch is noise alone.
+    def sample(self, step: int) -> np.ndarray:
+        """Return the positions of the samples that a step draws, each independently."""
+        return poisson(self.seed, step, self.keys, self.guarantee.sample_rate)
+
+    def backward(self, batch: Batch, step: int) -> Tensor | None:
+        """Set the gradient of every parameter: (clipped sum + noise) / ``batch``.
 
         Args:
-            batch: What ``sample`` drew.
+            batch: The samples that ``sample`` drew.
             step: From 0; gives the noise.
-            expected: Size of a batch on average.
 
         Returns:
             Mean loss of the samples whose gradients are finite, NaN if none is; None for an empty
             batch.
         """
-        promised = self.guarantee
         total = {n: torch.zeros_like(p) for n, p in self.trained.items()}
         losses: list[Tensor] = []
         n = len(batch.views[0])
         for start in range(0, n, self.together):
             part = slice(start, min(start + self.together, n))
-            gradients, loss = self.per_sample(_part(batch, part))
-            summed, good = clipped_sum(gradients, promised.clip)
+            gradients, loss = self.per_sample(part_of(batch, part))
+            summed, good = clipped_sum(gradients, self.guarantee.clip)
             for name, value in summed.items():
                 total[name] += value
             losses.append(loss[good])
         draw = np.random.Generator(
             np.random.Philox(key=randomness.stream(self.seed, "noise", step))
         )
-        scale = promised.noise_multiplier * promised.clip
+        scale = self.guarantee.noise_multiplier * self.guarantee.clip
         for name, p in self.trained.items():
             noise = torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32))
-            p.grad = (total[name] + scale * noise.to(p)) / expected
-        return float(torch.cat(losses).mean()) if losses else None
+            p.grad = (total[name] + scale * noise.to(p)) / self.batch
+        return torch.cat(losses).mean() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return each sample's gradient, {name: (B, *shape)}, and its loss (B,)."""
@@ -256,7 +275,9 @@ class Gradients:
             alone = Batch(
                 views=[v[None] for v in views],
                 extra=[v[None] for v in extra],
-                draws=[Draws(s[None], d.view) for s, d in zip(states, batch.draws, strict=True)],
+                draws=[
+                    Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
+                ],
                 labels=None if label is None else label[None],
                 epoch=batch.epoch,
                 done=batch.done,
@@ -307,12 +328,12 @@ class _Called(nn.Module):
         return self.loss(batch)
 
 
-def _part(batch: Batch, part: slice) -> Batch:
+def part_of(batch: Batch, part: slice) -> Batch:
     """Return some of the samples of a batch."""
     return dataclasses.replace(
         batch,
         views=[v[part] for v in batch.views],
         extra=[v[part] for v in batch.extra],
-        draws=[Draws(d.state[part], d.view) for d in batch.draws],
+        draws=[d.part(part) for d in batch.draws],
         labels=None if batch.labels is None else batch.labels[part],
     )

@@ -68,6 +68,7 @@ def pretrained(name: str, *, random: bool = False, device: str = "cpu") -> Pretr
         ResourceError: If there are no weights of it, or they cannot be had.
     """
     import timm
+    from timm.data.config import resolve_data_config
 
     check_pretrained(name)
     try:
@@ -81,11 +82,11 @@ def pretrained(name: str, *, random: bool = False, device: str = "cpu") -> Pretr
             f"pretrained weights of timm:{name} cannot be had ({why}); they are downloaded once. "
             "Without a network use an encoder of the run, or embeddings in a file."
         ) from error
-    config = timm.data.resolve_data_config({}, model=net)
-    made = Pretrained(
+    config = resolve_data_config({}, model=net)
+    network = Pretrained(
         net,
         side=int(config["input_size"][-1]),
         mean=torch.tensor(config["mean"]),
         deviation=torch.tensor(config["std"]),
     )
-    return made.to(device).eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)

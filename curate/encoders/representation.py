@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from curate.data.canvas import Canvas
+from curate.encoders.backbone import allow_tf32
 from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -16,16 +17,33 @@ if TYPE_CHECKING:
     from curate.encoders.pretrained import Pretrained
 
 
-def represent(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
-    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1]."""
+def represent(
+    encoder: Encoder,
+    pixels: torch.Tensor,
+    representation: str,
+    centre: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return unit representations z, (B, D) float32, of float pixels (B, C, H, W) in [0, 1].
+
+    Args:
+        encoder: In evaluation mode.
+        pixels: As above.
+        representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
+        centre: (D,) is taken off before they are scaled to length 1; None takes nothing off.
+    """
+    flat = flattened(encoder, pixels, representation)
+    return torch.nn.functional.normalize(flat if centre is None else flat - centre, dim=1)
+
+
+def flattened(encoder: Encoder, pixels: torch.Tensor, representation: str) -> torch.Tensor:
+    """Return representations at their own length, (B, D) float32; arguments as ``represent``."""
     tokens = encoder.forward_float(pixels).float()
-    flat = tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
-    return torch.nn.functional.normalize(flat, dim=1)
+    return tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
 
 
 def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
     """Return the distance between unit vectors (B, D), (B,): ``l2``, ``cosine`` or ``angular``."""
-    apart = torch.linalg.vector_norm(a - b, dim=1)
+    apart: torch.Tensor = torch.linalg.vector_norm(a - b, dim=1)
     if kind == "l2":
         return apart
     if kind == "cosine":
@@ -39,6 +57,7 @@ def features(
 ) -> np.ndarray:
     """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
     device = next(encoder.parameters()).device
+    allow_tf32("float32")
     out = np.empty((len(rows), encoder.dim), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(rows), 256):

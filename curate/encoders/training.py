@@ -16,27 +16,70 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
-from curate.encoders.backbone import Encoder, in_bfloat16
-from curate.encoders.checkpoint import Buffers, newest, restore, store, tensors_of, write_tensors
-from curate.encoders.config import TrainConfig, TrainingSpec
+from curate.encoders.backbone import Encoder, allow_tf32, computed_in
+from curate.encoders.checkpoint import (
+    Kept,
+    newest,
+    restore,
+    statistics_of,
+    store,
+    tensors_of,
+    trained_by,
+    write_tensors,
+)
+from curate.encoders.config import TrainingSpec
+from curate.encoders.feed import feed_of
+from curate.encoders.gradients import Gradients, PlainGradients
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.representation import distance, represent
-from curate.encoders.views.apply import augment
-from curate.encoders.views.draws import Draws
+from curate.encoders.schedule import learning_rate, optimizer, snapshot_epochs
+from curate.encoders.views.apply import view_of
+from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError, DivergedError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
 from curate.runtime.progress import Progress, silent
-from curate.runtime.versions import refuse_other_code
+from curate.runtime.results import Result
+from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
 
 PATIENCE = 10
-"""Steps in a row whose loss may be not finite before a training is given up."""
+"""Steps in a row whose loss may be not finite before a training given up."""
+UNREAD = 50
+"""Most steps that a card is ahead of the host, which reads their losses together."""
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """How a training went: what its completion record says.
+
+    Attributes:
+        loss: Mean over the last epoch's steps with a finite one; None if there was no such step.
+        steps: Steps made.
+        epochs: Epochs begun.
+        skipped: Steps whose loss was not finite.
+        seconds: Time that the steps took.
+        privacy: The fields of ``dp_sgd.Guarantee``; None without ``train.dp``.
+    """
+
+    loss: float | None
+    steps: int
+    epochs: int
+    skipped: int
+    seconds: float
+    privacy: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, without ``privacy`` where there is none."""
+        content = super().to_json()
+        if self.privacy is None:
+            del content["privacy"]
+        return content
 
 
 def train_encoder(
@@ -51,14 +94,14 @@ def train_encoder(
     labels: np.ndarray | None = None,
     progress: Progress = silent,
     steps: int | None = None,
-) -> dict[str, Any]:
+) -> Trained:
     """Train an encoder on some samples and write it.
 
-    The order of samples is a pure function of (seed, epoch) and the views of a sample one of (seed,
-    uid, epoch): trainings with one seed show a sample they share the same views. A training that
-    was interrupted goes on from its newest state, and ends with the same bytes (on CPU). With
-    ``train.dp``, a step draws each sample by itself (``encoders.dp_sgd``), and an epoch is as many
-    steps as would take one otherwise.
+    The order of samples depends on (seed, epoch) alone, and the views of a sample on (seed, uid,
+    epoch): trainings with one seed show a sample they share the same views. An interrupted training
+    goes on from its newest state, and ends with the same bytes (on CPU). With ``train.dp``, a step
+    draws each sample independently (``encoders.dp_sgd``), and an epoch has as many steps as
+    without.
 
     Args:
         canvas: Decoded images.
@@ -72,10 +115,6 @@ def train_encoder(
             methods alone.
         progress: Gets (``train``, steps done, steps in all).
         steps: Train for so many steps instead of the schedule's epochs.
-
-    Returns:
-        Final loss (mean of the last epoch), steps, epochs, skipped steps, seconds; with
-        ``train.dp``, ``privacy``: the fields of ``dp_sgd.Guarantee``.
 
     Raises:
         DataError: If there are too few samples to train on, or labels are needed and missing.
@@ -108,21 +147,27 @@ def train_encoder(
         "seed": seed,
         "samples": len(uids),
     }
-    if spec.train.dp is not None:
-        dp_sgd.check(config.method, method)
-    loop = Loop(method.to(device).train(), canvas, uids, labels, spec, seed, device, steps)
-    promised = {} if loop.private is None else {"privacy": loop.private.guarantee.facts()}
-    about |= promised
+    loop = Loop(
+        method.to(device).train(),
+        spec,
+        canvas=canvas,
+        uids=uids,
+        labels=labels,
+        seed=seed,
+        device=device,
+        steps=steps,
+    )
+    about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
     if states is not None:
         loop.resume(states)
 
     def snapshot(epoch: int) -> None:
         write_encoder(out / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
 
-    facts = loop.run(states, snapshot, progress)
+    trained = loop.run(states, snapshot=snapshot, progress=progress)
     write_encoder(out, loop.method.kept, about)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
-    return {**facts, **promised}
+    return trained
 
 
 def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:
@@ -134,12 +179,6 @@ def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None
 def snapshot_name(epoch: int) -> str:
     """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
     return f"snapshots/{epoch:05d}"
-
-
-def snapshot_epochs(config: TrainConfig) -> range:
-    """Return the epochs after which an encoder is kept besides its end."""
-    every = config.snapshots or config.epochs
-    return range(every, config.epochs, every)
 
 
 @dataclass
@@ -167,57 +206,72 @@ class Loop:
     def __init__(
         self,
         method: Method,
+        spec: TrainingSpec,
+        *,
         canvas: Canvas,
         uids: np.ndarray,
-        labels: np.ndarray | None,
-        spec: TrainingSpec,
-        seed: int,
-        device: str,
-        steps: int | None,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        steps: int | None = None,
     ) -> None:
+        """Prepare the training of ``method``; the arguments are those of ``train_encoder``."""
         self.method, self.config, self.device = method, spec.train, device
-        self.images, self.rows = canvas.array, canvas.rows(uids)
-        self.labels = self._labels(labels) if method.supervised else None
-        self.keys = randomness.uid_keys(uids)
-        self.order_keys = randomness.uid_keys(uids, repeats=True)
-        self.seed, self.key = seed, randomness.stream(seed, "views")
+        private = self.config.dp is not None
+        self.precision = "float32" if private else computed_in(self.config.precision, device)
+        allow_tf32(self.precision)
+        self.rows, self.key = canvas.rows(uids), randomness.stream(seed, "views")
+        self.labels = self._labels(labels).to(device) if method.supervised else None
+        keys = torch.from_numpy(randomness.uid_keys(uids).view(np.int64))
+        self.states = hash64(self.key, keys).to(device)
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
-        self.weight = self.config.alignment_lambda
-        if self.weight:
+        if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
-        self.batch = min(self.config.batch_size, len(uids))
-        self.per_epoch = len(uids) // self.batch
+        self.batch_size = min(self.config.batch_size, len(uids))
+        self.per_epoch = len(uids) // self.batch_size
         self.total = steps or self.config.epochs * self.per_epoch
         self.warmup = min(self.total, self.config.warmup_epochs * self.per_epoch)
         # Trainings of equal steps on fewer samples have epochs of their own; they keep none.
         self.snapshots = range(0) if steps else snapshot_epochs(self.config)
         self.optimizer = optimizer(method, self.config)
-        self.buffers = Buffers(method)
-        self.private = self._private()
-        precision = self.config.precision if self.private is None else "float32"
-        self.autocast = in_bfloat16(precision, device)
+        # A number on the CPU is there once it is asked for; a card would be waited for.
+        self.ahead = 1 if device == "cpu" else UNREAD
+        self.kept, self._moments = Kept(statistics_of(method)), 0
+        self._unread: list[tuple[int, Tensor | None]] = []
+        self.gradients = self._gradients(spec.encoder.method, uids, seed)
+        self.feed = feed_of(
+            canvas.array, self.rows, self.gradients.sample, steps=self.total, device=device
+        )
         self.progress = _Progress()
         self.identity = {
             "settings": spec.fingerprint,
             "seed": seed,
             "samples": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
             "steps": self.total,
+            **self.gradients.identity(),
         }
-        if self.private is not None:
-            # Another version of the accountant may find another.
-            self.identity["noise_multiplier"] = self.private.guarantee.noise_multiplier
 
-    def _private(self) -> dp_sgd.Gradients | None:
-        """Return what makes the gradients of a differentially private training."""
-        if self.config.dp is None:
-            return None
-        promised = dp_sgd.guarantee(
-            self.config.dp, batch=self.batch, samples=len(self.rows), steps=self.total
+    def _gradients(self, name: str, uids: np.ndarray, seed: int) -> Gradients:
+        """Return how samples are drawn and gradients found, as the recipe asks for it."""
+        keys, dp = randomness.uid_keys(uids, repeats=True), self.config.dp
+        if dp is None:
+            return PlainGradients(
+                self.method,
+                self.loss,
+                keys=keys,
+                seed=seed,
+                config=self.config,
+                device=self.device,
+            )
+        dp_sgd.check(name, self.method)
+        size = self.batch_size
+        guarantee = dp_sgd.guarantee(dp, batch=size, samples=len(uids), steps=self.total)
+        return dp_sgd.PrivateGradients(
+            self.method, self.loss, keys=keys, seed=seed, guarantee=guarantee, batch=size
         )
-        return dp_sgd.Gradients(self.method, self._loss, promised, self.seed)
 
-    def _labels(self, labels: np.ndarray | None) -> np.ndarray:
-        """Return the label of each sample, for a method that needs them.
+    def _labels(self, labels: np.ndarray | None) -> Tensor:
+        """Return the label of each sample, (n,) int64, for a method that needs them.
 
         Raises:
             DataError: If one has none.
@@ -228,37 +282,34 @@ class Loop:
             raise DataError(
                 f"a supervised method needs labels; {missing:,} of {n:,} samples have none."
             )
-        return taught
+        return torch.from_numpy(taught)
 
     def resume(self, states: Path) -> None:
         """Go on from the newest state of this very training; of another one, states are deleted.
 
         Raises:
-            MismatchError: If other code stored it.
+            MismatchError: If other code stored it, or another kind of device.
         """
-        found = newest(states)
-        if found is None:
+        state = newest(states)
+        if state is None:
             return
-        facts, tensors = found
-        if facts.get("identity") != self.identity:
+        about, tensors = state
+        if about.get("identity") != self.identity:
             shutil.rmtree(states)
             return
-        refuse_other_code(facts.get("code", {}), "train", f"the training in {states}")
+        refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
+        refuse_other_device(about.get("device"), self.device, f"the training in {states}")
         restore(self.method, self.optimizer, tensors)
-        self.progress = _Progress(**facts["progress"])
-
-    def _store(self, states: Path) -> None:
-        facts = {
-            "identity": self.identity,
-            "code": versions.of_stage("train"),
-            "progress": dataclasses.asdict(self.progress),
-        }
-        store(states, self.progress.step, tensors_of(self.method, self.optimizer), facts)
+        self.progress = _Progress(**about["progress"])
 
     def run(
-        self, states: Path | None, snapshot: Callable[[int], None], progress: Progress
-    ) -> dict[str, Any]:
-        """Make every step that is left; returns what the completion record says.
+        self,
+        states: Path | None,
+        *,
+        snapshot: Callable[[int], None] = lambda epoch: None,
+        progress: Progress = silent,
+    ) -> Trained:
+        """Make every step that is left.
 
         Args:
             states: Where states are stored; None stores none.
@@ -267,75 +318,132 @@ class Loop:
         """
         now, stored = self.progress, time.monotonic()
         with signals.held() as work:
-            order = np.empty(0, dtype=np.int64)
             while now.step < self.total:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
-                if self.private is not None:
-                    chosen = self.private.sample(now.step, self.order_keys)
-                else:
-                    if k == 0 or not len(order):
-                        order = self.order(epoch)
-                    chosen = order[k * self.batch : (k + 1) * self.batch]
                 rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
-                loss = self._step(epoch, chosen, rate)
+                loss = self.step(self.batch(epoch, *self.feed.take(now.step)), rate)
+                now.step += 1
+                self._unread.append((now.step, loss))
+                ended = (k + 1) % self.per_epoch == 0 or now.step == self.total
+                if ended or len(self._unread) >= self.ahead:
+                    self._count()
                 now.spend(time.monotonic() - started)
-                self._count(loss)
                 progress("train", now.step, self.total)
-                if (k + 1) % self.per_epoch == 0 or now.step == self.total:
+                if ended:
                     self._end_epoch(epoch, k + 1, rate)
                     if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
-                        # Before the state that has it behind it, so that none is passed over.
+                        # A later state would pass the snapshot over, so this comes first.
                         snapshot(epoch + 1)
-                # A state with a step behind it that was not finite is not one to go back to.
+                # A training does not go back to a state behind a step that was not finite.
                 due = now.step < self.total and time.monotonic() - stored >= self.config.save_every
-                if states and now.in_a_row == 0 and (due or work.wanted is not None):
-                    self._store(states)
-                    stored = time.monotonic()
+                if states and (due or work.wanted is not None):
+                    self._count()
+                    if now.in_a_row == 0:
+                        self._store(states)
+                        stored = time.monotonic()
                 if work.wanted is not None:
                     break
         if now.skipped:
-            done = "skipped" if self.private is None else "made of noise alone"
-            log.warning("%d steps with a loss that was not finite were %s.", now.skipped, done)
+            log.warning(
+                "%d steps with a loss that was not finite were %s.",
+                now.skipped,
+                self.gradients.skipping,
+            )
         last = now.log[-1]
-        return {
-            "loss": last["loss"],
-            "steps": self.total,
-            "epochs": last["epoch"],
-            "skipped": now.skipped,
-            "seconds": round(now.seconds, 3),
-        }
+        return Trained(
+            loss=last["loss"],
+            steps=self.total,
+            epochs=last["epoch"],
+            skipped=now.skipped,
+            seconds=round(now.seconds, 3),
+            **self.gradients.promise(),
+        )
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the order of the samples in an epoch; what fills no batch is left for another."""
-        key = randomness.stream(self.seed, "order", epoch)
-        return np.argsort(randomness.hash64(key, self.order_keys), kind="stable")
+    def batch(self, epoch: int, places: Tensor, pixels: Tensor) -> Batch:
+        """Return the views of some samples, by their places and images as the feed gives them."""
+        n = self.method.n_views
+        draws = Draws.of_views(
+            self.key, self.states[places], epoch * len(self.specs), len(self.specs)
+        )
+        x = pixels.float() / 255
+        shown = [view_of(x, spec, d) for spec, d in zip(self.specs, draws, strict=True)]
+        return Batch(
+            views=shown[:n],
+            extra=shown[n:],
+            draws=draws[:n],
+            labels=None if self.labels is None else self.labels[places],
+            epoch=self.progress.step / self.per_epoch,
+            done=self.progress.step / self.total,
+        )
 
-    def _count(self, loss: float | None) -> None:
-        """Count a step and its loss, None where nothing was shown.
+    def step(self, batch: Batch, rate: float) -> Tensor | None:
+        """Make one step; returns its loss, NaN if it was not finite, None for an empty batch.
+
+        A step that is not finite leaves everything as it was. A card, which alone knows, makes it
+        and takes it back; the host is not told.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.ahead > 1 and self._moments != len(self.optimizer.state):
+            self._moments = len(self.optimizer.state)
+            self.kept = Kept(trained_by(self.method, self.optimizer))
+        self.kept.keep()
+        loss = self.gradients.backward(batch, self.progress.step)
+        # What has no moments yet cannot go back to them.
+        told = self.ahead == 1 or any(
+            p.grad is not None and p not in self.optimizer.state
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+        )
+        if loss is None or not self.gradients.skips:
+            self._update(batch)
+        elif not told:
+            self._update(batch)
+            self.kept.put_back(unless=torch.isfinite(loss))
+        elif bool(torch.isfinite(loss)):
+            self._update(batch)
+        else:
+            self.kept.put_back()
+        return loss
+
+    def _update(self, batch: Batch) -> None:
+        self.optimizer.step()
+        self.method.after_step(batch)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the method's loss, and Eq. 3's where the recipe asks for it."""
+        loss: Tensor = self.method(batch)
+        if weight := self.config.alignment_lambda:
+            loss = (1 - weight) * loss - weight * mean_alignment(self.method.encoder, batch)
+        return loss
+
+    def _count(self) -> None:
+        """Read and count the losses of the steps that were made; there may be none.
 
         Raises:
-            DivergedError: If it was the last of too many in a row that were not finite.
+            DivergedError: If one was the last of too many in a row that were not finite.
         """
         now = self.progress
-        now.step += 1
-        if loss is None:
-            return
-        if math.isfinite(loss):
-            now.in_a_row = 0
-            now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
-            return
-        now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
-        if now.in_a_row >= PATIENCE:
-            raise DivergedError(
-                f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
-                f"(step {now.step} of {self.total}); lower train.lr or set train.clip_norm."
-            )
+        shown = [(step, loss) for step, loss in self._unread if loss is not None]
+        self._unread = []
+        losses = torch.stack([loss for _, loss in shown]).tolist() if shown else []
+        for (step, _), loss in zip(shown, losses, strict=True):
+            if math.isfinite(loss):
+                now.in_a_row = 0
+                now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
+                continue
+            now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
+            if now.in_a_row >= PATIENCE:
+                raise DivergedError(
+                    f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
+                    f"(step {step} of {self.total}); lower train.lr or set train.clip_norm."
+                )
 
     def _end_epoch(self, epoch: int, steps: int, rate: float) -> None:
         """Add a line to the log."""
         now = self.progress
-        spent, images = now.epoch_seconds, self.batch * steps
+        spent, images = now.epoch_seconds, self.batch_size * steps
         now.log.append(
             {
                 "epoch": epoch + 1,
@@ -348,93 +456,17 @@ class Loop:
         )
         now.loss_sum, now.counted, now.epoch_seconds = 0.0, 0, 0.0
 
-    def _step(self, epoch: int, chosen: np.ndarray, rate: float) -> float | None:
-        """Make one step; returns its loss, None where ``chosen`` is empty.
-
-        One that is not finite leaves everything as it was, unless the step is private.
-        """
-        batch = self._batch(epoch, chosen)
-        if self.private is not None:
-            loss = self.private.backward(batch, self.progress.step, self.batch)
-        else:
-            loss = self._backward(batch)
-            if math.isnan(loss):
-                return loss
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.method.after_step(batch)
-        return loss
-
-    def _backward(self, batch: Batch) -> float:
-        """Set the gradients; returns the loss, NaN if one of them is not finite."""
-        self.buffers.keep()
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
-            loss = self._loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
-        norm = nn.utils.clip_grad_norm_(self.method.parameters(), limit)
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            self.buffers.put_back()
-            return float("nan")
-        return float(loss.detach())
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Return the method's loss, and Eq. 3's where the recipe asks for it."""
-        loss: Tensor = self.method(batch)
-        if self.weight:
-            loss = (1 - self.weight) * loss - self.weight * self._alignment(batch)
-        return loss
-
-    def _alignment(self, batch: Batch) -> Tensor:
-        """Return the mean distance of two views' representations (arXiv 2401.12233, Eq. 3)."""
-        encoder = self.method.encoder
-        z_1, z_2 = represent(encoder, torch.cat(list(batch.extra)), "full").chunk(2)
-        return distance(z_1, z_2, "l2").mean()
-
-    def _batch(self, epoch: int, chosen: np.ndarray) -> Batch:
-        """Return the views of some samples, by their place among those trained on."""
-        pixels = torch.from_numpy(self.images[self.rows[chosen]]).to(self.device)
-        words = torch.from_numpy(self.keys[chosen].view(np.int64)).to(self.device)
-        first = epoch * len(self.specs)
-        taught = None
-        if self.labels is not None:
-            taught = torch.from_numpy(self.labels[chosen]).to(self.device)
-        shown = [
-            augment(pixels, spec, key=self.key, keys=words, view=first + v)
-            for v, spec in enumerate(self.specs)
-        ]
-        n = self.method.n_views
-        return Batch(
-            views=shown[:n],
-            extra=shown[n:],
-            draws=[Draws.of(self.key, words, first + v) for v in range(n)],
-            labels=taught,
-            epoch=self.progress.step / self.per_epoch,
-            done=self.progress.step / self.total,
-        )
+    def _store(self, states: Path) -> None:
+        about = {
+            "identity": self.identity,
+            "code": versions.of_stage("train"),
+            "device": self.device,
+            "progress": dataclasses.asdict(self.progress),
+        }
+        store(states, self.progress.step, tensors_of(self.method, self.optimizer), about)
 
 
-def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
-    """Return the learning rate of step 0 to total - 1: linear warm-up, then half a cosine to 0."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted)."""
-    trained = [p for p in method.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
-    from timm.optim.lars import Lars
-
-    # timm adapts only what is decayed, which is LARS as SimCLR uses it.
-    return Lars(groups, lr=config.lr, momentum=0.9)
+def mean_alignment(encoder: Encoder, batch: Batch) -> Tensor:
+    """Return the mean distance of two further views' representations (arXiv 2401.12233, Eq. 3)."""
+    z_1, z_2 = represent(encoder, torch.cat(list(batch.extra)), "full").chunk(2)
+    return distance(z_1, z_2, "l2").mean()

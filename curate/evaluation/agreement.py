@@ -30,11 +30,14 @@ class Ranking:
         name: What it is called in results.
         table: ``uid`` and ``memorization``, as in ``scores.parquet``; nulls are left out.
         reliability: Correlation to expect with an independent run of its kind, where known.
+        groups: A digest of each set of samples that an encoder of the run was trained on; None for
+            a table of which nobody knows.
     """
 
     name: str
     table: pa.Table
     reliability: float | None = None
+    groups: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,13 @@ class Pair(Result):
         kendall: Tau-b.
         spearman: Of ranks.
         pearson: Of scores.
-        disattenuated: ``pearson`` over the root of both reliabilities (Spearman 1904); None where
-            one is unknown or not above 0.
+        shared_groups: How many sets of samples encoders of both were trained on. What else is in
+            a sample's set is part of its score's error, which such runs repeat: they agree by it,
+            and are no two witnesses. None where one plan is unknown.
+        groups: How many sets the run has that has fewer; None as well.
+        disattenuated: ``pearson`` over the root of both reliabilities (Spearman 1904), which
+            supposes errors that have nothing in common; None where groups are shared, or where one
+            reliability is unknown or not above 0.
         tops: The most memorized of each, from the fewest on where none were asked for.
     """
 
@@ -95,6 +103,8 @@ class Pair(Result):
     kendall: Correlation
     spearman: Correlation
     pearson: Correlation
+    shared_groups: int | None
+    groups: int | None
     disattenuated: float | None
     tops: tuple[Top, ...]
 
@@ -149,12 +159,16 @@ def _pair(a: Ranking, b: Ranking, tops: Sequence[int]) -> Pair:
         correlations[kind] = Correlation(r, *interval, float(found.pvalue))
     sizes = tops or sorted({max(1, round(share * n)) for share in SHARES})
     r = correlations["pearson"].value
+    known = a.groups is not None and b.groups is not None
+    shared = len((a.groups or frozenset()) & (b.groups or frozenset())) if known else None
     return Pair(
         a=a.name,
         b=b.name,
         n=n,
         **correlations,
-        disattenuated=_disattenuated(r, a.reliability, b.reliability),
+        shared_groups=shared,
+        groups=None if shared is None else min(len(a.groups or ()), len(b.groups or ())),
+        disattenuated=None if shared else _disattenuated(r, a.reliability, b.reliability),
         tops=tuple(_overlap(x, y, top) for top in sizes),
     )
 

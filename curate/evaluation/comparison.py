@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from curate.runtime.files import read_json, replacing, write_json, write_text
-from curate.runtime.intervals import CONFIDENCE, half_width
+from curate.evaluation.answers import Answers, probe_name
+from curate.evaluation.crossed import Gaps, Paired
+from curate.runtime.files import replacing, write_json, write_text
+from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
+from curate.scores.summary import Verdict
 from curate.selection.selection import describe
 
 CONTROL = "random"
@@ -77,27 +79,6 @@ class Arm(Cell):
 
 
 @dataclass(frozen=True)
-class Paired(Result):
-    """The mean of paired differences, with what it is worth.
-
-    Attributes:
-        n: Pairs.
-        mean: Accuracy minus the random one's, -1 to 1.
-        low: Where its 95 % t-interval over the pairs begins; None for one pair.
-        high: Where it ends.
-        sd: Standard deviation of the pairs' differences; None for one pair.
-        p: Of the two-sided paired t-test; None for one pair, or where all pairs differ alike.
-    """
-
-    n: int
-    mean: float
-    low: float | None
-    high: float | None
-    sd: float | None
-    p: float | None
-
-
-@dataclass(frozen=True)
 class Difference(Paired, Cell):
     """How much better than the random one an arm is.
 
@@ -117,6 +98,8 @@ class Summary(Result):
         arms: One for each size, source, kind of probe, and strategy.
         differences: Of each of them but the random ones.
         verdict: What the intervals allow to be said.
+        holds_for: What of: of one selection, or of such as are ranked anew.
+        ranking: The verdict on the scores that were selected by; None where nobody knows.
         confidence: Of the intervals.
         control: The strategy that others are compared with.
     """
@@ -125,6 +108,8 @@ class Summary(Result):
     arms: tuple[Arm, ...]
     differences: tuple[Difference, ...]
     verdict: str
+    holds_for: str
+    ranking: Verdict | None = None
     confidence: float = CONFIDENCE
     control: str = CONTROL
 
@@ -136,7 +121,7 @@ class Comparison(Summary):
     Attributes:
         settings: What was compared: remove, strategies, seeds, budget, probes.
         results: Every probe of every arm, as ``COLUMNS`` names them.
-        path: Folder of ``comparison.csv``, ``.json`` and ``.png``.
+        path: Folder of ``comparison.csv``, ``.json``, ``.parquet`` and ``.png``.
     """
 
     settings: Mapping[str, Any]
@@ -146,18 +131,33 @@ class Comparison(Summary):
     @classmethod
     def read(cls, folder: Path) -> Comparison:
         """Read what ``write`` wrote."""
-        return cls.from_json({**read_json(folder / "comparison.json"), "path": folder})
+        return cls.load(folder / "comparison.json", path=folder)
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> Summary:
+THIS_SELECTION = "this selection"
+"""What a comparison holds for whose seeds all train on the same choice of the most memorized."""
+
+
+def summarise(
+    rows: Sequence[Mapping[str, Any]],
+    answers: Answers,
+    scored: int,
+    *,
+    holds_for: str = THIS_SELECTION,
+    ranking: Verdict | None = None,
+) -> Summary:
     """Return accuracies of every arm and their paired differences from the random one.
 
-    Within a seed the arms share initialisation and views, so that the difference of a pair is the
-    selection's, and the spread of the pairs' differences is what its interval is made from.
+    Within a seed the arms share initialisation and views, and all are tested on the same images, so
+    that the differences are the selection's; their interval counts seeds and test images
+    (``crossed``).
 
     Args:
         rows: One mapping a probe: strategy, remove, seed, source, kind, accuracy in [0, 1].
+        answers: Which test images each of them had right.
         scored: How many samples were scored, before any were removed.
+        holds_for: What the intervals hold for.
+        ranking: The verdict on the scores that were selected by.
     """
     cells: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
@@ -175,22 +175,18 @@ def summarise(rows: Sequence[Mapping[str, Any]], scored: int) -> Summary:
             Arm(**vars(about), n=len(values), mean=float(values.mean()), sd=sd, by_seed=accuracy)
         )
         control = cells.get((remove, source, kind, CONTROL), {})
-        gaps = {str(s): by_seed[s] - control[s] for s in sorted(by_seed.keys() & control.keys())}
-        if strategy != CONTROL and gaps:
-            paired = interval(np.array(list(gaps.values())))
-            differences.append(Difference(**vars(about), **vars(paired), by_seed=gaps))
-    return Summary(scored, tuple(arms), tuple(differences), _verdict(differences))
-
-
-def interval(gaps: np.ndarray) -> Paired:
-    """Return the mean of paired differences (n,), n of at least 1, with its interval."""
-    n, mean = len(gaps), float(gaps.mean())
-    if n < 2:
-        return Paired(n, mean, None, None, None, None)
-    sd = float(gaps.std(ddof=1))
-    half = half_width(sd, n)
-    p = float(2 * stats.t.sf(abs(mean) / (sd / n**0.5), n - 1)) if sd > 0 else None
-    return Paired(n, mean, mean - half, mean + half, sd, p)
+        both = sorted(by_seed.keys() & control.keys())
+        if strategy != CONTROL and both:
+            gaps, by_pair = Gaps(), {}
+            for seed in both:
+                mine, other = (
+                    answers.right(source, probe_name(arm, remove, seed, kind))
+                    for arm in (strategy, CONTROL)
+                )
+                by_pair[str(seed)] = gaps.add(mine, other)
+            differences.append(Difference(**vars(about), **vars(gaps.paired()), by_seed=by_pair))
+    said = _verdict(differences)
+    return Summary(scored, tuple(arms), tuple(differences), said, holds_for, ranking)
 
 
 def _verdict(differences: Sequence[Difference]) -> str:
@@ -215,18 +211,20 @@ def _verdict(differences: Sequence[Difference]) -> str:
 def write(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
+    answers: Answers,
     summary: Summary,
     settings: Mapping[str, Any],
 ) -> list[Path]:
-    """Write ``comparison.csv``, ``.json`` and ``.png`` into ``folder``; returns their paths.
+    """Write ``comparison.csv``, ``.json``, ``.parquet`` and ``.png``; returns their paths.
 
     Args:
         folder: Where to; made if it is not there.
         rows: As given to ``summarise``.
+        answers: As given to it; the parquet has them.
         summary: What it returned.
         settings: What was compared, as the JSON says it.
     """
-    paths = [folder / f"comparison.{ending}" for ending in ("csv", "json", "png")]
+    paths = [folder / f"comparison.{ending}" for ending in ("csv", "json", "parquet", "png")]
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
@@ -237,7 +235,8 @@ def write(
     write_text(paths[0], text.getvalue())
     stored = {**summary.to_json(), "settings": settings, "results": [dict(row) for row in rows]}
     write_json(paths[1], stored)
-    with replacing(paths[2]) as temporary:
+    answers.write(paths[2])
+    with replacing(paths[3]) as temporary:
         plot(summary, temporary)
     return paths
 
@@ -280,7 +279,7 @@ def plot(summary: Summary, path: Path) -> None:
         axes[0].text(0.5, 0.5, summary.verdict, ha="center", va="center", wrap=True)
     axes[-1].set_xlabel(
         "test accuracy minus that of as many at random, in percentage points\n"
-        "(diamond: mean; dots: paired seeds; line: 95 % interval)"
+        "(diamond: mean; dots: paired seeds; line: 95 % interval over seeds and test images)"
     )
     figure.tight_layout()
     # Without the library's version in it, equal results are equal files.

@@ -14,10 +14,14 @@ from curate.selection.strategies import STRATEGIES
 class CompareConfig(Section):
     """Retraining on selections of equal size; ``remove`` empty skips it."""
 
+    LATER = ("redraw",)
+
     remove: tuple[Positive, ...] = ()
     strategies: tuple[str, ...] = ("top", "random")
     seeds: Positive = 2
     budget: Literal["epochs", "steps"] = "epochs"
+    redraw: bool = False
+    """Whether every seed ranks anew, by repeats of the plan that no other seed ranks by."""
 
     @field_validator("strategies")
     @classmethod

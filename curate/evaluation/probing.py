@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from curate.runtime.progress import Progress, silent
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
 
+log = logging.getLogger("curate")
 INDEXED = ("uid", "label", "split")
 """Columns of the index that a probe needs."""
 HELD_OUT = 0.2
@@ -67,7 +69,7 @@ class ProbeResult(Tested):
 
 
 def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None) -> ProbeSet:
-    """Split an indexed dataset for a probe.
+    """Split the labelled samples of an indexed dataset for a probe; says how many have no label.
 
     Args:
         name: What the source is called in results.
@@ -76,15 +78,24 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
         test_role: Value of ``split`` that marks test samples; None holds some out by a hash.
 
     Raises:
-        DataError: If samples have no labels, or too few are left on a side.
+        DataError: If no sample has a label, or too few that have one are left on a side.
     """
-    split = index["split"]
-    unlabelled = pc.sum(pc.is_null(index["label"])).as_py() or 0
-    if unlabelled:
+    found = index.num_rows
+    index = index.filter(pc.is_valid(index["label"]))
+    if not index.num_rows:
         raise DataError(
-            f"probe on {name}: {unlabelled} of {index.num_rows} samples have no label; a probe "
-            "needs labels (class sub-folders, or a label column in metadata.csv)."
+            f"probe on {name}: none of {found:,} samples has a label. Give labels (class folders, "
+            "or a label column: data.label), or name a source that has some: --set "
+            "probe.sources=[SOURCE], and with curate probe --on SOURCE."
         )
+    if index.num_rows < found:
+        log.info(
+            "probe on %s: %s of %s samples have no label and are left out",
+            name,
+            f"{found - index.num_rows:,}",
+            f"{found:,}",
+        )
+    split = index["split"]
     train = _labelled(index.filter(pc.equal(split, "train")))
     if test_role:
         test = _labelled(index.filter(pc.equal(split, test_role)))
@@ -97,8 +108,9 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
         train, test = (train[0][~mine], train[1][~mine]), (train[0][mine], train[1][mine])
     if len(np.unique(train[1])) < 2 or not len(test[0]):
         raise DataError(
-            f"probe on {name}: {len(train[0])} training samples of {len(np.unique(train[1]))} "
-            f"classes and {len(test[0])} test samples are too few; use a source with more."
+            f"probe on {name}: {len(train[0])} labelled training samples of "
+            f"{len(np.unique(train[1]))} classes and {len(test[0])} test samples are too few; use "
+            "a source with more."
         )
     return ProbeSet(name, canvas, *train, *test, held_out=test_role is None)
 
@@ -115,14 +127,19 @@ def measure_probes(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[ProbeResult]:
-    """Fit and test probes on frozen features; one result a kind."""
+) -> list[tuple[ProbeResult, np.ndarray]]:
+    """Fit and test probes on frozen features.
+
+    Returns:
+        A result for each kind, and which of the test samples were classified rightly, (m,) bool.
+    """
     train_x = features(encoder, data.canvas, data.canvas.rows(data.train), progress)
     test_x = features(encoder, data.canvas, data.canvas.rows(data.test), progress)
     results = []
     for kind in kinds:
-        tested = probes.run(kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed)
-        results.append(
-            ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        tested, right = probes.run(
+            kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed
         )
+        result = ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        results.append((result, right))
     return results

@@ -91,7 +91,8 @@ class Cue:
     def fitted(cls, images: Tensor, *, edges: bool, cells: int, dim: int) -> Cue:
         """Return the cue whose axes are those of some images, (N, 1, S, S) float."""
         unfitted = cls(edges, cells, torch.empty(0), torch.empty(0))
-        values = torch.cat([unfitted._values(unfitted.measure(i)) for i in images.split(1024)])
+        parts = (images[start : start + 1024] for start in range(0, len(images), 1024))
+        values = torch.cat([unfitted._values(unfitted.measure(part)) for part in parts])
         values = values.double()
         centre = values.mean(dim=0)
         spread = (values - centre).mT @ (values - centre) / len(values)
@@ -157,13 +158,15 @@ class Cue:
         if not self.edges:
             values = values.flatten(1)
             values = values - values.mean(dim=1, keepdim=True)
-            return values / values.norm(dim=1, keepdim=True).clamp_min(1e-6)
+            length: Tensor = values.norm(dim=1, keepdim=True)
+            return values / length.clamp_min(1e-6)
         if flip.across != flip.down:
             # An edge that leans to the right leans to the left in a mirror.
             values = values[:, [0, 1, 3, 2]]
         values = values.flatten(1)
         # The root keeps one strong edge from being all there is (as in RootSIFT).
-        return (values / values.norm(dim=1, keepdim=True).clamp_min(1e-6)).clamp_min(0.0).sqrt()
+        length = values.norm(dim=1, keepdim=True)
+        return (values / length.clamp_min(1e-6)).clamp_min(0.0).sqrt()
 
 
 def _shares(side: int, cells: int, span: float, centre: float) -> Tensor:

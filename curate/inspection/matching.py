@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from curate.inspection import cues, registration
 from curate.inspection.cues import WHOLE, WINDOWS, Cue, Flip
 from curate.inspection.neighbours import Index
+from curate.inspection.summary import IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.runtime.progress import Progress
 
@@ -136,11 +136,22 @@ class Library:
 
 def searched(
     images: Thumbnails, stands: np.ndarray, device: str, progress: Progress
-) -> tuple[Found, Found, dict[str, Any]]:
-    """Return what was found for images and for decoys, and facts on the search."""
+) -> tuple[Found, Found, int, IndexUsed]:
+    """Search for pairs.
+
+    Args:
+        images: All.
+        stands: (M,) int64 positions of those that are looked up and found.
+        device: Where pairs are laid upon each other.
+        progress: Progress callback.
+
+    Returns:
+        What was found for images; for decoys; how many of these there were; and how whole images
+        were looked up.
+    """
     nothing = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 5)))
     if len(stands) < 2:
-        return nothing, nothing, {"decoy_queries": 0, "index": {"kind": "flat", "recall": None}}
+        return nothing, nothing, 0, IndexUsed("flat", None, 0)
     library = _library(images, stands, device, progress)
     found, decoys = [nothing], [nothing]
     every = max(1, min(int(1 / DECOY_SHARE), len(stands) // DECOY_QUERIES))
@@ -157,8 +168,8 @@ def searched(
         asked += len(upside)
         decoys.append(_matched(library, upside, DECOYS))
         progress("copies", start + len(rows), len(stands))
-    facts = {"decoy_queries": asked, "index": library.indices[0].facts(WHOLE_K)}
-    return Found.joined(found), Found.joined(decoys), facts
+    index = library.indices[0].quality(WHOLE_K)
+    return Found.joined(found), Found.joined(decoys), asked, index
 
 
 def _crowded(found: Found) -> np.ndarray:

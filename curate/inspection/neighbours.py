@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import DivergedError, ResourceError
-from curate.runtime.versions import FAISS
+from curate.inspection.summary import IndexUsed
+from curate.runtime.versions import FAISS, versions
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -42,14 +43,12 @@ class Nearest:
     Attributes:
         near: (N, k) int64 positions, nearest first, ties by position.
         distance: (N, k) float64, L2 between unit vectors, in [0, 2].
-        facts: ``kind`` of the index (``flat``: exact; ``ivf``: in part), its ``recall`` (share of
-            the true k nearest that it found, null where it is exact) and ``queries``, how many
-            points that was measured on.
+        search: How they were searched for.
     """
 
     near: np.ndarray
     distance: np.ndarray
-    facts: dict[str, Any]
+    search: IndexUsed
 
     def outlier_score(self) -> np.ndarray:
         """Return the mean distance to the nearest others, (N,) in [0, 2], higher = more unusual.
@@ -94,8 +93,9 @@ def nearest(embeddings: np.ndarray, k: int) -> Nearest:
     assert k >= 1
     n = len(embeddings)
     if n < 2:
-        facts = {"kind": "flat", "recall": None, "queries": 0}
-        return Nearest(np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), facts)
+        return Nearest(
+            np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), IndexUsed("flat", None, 0)
+        )
     points = _unit(np.asarray(embeddings))
     k = min(k, n - 1)
     index = Index.of(points, k + 1)
@@ -104,23 +104,23 @@ def nearest(embeddings: np.ndarray, k: int) -> Nearest:
     for start in range(0, len(points), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(points)))
         near[rows], distance[rows] = _others(points, rows, index.search(points[rows], k + 1)[1])
-    return Nearest(near, distance, index.facts(k))
+    return Nearest(near, distance, index.quality(k))
 
 
 def _others(
-    points: np.ndarray, rows: np.ndarray, found: np.ndarray
+    points: np.ndarray, rows: np.ndarray, results: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and distances, nearest first, of what was found but the points themselves.
+    """Return positions and distances, nearest first, of the results but the points themselves.
 
     Args:
         points: (N, D) float32.
         rows: (n,) positions that were searched for.
-        found: (n, k + 1) positions.
+        results: (n, k + 1) positions.
     """
     # Where k + 1 copies crowd a point itself out, the last of them goes.
-    itself = found == rows[:, None]
+    itself = results == rows[:, None]
     itself[~itself.any(axis=1), -1] = True
-    others = found[~itself].reshape(len(rows), -1)
+    others = results[~itself].reshape(len(rows), -1)
     # A float32 cosine near 1 has lost the distance; a difference has not.
     apart = _distances(points, rows.repeat(others.shape[1]), others.ravel()).reshape(others.shape)
     by = np.lexsort((others, apart), axis=1)
@@ -134,7 +134,7 @@ class Index:
     Attributes:
         points: (N, D) float32.
         kind: ``flat`` or ``ivf``.
-        index: FAISS' own.
+        index: FAISS' own, or one that answers as it.
     """
 
     points: np.ndarray
@@ -143,7 +143,9 @@ class Index:
 
     @classmethod
     def of(cls, points: np.ndarray, results: int, *, exact: int | None = None) -> Index:
-        """Index points: exactly up to ``exact`` of them, on the GPU where FAISS sees one that can.
+        """Index points: exactly up to ``exact`` of them, on the GPU where there is one.
+
+        There FAISS searches if it was built for that GPU, and else torch.
 
         Args:
             points: (N, D) float32, C-contiguous.
@@ -167,9 +169,14 @@ class Index:
             index.train(points)
             index.add(points)
             return cls(points, "ivf", index)
+        which = searcher()
+        if which == "torch":
+            from curate.inspection.on_a_card import ExactSearch
+
+            return cls(points, "flat", ExactSearch(points, "cuda"))
         index = faiss.IndexFlatIP(points.shape[1])
         index.add(points)
-        if gpus() and results <= MAX_GPU_K:
+        if which == "faiss-gpu" and results <= MAX_GPU_K:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
@@ -188,25 +195,25 @@ class Index:
         """
         if self.kind == "ivf" and probed is not None:
             lists = _faiss().SearchParametersIVF(nprobe=min(probed, self.index.nlist))
-            similar, found = self.index.search(queries, k, params=lists)
+            similar, near = self.index.search(queries, k, params=lists)
         else:
-            similar, found = self.index.search(queries, k)
-        return similar, np.where(found < 0, 0, found)
+            similar, near = self.index.search(queries, k)
+        return similar, np.where(near < 0, 0, near)
 
-    def facts(self, k: int) -> dict[str, Any]:
-        """Return kind and measured recall, as ``Nearest.facts`` says."""
+    def quality(self, k: int) -> IndexUsed:
+        """Measure how many of the true k nearest a search returns."""
         if self.kind == "flat":
-            return {"kind": "flat", "recall": None, "queries": 0}
+            return IndexUsed("flat", None, 0)
         rows = np.linspace(0, len(self.points) - 1, min(QUERIES, len(self.points))).astype(int)
         faiss = _faiss()
         _, true = faiss.knn(
             self.points[rows], self.points, k + 1, metric=faiss.METRIC_INNER_PRODUCT
         )
-        found = self.search(self.points[rows], k + 1)[1]
+        returned = self.search(self.points[rows], k + 1)[1]
         recall = np.mean(
-            [len(np.intersect1d(a, b)) / (k + 1) for a, b in zip(true, found, strict=True)]
+            [len(np.intersect1d(a, b)) / (k + 1) for a, b in zip(true, returned, strict=True)]
         )
-        return {"kind": self.kind, "recall": float(recall), "queries": len(rows)}
+        return IndexUsed(self.kind, float(recall), len(rows))
 
 
 def faiss_version() -> str:
@@ -226,6 +233,28 @@ def gpus() -> int:
     """
     faiss = _faiss()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def searcher() -> str:
+    """Return what searches exactly on this machine: ``faiss-gpu``, ``torch`` or ``faiss-cpu``.
+
+    ``torch`` where it sees a GPU, and FAISS none or one that it has no code for.
+
+    Raises:
+        ResourceError: If FAISS is not installed, or cannot be imported.
+    """
+    import torch
+
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus() and not any(no_code(torch.cuda.get_device_capability(i)) for i in range(cards)):
+        return "faiss-gpu"
+    return "torch" if cards else "faiss-cpu"
+
+
+def no_code(capability: tuple[int, int]) -> bool:
+    """Return whether the FAISS that is installed ends the process on a GPU of some capability."""
+    # These builds end with code for Ampere, and have none that a driver could translate.
+    return capability >= (9, 0) and [n for n in FAISS if n in versions()] == ["faiss-gpu-cu12"]
 
 
 def _faiss() -> Any:

@@ -139,7 +139,7 @@ def weigh(
     first, second = _directions(there[:, 1:3], seen), _directions(here[:, 1:], seen)
     # Every row of pixels by itself, so that what a caption hides can be left out.
     sums = [
-        v.unflatten(1, (side, side)).sum(dim=2)
+        v.view(-1, side, side).sum(dim=2)
         for v in (
             (first * second).sum(dim=1),
             *(s for v in (first, second) for s in _moments(v.square().sum(dim=1))),

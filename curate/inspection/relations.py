@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from curate.inspection.summary import LabelMean, Relation
 from curate.runtime.intervals import correlation_interval
 
 RELATIONS = {
@@ -27,7 +27,7 @@ RELATIONS = {
 
 def correlations(
     memorization: np.ndarray, columns: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Relation]:
     """Correlate memorization with other columns.
 
     Args:
@@ -35,11 +35,10 @@ def correlations(
         columns: (N,) each by a name in ``RELATIONS``, NaN where unknown.
 
     Returns:
-        By name: Spearman's ``spearman``, its 95 % interval ``low`` to ``high`` (Fisher's z with the
-        variance of Bonett & Wright 2000), ``n``, and a ``text`` for the column. What is constant or
-        known of fewer than five samples is left out.
+        A correlation by name, its interval from Fisher's z with the variance of Bonett & Wright
+        2000. A column that is constant, or known of fewer than five samples, is left out.
     """
-    found = {}
+    by_name = {}
     for name, column in columns.items():
         values = np.asarray(column, dtype=np.float64)
         both = np.isfinite(memorization) & np.isfinite(values)
@@ -48,10 +47,8 @@ def correlations(
             continue
         r = float(stats.spearmanr(x, y).statistic)
         low, high = correlation_interval("spearman", r, n)
-        found[name] = {
-            "spearman": r, "low": low, "high": high, "n": n, "text": RELATIONS[name]
-        }  # fmt: skip
-    return found
+        by_name[name] = Relation(r, low, high, n, RELATIONS[name])
+    return by_name
 
 
 def frequency(labels: np.ndarray) -> np.ndarray:
@@ -62,7 +59,7 @@ def frequency(labels: np.ndarray) -> np.ndarray:
 
 def by_label(
     memorization: np.ndarray, labels: np.ndarray
-) -> tuple[dict[str, dict[str, Any]], float | None]:
+) -> tuple[dict[str, LabelMean], float | None]:
     """Return memorization of each label, and how much of its variance lies between labels.
 
     Args:
@@ -70,9 +67,9 @@ def by_label(
         labels: (N,) int64, -1 for none.
 
     Returns:
-        ``n``, ``mean`` and its standard error ``se`` (None for one sample) by label; and the share
-        of the variance, epsilon squared (Kelley 1935), which is around 0 or a little below where
-        labels tell nothing, None where it cannot be said.
+        A mean with its standard error by label; and the share of the variance, epsilon squared
+        (Kelley 1935), which is around 0 or a little below where labels tell nothing, None where
+        it cannot be said.
     """
     known = np.isfinite(memorization) & (labels >= 0)
     m, label = memorization[known], labels[known]
@@ -84,7 +81,7 @@ def by_label(
     with np.errstate(divide="ignore", invalid="ignore"):
         se = np.sqrt(within / (count - 1) / count)
     table = {
-        str(name): {"n": int(n), "mean": float(a), "se": float(b) if n > 1 else None}
+        str(name): LabelMean(int(n), float(a), float(b) if n > 1 else None)
         for name, n, a, b in zip(names, count, mean, se, strict=True)
     }
     total = float(((m - m.mean()) ** 2).sum())

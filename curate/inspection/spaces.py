@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.data.canvas import Canvas
+from curate.data.ordering import one_chunk
 from curate.encoders import backbone, pretrained, representation
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import file_sha256
@@ -98,7 +99,7 @@ def embeddings(
         ResourceError: If pretrained weights cannot be had.
     """
     if space.kind == "file":
-        return _given(Path(space.name), uids, images.uids[rows])
+        return read_embeddings(Path(space.name), uids, images.uids[rows])
     if space.kind == "timm":
         kind, _, network_name = space.name.partition(":")
         random = f"{kind}:" == TIMM_RANDOM
@@ -114,25 +115,26 @@ def embeddings(
     return representation.features(encoder, images, rows, progress)
 
 
-def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:
+def read_embeddings(path: Path, uids: pa.ChunkedArray, needed: np.ndarray) -> np.ndarray:
     """Return the embeddings that a file has for some samples, (n, D) float32.
 
     Args:
         path: A ``.npy``, (N, D) numbers in the order of the index, or a ``.parquet`` of ``uid`` and
             one column of lists of D numbers.
         uids: (N,) uids of the index.
-        wanted: (n,) uids, bytes.
+        needed: (n,) uids, bytes.
 
     Raises:
         DataError: If it cannot be read, has another number of rows, lacks a sample, or is no table
             of numbers.
     """
-    names = pa.array(wanted).cast(pa.string())
+    names = pa.array(needed).cast(pa.string())
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"cannot read embeddings from {path}: {error}.") from error
+        except Exception as error:  # a foreign header makes numpy raise nearly anything
+            line = (str(error) or type(error).__name__).splitlines()[0]
+            raise DataError(f"cannot read embeddings from {path}: {line[:300]}.") from error
         if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) != len(uids):
             raise DataError(
                 f"{path} holds {array.dtype} of shape {array.shape}; {len(uids):,} rows of numbers "
@@ -141,24 +143,25 @@ def _given(path: Path, uids: pa.ChunkedArray, wanted: np.ndarray) -> np.ndarray:
         rows = pc.index_in(names, value_set=uids.combine_chunks()).to_numpy()
         return np.asarray(array[rows], dtype=np.float32)
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"cannot read embeddings from {path}: {line}.") from error
+        table = pq.read_table(path, partitioning=None)
+        known = one_chunk(table["uid"].cast(pa.string())) if "uid" in table.column_names else None
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"cannot read embeddings from {path}: {line[:300]}.") from error
     lists = [f.name for f in table.schema if pa.types.is_list(f.type) or _fixed(f.type)]
-    if "uid" not in table.column_names or len(lists) != 1:
+    if known is None or len(lists) != 1:
         raise DataError(f"{path} needs a column 'uid' and one column of lists of numbers.")
-    place = pc.index_in(names, value_set=table["uid"].cast(pa.string()).combine_chunks())
+    place = pc.index_in(names, value_set=known)
     if place.null_count:
         missing = names.filter(place.is_null())
         raise DataError(f"{path} lacks {len(missing):,} samples; the first is {missing[0]}.")
-    column = table[lists[0]].take(place).combine_chunks()
-    sizes = pc.unique(pc.list_value_length(column)).to_pylist()
     try:
+        column = one_chunk(table[lists[0]].take(place))
+        sizes = pc.unique(pc.list_value_length(column)).to_pylist()
         flat = column.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
         raise DataError(f"{path}: column {lists[0]!r} holds no numbers.") from error
-    if len(sizes) != 1 or not sizes[0]:
+    if len(sizes) != 1 or not sizes[0] or len(flat) != len(column) * sizes[0]:
         raise DataError(f"{path}: column {lists[0]!r} holds lists of different lengths.")
     return np.asarray(flat.reshape(len(column), -1))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curate.runtime.results import Result
 
@@ -40,6 +39,25 @@ class IndexUsed(Result):
 
 
 @dataclass(frozen=True)
+class CopySearch(Result):
+    """How copies were searched for, and what is known of its errors.
+
+    Attributes:
+        threshold: Evidence that a pair has at least (``registration.Evidence``).
+        false_rate: Estimated share of false pairs, as far as decoys show it.
+        decoys: Pairs of images turned upside down that passed the threshold.
+        decoy_queries: How many images were turned upside down.
+        index: How whole images were looked up.
+    """
+
+    threshold: float
+    false_rate: float
+    decoys: int
+    decoy_queries: int
+    index: IndexUsed
+
+
+@dataclass(frozen=True)
 class DuplicateSummary(Result):
     """How many near-duplicates there are.
 
@@ -48,14 +66,14 @@ class DuplicateSummary(Result):
         groups: Groups of them.
         samples: Samples in these.
         rule: What makes a near-duplicate, in words.
-        evidence: What is known of the search and its errors: see ``duplicates.Pairs.facts``.
+        search: How they were searched for; None in files of before.
     """
 
     threshold: float
     groups: int
     samples: int
     rule: str
-    evidence: dict[str, Any] | None = None
+    search: CopySearch | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from curate.data.decoding import Box
 from curate.inspection.triage import luma
 from curate.runtime.files import nameless, on_disk, writing
 from curate.runtime.progress import Progress, silent
@@ -69,17 +70,22 @@ class Thumbnails:
         return out
 
 
-def small(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
-    """Return an image as colours of (3, SIDE, SIDE) uint8, whatever its size and aspect.
+def shrunk(image: Image.Image, box: Box | None = None) -> Image.Image:
+    """Return an image in mode RGB at SIDE x SIDE, whatever its size and aspect.
 
     Args:
         image: In mode L or RGB.
         box: The part of it that is the picture; None for all.
     """
-    resized = image.convert("RGB")
-    if resized.size != (SIDE, SIDE):
-        resized = resized.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(resized).transpose(2, 0, 1)
+    whole = image.convert("RGB")
+    if whole.size == (SIDE, SIDE):
+        return whole
+    return whole.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """Return the colours of an image from ``shrunk``, (3, SIDE, SIDE) uint8."""
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def detail(width: int, height: int) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
+from curate.inspection.summary import TriageSummary
 from curate.runtime.progress import Progress, silent
 
 CLASSES = ("tail", "broken", "redundant", "typical")
@@ -79,14 +79,14 @@ def quality(pixels: np.ndarray, progress: Progress = silent) -> dict[str, np.nda
         image of one colour).
     """
     n = len(pixels)
-    found = np.empty((4, n))
+    statistics = np.empty((4, n))
     for start in range(0, n, 256):
         part = slice(start, start + 256)
         images = torch.from_numpy(np.array(pixels[part]))
-        found[:, part] = _quality(luma(images).double()).numpy()
+        statistics[:, part] = _quality(luma(images).double()).numpy()
         progress("image statistics", min(start + 256, n), n)
     names = ("brightness", "contrast", "sharpness", "smoothness")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, statistics, strict=True))
 
 
 def _quality(grey: Tensor) -> Tensor:
@@ -179,12 +179,11 @@ class Triaged:
 
     Attributes:
         classes: (N,) object, one of ``CLASSES``.
-        summary: ``counts`` of the classes, ``reasons`` of the broken ones and ``flaws`` of all,
-            ``thresholds`` and ``rules``, and whether samples are ``scored``.
+        summary: Counts, thresholds and rules.
     """
 
     classes: np.ndarray
-    summary: dict[str, Any]
+    summary: TriageSummary
 
 
 def triage(
@@ -193,6 +192,7 @@ def triage(
     reason: np.ndarray,
     redundant: np.ndarray,
     thresholds: Mapping[str, float | None],
+    separation: str | None = None,
 ) -> Triaged:
     """Put every sample into a class by ``RULES``.
 
@@ -202,6 +202,7 @@ def triage(
         reason: (N,) from ``flaws``.
         redundant: (N,) bool, near-duplicates that another one stands for.
         thresholds: From ``flaws``; shown beside those of this function.
+        separation: As ``scores.json`` has it; None without scores.
     """
     scored = int((rank > 0).sum())
     last = int(np.ceil(MEMORIZED * scored))
@@ -216,18 +217,19 @@ def triage(
     broken = classes == "broken"
     return Triaged(
         classes,
-        {
-            "counts": {name: int((classes == name).sum()) for name in CLASSES},
-            "reasons": {name: int((broken & (reason == name)).sum()) for name in REASONS},
-            "flaws": {name: int((reason == name).sum()) for name in REASONS},
-            "thresholds": {
+        TriageSummary(
+            counts={name: int((classes == name).sum()) for name in CLASSES},
+            reasons={name: int((broken & (reason == name)).sum()) for name in REASONS},
+            flaws={name: int((reason == name).sum()) for name in REASONS},
+            thresholds={
                 "rank": last if scored else None,
                 "outlier_score": far if np.isfinite(far) else None,
                 **thresholds,
             },
-            "rules": RULES,
-            "scored": bool(scored),
-        },
+            rules=RULES,
+            scored=bool(scored),
+            separation=separation,
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from curate.reports import words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnail
 from curate.runs import recipe as recipes
+from curate.runs.run import Run
 from curate.runtime import randomness
 
 VIEWS = 8
@@ -54,22 +55,24 @@ def sides(material: Material, uid: str, shard: str) -> list[Side]:
     plan = pq.read_table(material.path / "plan.parquet", filters=[("uid", "=", uid)])
     if not plan.num_rows:
         return []
-    found: list[Side] = []
+    pair: list[Side] = []
     for trained in (True, False):
         for name in material.summary["encoders"]:
-            path = material.path / "alignment" / name / f"{Path(shard).stem}.parquet"
             if name not in plan.column_names or plan[name][0].as_py() is not trained:
                 continue
+            part = f"{name}/{Path(shard).stem}"
+            path = Run.open(material.path).held(f"align/{part}", f"alignment/{part}.parquet")
             rows = pq.read_table(path, filters=[("uid", "=", uid)]) if path.is_file() else None
             if rows is not None and rows.num_rows:
                 align = float(rows["align"][0].as_py())
                 left_out = np.array(rows["leave_one_out"][0].as_py(), dtype=float)
-                found.append(Side(name, trained, align, _by_view(material, align, left_out)))
+                pair.append(Side(name, trained, align, by_view(material, align, left_out)))
                 break
-    return found if len(found) == 2 else []
+    return pair if len(pair) == 2 else []
 
 
-def _by_view(material: Material, align: float, left_out: np.ndarray) -> np.ndarray:
+def by_view(material: Material, align: float, left_out: np.ndarray) -> np.ndarray:
+    """Return the part of each view (K,) in an alignment, from what it is without each (K,)."""
     k = len(left_out)
     if material.summary.get("pairing", "anchored") == "anchored":
         return np.clip(k * align - (k - 1) * left_out, 0, None)
@@ -86,31 +89,33 @@ def views(material: Material, uid: str, count: int) -> list[Thumbnail]:
         return []
     index = open_index(material.path / "shards").table(["uid"])["uid"]
     row = pc.index(index, uid).as_py()
-    pixels = torch.from_numpy(images.open_pixels(canvas, len(index))[row : row + 1].copy())
+    blocks = (Run.open(material.path).record("canvas") or {}).get("blocks")
+    pixels = torch.from_numpy(images.open_pixels(canvas, len(index), blocks)[row : row + 1].copy())
     recipe = recipes.parse(material.run["recipe"], where=str(material.path / "run.json"))
     ids = torch.from_numpy(randomness.uid_keys([uid]).astype(np.int64))
     key, spec = randomness.stream(recipe.score.seed, "measure"), recipe.measuring_views()
-    made = []
+    drawn = []
     for k in range(1, count + 1):
         view = augment(pixels, spec, key=key, keys=ids, view=k)[0]
-        made.append(thumbnail((255 * view).round().clamp(0, 255).byte().numpy(), ""))
-    return made
+        drawn.append(thumbnail((255 * view).round().clamp(0, 255).byte().numpy(), ""))
+    return drawn
 
 
 def nearest(material: Material, uid: str) -> dict[str, float]:
     """Return the nearest other samples of one and their distances, nearest first."""
-    table, path = material.inspected, material.path / "inspect_neighbours.parquet"
+    table = material.inspected
     if table is None:
         return {}
+    path = Run.open(material.path).held("inspect", "inspect_neighbours.parquet")
     row = pc.index(table["uid"], uid).as_py()
     if row < 0:
         return {}
     if path.is_file():
-        found = pq.read_table(path, filters=[("uid", "=", uid)])
-        if found.num_rows:
-            rows = found["neighbours"][0].as_py()[:NEIGHBOURS]
+        stored = pq.read_table(path, filters=[("uid", "=", uid)])
+        if stored.num_rows:
+            rows = stored["neighbours"][0].as_py()[:NEIGHBOURS]
             uids = table["uid"].take(pa.array(rows, pa.int64())).to_pylist()
-            distances = found["distances"][0].as_py()[:NEIGHBOURS]
+            distances = stored["distances"][0].as_py()[:NEIGHBOURS]
             return dict(zip(uids, distances, strict=True))
     one = table["neighbour_uid"][row].as_py()
     return {} if one is None else {one: table["neighbour_distance"][row].as_py()}
@@ -155,6 +160,6 @@ def _at(side: Side, k: int, decimals: int) -> str:
     return words.fixed(float(side.by_view[k]), decimals)
 
 
-def neighbour_facts(found: Mapping[str, float]) -> dict[str, list[tuple[str, str]]]:
+def neighbour_facts(distances: Mapping[str, float]) -> dict[str, list[tuple[str, str]]]:
     """Return what a gallery says of each neighbour besides its score."""
-    return {uid: [("distance", words.fixed(d, 3))] for uid, d in found.items()}
+    return {uid: [("distance", words.fixed(d, 3))] for uid, d in distances.items()}

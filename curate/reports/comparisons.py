@@ -14,7 +14,7 @@ from curate.runtime.intervals import half_width
 BUDGETS = {"epochs": "equal epochs, so that fewer images are fewer steps", "steps": "equal steps"}
 
 
-def differences(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a comparison's differences in percentage points, each labelled in plain words."""
     return [
         {
@@ -29,23 +29,24 @@ def differences(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
             "seeds": [100 * gap for gap in row["by_seed"].values()],
             "p": row["p"],
             "n": row["n"],
+            "images": row["images"],
+            "n_test": row["n_test"],
         }
-        for row in facts["differences"]
+        for row in comparison["differences"]
     ]
 
 
-def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def shown(name: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page shows of one comparison: a note, figures and two tables."""
-    rows, settings = differences(facts), facts.get("settings", {})
+    rows, settings = differences(comparison), comparison.get("settings", {})
     budget = BUDGETS.get(str(settings.get("budget")), "an equal budget")
-    verdict = words.shown(facts["verdict"], limit=400)
+    finding = words.shown(f"For {comparison['holds_for']}: {comparison['verdict']}", limit=400)
     prefix = f"compare-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    drawn = _curves(prefix, facts)
+    drawn = _curves(prefix, comparison)
     if rows:
-        finding = verdict[:1].upper() + verdict[1:]
         note = (
-            f"Dots: mean over seeds; bars: its {words.INTERVAL} t-interval; ticks: each pair of "
-            "seeds."
+            f"Dots: mean over seeds; bars: its {words.INTERVAL} interval, which counts seeds and "
+            "the choice of test images; ticks: each pair of seeds."
         )
         drawn.insert(0, (figures.differences(prefix, rows), finding, note))
     return {
@@ -58,7 +59,7 @@ def shown(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         "name": prefix,
         "figures": drawn,
         "differences": _differences_table(rows),
-        "arms": _arms_table(facts),
+        "arms": _arms_table(comparison),
     }
 
 
@@ -69,6 +70,7 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
             row["source"],
             row["kind"],
             words.points(row["mean"]),
+            words.Number(f"{words.signed(row['images'])} of {row['n_test']:,}", row["images"]),
             "none (one seed)"
             if row["low"] is None
             else f"{words.signed(row['low'])} to {words.points(row['high'])}",
@@ -76,9 +78,9 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    head = ["selection", "tested on", "probe", "mean difference"]
+    head = ["selection", "tested on", "probe", "mean difference", "in test images"]
     head += [f"{words.INTERVAL} interval", "paired seeds"]
-    return "Test accuracy minus that of random selection", head, cells, {3, 4, 5}
+    return "Test accuracy minus that of random selection", head, cells, {3, 4, 5, 6}
 
 
 def _sd(share: float | None) -> words.Number:
@@ -88,21 +90,21 @@ def _sd(share: float | None) -> words.Number:
     return words.Number(text, 100 * share, "percentage points")
 
 
-def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
+def _curves(prefix: str, comparison: Mapping[str, Any]) -> list[Captioned]:
     """Return a figure a source and probe where more than one size was removed."""
     cells: dict[tuple[str, str], dict[str, list[tuple[int, float, float | None]]]] = {}
-    for arm in sorted(facts["arms"], key=lambda arm: arm["remove"]):
+    for arm in sorted(comparison["arms"], key=lambda arm: arm["remove"]):
         half = None
         if arm["sd"] is not None and arm["n"] > 1:
             half = 100 * half_width(arm["sd"], arm["n"])
         lines = cells.setdefault((arm["source"], arm["kind"]), {})
         strategy = words.shown(arm["strategy"], limit=30)
         lines.setdefault(strategy, []).append((arm["remove"], 100 * arm["mean"], half))
-    made = []
+    curves = []
     for k, ((source, kind), lines) in enumerate(cells.items()):
         if len({point[0] for points in lines.values() for point in points}) < 2:
             continue
-        rows = [d for d in facts["differences"] if (d["source"], d["kind"]) == (source, kind)]
+        rows = [d for d in comparison["differences"] if (d["source"], d["kind"]) == (source, kind)]
         worse = sum(d["high"] is not None and d["high"] < 0 for d in rows)
         better = sum(d["low"] is not None and d["low"] > 0 for d in rows)
         probe = words.probe(kind)
@@ -115,11 +117,11 @@ def _curves(prefix: str, facts: Mapping[str, Any]) -> list[Captioned]:
             f"Bars: {words.INTERVAL} t-intervals of the mean over seeds; differences are judged in "
             "pairs of seeds, which these bars do not show."
         )
-        made.append((figures.curves(f"{prefix}-curve{k}", lines), finding, note))
-    return made
+        curves.append((figures.curves(f"{prefix}-curve{k}", lines), finding, note))
+    return curves
 
 
-def _arms_table(facts: Mapping[str, Any]) -> Table | None:
+def _arms_table(comparison: Mapping[str, Any]) -> Table | None:
     cells = [
         [
             words.shown(arm["label"]),
@@ -129,7 +131,7 @@ def _arms_table(facts: Mapping[str, Any]) -> Table | None:
             _sd(arm["sd"]),
             words.count(arm["n"]),
         ]
-        for arm in facts["arms"]
+        for arm in comparison["arms"]
     ]
     head = ["trained on", "tested on", "probe", "mean test accuracy", "sd over seeds", "seeds"]
     return ("Test accuracy of every arm", head, cells, {3, 4, 5}) if cells else None

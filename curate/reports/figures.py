@@ -34,7 +34,8 @@ def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> D
     """
     out: list[Drawn] = []
     everything = np.concatenate(list(groups.values()))
-    edges = _edges(everything, bins=int(np.clip(2 * min(map(len, groups.values())) ** 0.5, 10, 50)))
+    bins = int(np.clip(2 * min(map(len, groups.values())) ** 0.5, 10, 50))
+    edges = bin_edges(everything, bins)
     with drawing(name, out) as axes:
         for k, (label, values) in enumerate(groups.items()):
             counts, _ = np.histogram(values, edges)
@@ -51,7 +52,7 @@ def distribution(name: str, groups: Mapping[str, np.ndarray], *, unit: str) -> D
     return out[0]
 
 
-def _edges(values: np.ndarray, bins: int) -> np.ndarray:
+def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
     """Return bin edges over the values; a few far ones do not flatten the rest."""
     low, high = (float(v) for v in np.quantile(values, [0.001, 0.999]))
     low, high = min(low, 0.0), max(high, 0.0)
@@ -172,7 +173,10 @@ def _smooth(se: np.ndarray) -> np.ndarray:
     window = np.ones(min(2 * width + 1, len(se)))
     total = np.convolve(square, window, "same")
     count = np.convolve(known, window, "same")
-    return np.sqrt(np.divide(total, count, out=np.full(len(se), np.nan), where=count > 0))
+    smooth = np.full(len(se), np.nan)
+    np.divide(total, count, out=smooth, where=count > 0)
+    np.sqrt(smooth, out=smooth)
+    return smooth
 
 
 def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Drawn:

@@ -16,7 +16,7 @@ from curate.runtime.intervals import half_width
 
 def findings(material: Material) -> list[Captioned]:
     """Return the figures of a run, the most telling first; those without data are left out."""
-    made = [
+    captioned = [
         _distribution_figure(material),
         _means_figure(material),
         _alignment_figure(material),
@@ -24,7 +24,7 @@ def findings(material: Material) -> list[Captioned]:
         _rank_figure(material),
         _training_figure(material),
     ]
-    return [figure for figure in made if figure is not None]
+    return [figure for figure in captioned if figure is not None]
 
 
 def _named_groups(material: Material) -> dict[str, np.ndarray]:
@@ -61,10 +61,10 @@ def _distribution_figure(material: Material) -> Captioned | None:
 
 def _means_figure(material: Material) -> Captioned | None:
     rows = []
-    for name, facts in material.groups():
-        if facts["sd"] is not None and facts["n"] > 1:
-            half = half_width(facts["sd"], facts["n"])
-            rows.append((material.group_name(name, short=True), facts["mean"], half))
+    for name, group in material.groups():
+        if group["sd"] is not None and group["n"] > 1:
+            half = half_width(group["sd"], group["n"])
+            rows.append((material.group_name(name, short=True), group["mean"], half))
     if not rows:
         return None
     svg = figures.means("means", rows, unit=material.unit)
@@ -75,24 +75,22 @@ def _means_figure(material: Material) -> Captioned | None:
         note += " Expected where there is memorization: above 0."
     if material.plan in ("folds", "parts"):
         note += " One left or right of the others points at an encoder that differs."
-    return svg, _lying(rows), note
+    return svg, intervals_lie(rows), note
 
 
-def _lying(rows: Sequence[tuple[str, float, float]]) -> str:
+def intervals_lie(rows: Sequence[tuple[str, float, float]]) -> str:
     """Return on which side of 0 the intervals of (label, mean, half width) lie."""
     sides = {
         "above 0": [label for label, mean, half in rows if mean > half],
         "below 0": [label for label, mean, half in rows if mean < -half],
         "not told from 0": [label for label, mean, half in rows if abs(mean) <= half],
     }
-    found = {side: labels for side, labels in sides.items() if labels}
+    labelled = {side: labels for side, labels in sides.items() if labels}
     if len(rows) > 4:
-        return (
-            f"Of {len(rows)} means, {', '.join(f'{len(v)} {side}' for side, v in found.items())}."
-        )
+        return f"Of {len(rows)} means, {', '.join(f'{len(v)} {k}' for k, v in labelled.items())}."
     text = "; ".join(
         f"{side}: {', '.join(label.partition(':')[0] for label in labels)}"
-        for side, labels in found.items()
+        for side, labels in labelled.items()
     )
     return f"Mean {text}."
 
@@ -218,12 +216,12 @@ def agreement_figure(material: Material) -> Captioned | None:
     names = [words.shown(name, limit=24) for name in agreement.names]
     values = agreement.matrix("kendall")
     drawn = figures.agreement("agreement", names, values, measure="Kendall’s tau-b")
-    found = [pair.kendall for pair in agreement.pairs]
-    low, high = (words.fixed(f([tau.value for tau in found]), 2) for f in (min, max))
+    taus = [pair.kendall for pair in agreement.pairs]
+    low, high = (words.fixed(f([tau.value for tau in taus]), 2) for f in (min, max))
     between = low if low == high else f"{low} to {high}"
-    apart = sum(tau.low > 0 for tau in found)
+    apart = sum(tau.low > 0 for tau in taus)
     finding = (
         f"Kendall’s tau-b between the rankings is {between}; {apart} of "
-        f"{words.size(len(found), 'interval')} lie above 0, which unrelated rankings would give."
+        f"{words.size(len(taus), 'interval')} lie above 0, which unrelated rankings would give."
     )
     return drawn, finding, "The table below has the intervals."

@@ -15,6 +15,7 @@ from curate.data.sample import base_uid
 from curate.reports import chosen, words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnails
+from curate.scores.verdict import GROUP, NOTHING
 
 SHOWN = 25
 """Images in each gallery of the most and the least memorized."""
@@ -46,11 +47,11 @@ def galleries(material: Material) -> dict[str, Any]:
     triaged = {name: _triaged(material, name) for name in ("tail", "broken")}
     near = chosen.nearest(material, most[0]) if most else {}
     shown = [*most, *least, *outlying, *members, *near]
-    shown += [uid for found in triaged.values() for uid in found or ()]
+    shown += [uid for uids in triaged.values() for uid in uids or ()]
     images = thumbnails(
         material.path / "shards", shown, channels=material.recipe["data"]["channels"]
     )
-    cards = _Cards(material, images, material.rows(shown))
+    cards = Cards(material, images, material.rows(shown))
     return {
         "most": {
             "note": f"{_span(material, ranked[:SHOWN], 'highest')} {_sure(material)}",
@@ -67,7 +68,7 @@ def galleries(material: Material) -> dict[str, Any]:
         if table is None
         else {
             "note": _outlier_note(material, table),
-            "samples": [cards.card(uid, extra=facts) for uid, facts in outlying.items()],
+            "samples": [cards.card(uid, extra=extra) for uid, extra in outlying.items()],
         },
         "duplicates": None
         if table is None
@@ -79,14 +80,14 @@ def galleries(material: Material) -> dict[str, Any]:
 
 
 def _chosen(
-    material: Material, cards: _Cards, uid: str, near: dict[str, float]
+    material: Material, cards: Cards, uid: str, near: dict[str, float]
 ) -> dict[str, Any] | None:
     """Return the most memorized sample with its neighbours and views; None without either."""
     shard = material.scores["shard"][cards.row_of[uid]].as_py()
     views = chosen.view_cards(material, uid, shard)
     if not near and views is None:
         return None
-    facts = chosen.neighbour_facts(near)
+    rows = chosen.neighbour_facts(near)
     same = sum(cards.label(other) == cards.label(uid) for other in near)
     label = cards.label(uid)
     text = "" if label == "none" else f" {same} of {len(near)} have its label, {label}."
@@ -95,7 +96,7 @@ def _chosen(
         "views": views,
         "neighbours_note": f"The nearest others in {_space(material)}, nearest first; distances "
         f"between unit vectors, 0 to 2.{text}",
-        "neighbours": [cards.card(other, extra=facts[other]) for other in near],
+        "neighbours": [cards.card(other, extra=rows[other]) for other in near],
     }
 
 
@@ -104,29 +105,29 @@ def _triaged(material: Material, name: str) -> dict[str, list[tuple[str, str]]] 
     table = material.inspected
     if table is None or "triage" not in table.column_names:
         return None
-    found = table.filter(pc.equal(table["triage"], name))
-    row_of = material.rows(found["uid"].to_pylist())
+    members = table.filter(pc.equal(table["triage"], name))
+    row_of = material.rows(members["uid"].to_pylist())
     rank = {uid: material.numbers["rank"][row] for uid, row in row_of.items()}
     order = sorted(rank, key=lambda uid: (np.isnan(rank[uid]), rank[uid], uid))[:TRIAGED]
-    known = dict(zip(found["uid"].to_pylist(), found.to_pylist(), strict=True))
-    facts: dict[str, list[tuple[str, str]]] = {}
+    known = dict(zip(members["uid"].to_pylist(), members.to_pylist(), strict=True))
+    extra: dict[str, list[tuple[str, str]]] = {}
     for uid in order:
         row = known[uid]
-        facts[uid] = [("outlier", words.fixed(row["outlier_score"], 3))]
+        extra[uid] = [("outlier", words.fixed(row["outlier_score"], 3))]
         if row.get("triage_reason"):
-            facts[uid].append(("flaw", words.shown(row["triage_reason"])))
+            extra[uid].append(("flaw", words.shown(row["triage_reason"])))
         if row.get("triage_reason") == "label" and row.get("label_vote") is not None:
-            facts[uid].append(("neighbours say", material.label_name(row["label_vote"])))
-    return facts
+            extra[uid].append(("neighbours say", material.label_name(row["label_vote"])))
+    return extra
 
 
 def _triage_gallery(
     material: Material,
-    cards: _Cards,
+    cards: Cards,
     name: str,
-    found: dict[str, list[tuple[str, str]]] | None,
+    members: dict[str, list[tuple[str, str]]] | None,
 ) -> dict[str, Any] | None:
-    if found is None or material.inspected is None:
+    if members is None or material.inspected is None:
         return None
     total = pc.sum(pc.equal(material.inspected["triage"], name)).as_py() or 0
     rules = ((material.inspect_facts or {}).get("triage") or {}).get("rules", {})
@@ -135,9 +136,12 @@ def _triage_gallery(
     share = words.percent(total / max(1, material.inspected.num_rows), 1)
     note = f"{words.size(total, 'image')} ({share}) {'is' if total == 1 else 'are'} {what}"
     note += f": {rule.rstrip('.')}." if rule else "."
-    if total > len(found):
-        note += f" Shown: the {len(found)} most memorized of them."
-    return {"note": note, "samples": [cards.card(uid, extra=facts) for uid, facts in found.items()]}
+    if total > len(members):
+        note += f" Shown: the {len(members)} most memorized of them."
+    return {
+        "note": note,
+        "samples": [cards.card(uid, extra=extra) for uid, extra in members.items()],
+    }
 
 
 def _span(material: Material, rows: np.ndarray, which: str) -> str:
@@ -152,11 +156,11 @@ def _span(material: Material, rows: np.ndarray, which: str) -> str:
 
 
 def _sure(material: Material) -> str:
-    if material.summary["separation"] != "clear":
-        return "This run shows no separation: do not read meaning into this order."
-    both = material.summary["reliability"].get("encoders")
-    if both is None or both < words.MODERATE:
-        return "The order within is mostly noise or unknown; see the verdict."
+    grade = material.summary["verdict"]["grade"]
+    if grade == NOTHING:
+        return "The scores show nothing: do not read meaning into this order."
+    if grade == GROUP:
+        return "The scores show the group, not the ranking: the order within may be noise."
     return "Ranks are not told apart where scores differ by less than their standard errors."
 
 
@@ -172,7 +176,7 @@ def _least_note(material: Material, rows: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
-class _Cards:
+class Cards:
     """Turns uids into what a gallery shows of them."""
 
     material: Material
@@ -188,18 +192,18 @@ class _Cards:
     def card(self, uid: str, *, extra: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
         """Return image and facts of one sample."""
         numbers, row = self.material.numbers, self.row_of.get(uid)
-        facts, score = list(extra), "not scored"
+        rows, score = list(extra), "not scored"
         if row is not None and not np.isnan(numbers["memorization"][row]):
             error, decimals = numbers["se"][row], self.material.decimals
             score = words.fixed(numbers["memorization"][row], decimals)
             score += f" ± {words.fixed(error, decimals)}" if not np.isnan(error) else ""
-            facts.append(("rank", f"{int(numbers['rank'][row]):,}"))
+            rows.append(("rank", f"{int(numbers['rank'][row]):,}"))
         image, label = self.images[uid], self.label(uid)
         return {
             "image": image.uri,
             "alt": f"image of label {label}, memorization {score}",
             "pixelated": image.exact,
-            "facts": [("score", score), *facts],
+            "facts": [("score", score), *rows],
             "label": label,
             "uid": words.shown(uid),
             "path": words.shown(image.path, limit=48),
@@ -276,19 +280,19 @@ def _duplicate_groups(table: pa.Table) -> list[list[str]]:
     """Return the largest groups of near-duplicates, each sorted by uid."""
     grouped = table.filter(table["duplicate_group"].is_valid())
     members = grouped.group_by("duplicate_group").aggregate([("uid", "list")])
-    found = [sorted(uids) for uids in members["uid_list"].to_pylist()]
-    return sorted(found, key=lambda uids: (-len(uids), uids[0]))[:DUPLICATE_GROUPS]
+    groups = [sorted(uids) for uids in members["uid_list"].to_pylist()]
+    return sorted(groups, key=lambda uids: (-len(uids), uids[0]))[:DUPLICATE_GROUPS]
 
 
 def _duplicate_note(material: Material, table: pa.Table) -> str:
-    facts = (material.inspect_facts or {}).get("duplicates", {})
-    threshold = facts.get("threshold") or material.recipe.get("inspect", {}).get(
+    duplicates = (material.inspect_facts or {}).get("duplicates", {})
+    threshold = duplicates.get("threshold") or material.recipe.get("inspect", {}).get(
         "duplicate_threshold"
     )
     column = table["duplicate_group"].drop_null()
     images, groups = len(column), len(pc.unique(column))
     alike = f"a cosine similarity of {threshold} or more in {_space(material)}"
-    rule = f" {words.shown(facts['rule'], limit=400)}" if facts.get("rule") else ""
+    rule = f" {words.shown(duplicates['rule'], limit=400)}" if duplicates.get("rule") else ""
     if rule and not rule.endswith("."):
         rule += "."
     if not images:

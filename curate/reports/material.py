@@ -17,6 +17,8 @@ from curate.evaluation.agreement import Agreement
 from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.reports import words
 from curate.runs import ledger as costs
+from curate.runs import units
+from curate.runs.dataset import manifest_names
 from curate.runs.run import Run
 from curate.runtime.files import read_json
 from curate.scores.table import ScoreTable
@@ -24,7 +26,7 @@ from curate.selection.manifest import Manifest
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""
-SUMMARY = ("groups", "tests", "separation", "reliability", "n_scored", "n_unscored", "encoders")
+SUMMARY = ("groups", "tests", "verdict", "reliability", "n_scored", "n_unscored", "encoders")
 """What ``scores.json`` has to say for a report to be made."""
 
 
@@ -68,6 +70,7 @@ class Material:
         selections: Manifests in order of their names.
         comparisons: (folder name, ``comparison.json``).
         probes: (file name, content) of ``probes/*.json``.
+        learned: Content of ``learned.json``, or None.
         members: How many samples each encoder was trained on.
         records: Completion record of each encoder's training.
     """
@@ -87,6 +90,7 @@ class Material:
     selections: tuple[Selection, ...] = ()
     comparisons: tuple[tuple[str, dict[str, Any]], ...] = ()
     probes: tuple[tuple[str, dict[str, Any]], ...] = ()
+    learned: dict[str, Any] | None = None
     members: dict[str, int] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -164,9 +168,9 @@ class Material:
 
     def rows(self, uids: Iterable[str]) -> dict[str, int]:
         """Return the row of ``scores`` of each uid that has one."""
-        wanted = pa.array(list(uids), pa.string())
-        at = pc.index_in(wanted, value_set=self.scores["uid"].combine_chunks())
-        pairs = zip(wanted.to_pylist(), at.to_pylist(), strict=True)
+        names = pa.array(list(uids), pa.string())
+        at = pc.index_in(names, value_set=self.scores["uid"].combine_chunks())
+        pairs = zip(names.to_pylist(), at.to_pylist(), strict=True)
         return {uid: row for uid, row in pairs if row is not None}
 
     def label_name(self, label: int | None) -> str:
@@ -200,13 +204,17 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
     run = _object(path / "run.json", ("name", "recipe"))
     if "kind" not in run["recipe"].get("plan", {}):
         raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
-    scores = ScoreTable.read(path / "scores.parquet").table
-    inspect_file, along = path / "inspect.parquet", path / "snapshots.json"
-    inspect_facts = path / "inspect.json"
+    opened = Run.open(path)
+    scores = ScoreTable.read(opened.held("score", "scores.parquet")).table
+    inspect_file = opened.held("inspect", "inspect.parquet")
+    inspect_facts = opened.held("inspect", "inspect.json")
+    along = opened.held("snapshots", "snapshots.json")
+    learned = opened.held("learned", "learned.json")
+    members = _members(opened.held("plan", "plan.parquet"))
     return Material(
         path=path,
         run=run,
-        summary=_object(path / "scores.json", SUMMARY),
+        summary=_object(opened.held("score", "scores.json"), SUMMARY),
         scores=scores,
         numbers={name: _number(scores[name]) for name in NUMBERS},
         group=np.asarray(scores["group"].to_numpy(zero_copy_only=False), dtype=object),
@@ -215,31 +223,29 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
         inspect_facts=_object(inspect_facts, ()) if inspect_facts.is_file() else None,
         along=tuple(_object(along, ("epochs",))["epochs"]) if along.is_file() else (),
         agreement=agreement,
-        selections=tuple(_selection(p) for p in sorted((path / "manifests").glob("*.json"))),
+        selections=tuple(_selection(path / "manifests", name) for name in manifest_names(path)),
         comparisons=tuple(
-            (p.parent.name, _object(p, ("differences", "arms", "verdict")))
+            _comparison(opened, p.parent.name)
             for p in sorted((path / "comparisons").glob("*/comparison.json"))
         ),
         probes=tuple(
             (p.name, _object(p, ("encoder", "results")))
             for p in sorted((path / "probes").glob("*.json"))
         ),
-        members=_members(path / "plan.parquet"),
-        records={
-            p.stem: _object(p, ("loss", "seconds", "n", "epochs"))
-            for p in sorted((path / "records" / "train").glob("*.json"))
-        },
-        ledger=costs.ledger(Run.open(path)),
+        learned=_object(learned, ("verdict",)) if learned.is_file() else None,
+        members=members,
+        records={name: _training(opened, name) for name in members},
+        ledger=costs.ledger(opened),
     )
 
 
 def _object(path: Path, needed: Iterable[str]) -> dict[str, Any]:
     """Read a JSON object and check that it has what a report needs."""
-    found = read_json(path)
-    lacking = [name for name in needed if name not in found]
+    content = read_json(path)
+    lacking = [name for name in needed if name not in content]
     if lacking:
         raise DataError(f"{path} lacks {', '.join(lacking)}; run the stage that makes it again.")
-    return found
+    return content
 
 
 def _table(path: Path, needed: Iterable[str]) -> pa.Table:
@@ -261,17 +267,41 @@ def _number(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def _selection(facts_file: Path) -> Selection:
+def _training(run: Run, encoder: str) -> dict[str, Any]:
+    """Return the record of an encoder of the plan."""
+    record = _object(run.record_path(f"train/{encoder}"), ("loss", "seconds", "n", "epochs"))
+    if "key" in record and not units.members(run):
+        raise DataError(
+            f"{run.record_path('plan')} is missing or damaged; type 'curate score {run.name}', "
+            "which makes it again."
+        )
+    if "key" in record and record["key"] != units.train(run, encoder).key:
+        raise DataError(
+            f"{run.record_path(f'train/{encoder}')} is of an encoder with other settings or images "
+            f"than {run.path} has; type 'curate score {run.name}', which makes it again."
+        )
+    return record
+
+
+def _comparison(run: Run, name: str) -> tuple[str, dict[str, Any]]:
+    """Read one comparison."""
+    path = run.held(f"compare/{name}", f"comparisons/{name}/comparison.json")
+    return name, _object(path, ("differences", "arms", "verdict"))
+
+
+def _selection(folder: Path, name: str) -> Selection:
     """Read one manifest; its rows are counted, so that the report does not repeat a claim."""
-    made = Manifest.read(facts_file.with_suffix(".parquet"))
-    keep = pc.equal(made.table["decision"], "keep")
+    manifest = Manifest.read(folder / f"{name}.parquet")
+    keep = pc.equal(manifest.table["decision"], "keep")
     kept = int(pc.sum(keep).as_py() or 0)
     return Selection(
-        name=facts_file.stem,
-        facts=made.facts,
+        name=name,
+        facts=manifest.facts,
         kept=kept,
-        dropped=made.table.num_rows - kept,
-        expected_share=_expected_share(made.facts.get("strategy"), keep, made.table["p_top"]),
+        dropped=manifest.table.num_rows - kept,
+        expected_share=_expected_share(
+            manifest.facts.get("strategy"), keep, manifest.table["p_top"]
+        ),
     )
 
 

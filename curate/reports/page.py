@@ -108,17 +108,19 @@ def _digest(text: str) -> str:
 def _content(material: Material) -> dict[str, Any]:
     """Return what the template shows, in the order of the page."""
     summary = material.summary
-    differences = [d for _, facts in material.comparisons for d in comparisons.differences(facts)]
+    differences = [
+        d for _, comparison in material.comparisons for d in comparisons.differences(comparison)
+    ]
     shown = galleries.galleries(material)
-    has = {name: found is not None for name, found in shown.items()}
+    has = {name: part is not None for name, part in shown.items()}
     has["agreement"] = material.agreement is not None
     return {
         "name": words.shown(material.run["name"]),
         "lede": _lede(material),
         "sections": [(a, t) for a, t in SECTIONS if has.get(a, True)],
         "verdicts": [
-            verdicts.signal(summary),
-            verdicts.ranking(summary),
+            verdicts.scores(summary),
+            *([verdicts.learned(material.learned)] if material.learned else []),
             verdicts.benefit(differences),
         ],
         "meaning": _meaning(material),
@@ -134,7 +136,7 @@ def _content(material: Material) -> dict[str, Any]:
         "agreements": tables.agreement(material.agreement) if material.agreement else None,
         "selections": tables.selections(material),
         "selections_note": _selections_note(material),
-        "comparisons": [comparisons.shown(n, facts) for n, facts in material.comparisons],
+        "comparisons": [comparisons.shown(n, comparison) for n, comparison in material.comparisons],
         "probes": tables.probes(material),
         "steps": steps(material),
         "description": words.shown(material.recipe.get("description") or "", limit=1000),
@@ -155,11 +157,11 @@ def _content(material: Material) -> dict[str, Any]:
 def _lede(material: Material) -> str:
     """Return in one sentence what was scored by what."""
     encoder, summary = material.recipe["encoder"], material.summary
-    made = words.shown(f"{encoder['method']} on {encoder['backbone']}")
+    named = words.shown(f"{encoder['method']} on {encoder['backbone']}")
     return (
         f"{words.size(summary['n_scored'], 'image')} of "
         f"{words.shown(material.recipe['data']['source'])} scored by "
-        f"{words.size(len(summary['encoders']), 'encoder')} ({made}, plan: {material.plan})."
+        f"{words.size(len(summary['encoders']), 'encoder')} ({named}, plan: {material.plan})."
     )
 
 

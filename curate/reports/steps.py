@@ -1,4 +1,4 @@
-"""Steps: what to do next with a run, most urgent first, each with a command that can be typed."""
+"""Steps: what to do next with a run, most urgent first, each with a command that can be pasted."""
 
 from __future__ import annotations
 
@@ -7,60 +7,30 @@ from pathlib import Path
 
 from curate.reports import words
 from curate.reports.material import Material
-
-Step = tuple[str, str | None]
-"""Advice, and the command that follows it, if one does."""
+from curate.runs.next_steps import Stand, Step, next_steps
+from curate.scores.summary import Reliability
 
 
 def steps(material: Material) -> list[Step]:
-    """Return what to do next with a run."""
-    path = material.path
+    """Return what to do next with a run: what follows from its verdict, then a look."""
+    path, summary = material.path, material.summary
     # Where a name alone would not find the run, its path does.
     run = shlex.quote(words.shown(path.name if path.parent == Path("runs") else path))
-    made: list[Step] = []
-    clear = material.summary["separation"] == "clear"
-    if not clear:
-        epochs = 4 * int(material.recipe.get("train", {}).get("epochs", 100))
-        made.append(
-            (
-                "Get a signal first: train longer or on fewer images, measure with the views the "
-                "encoder was trained with, or use more encoders. Do not select by these scores.",
-                f"curate run {run} --set train.epochs={epochs} --fresh",
-            )
-        )
-    reliability = material.summary["reliability"].get("encoders")
-    if reliability is None or reliability < words.GOOD:
-        made.append(
-            (
-                "Make the ranking more reliable: training noise is averaged out by more encoders, "
-                "not by more views.",
-                f"curate score {run} --until reliability={words.GOOD:g}",
-            )
-        )
-    scored = material.summary["n_scored"]
-    if clear and not material.comparisons and scored > 1:
-        made.append(
-            (
-                "Find out whether selecting matters: retrain on memorized and on random "
-                "selections of equal size, with at least three seeds.",
-                f"curate compare {run} --remove {max(1, scored // 10)} --strategies top,random "
-                "--seeds 3",
-            )
-        )
-    if clear and material.selections:
+    selected = None
+    if material.selections:
         first = path / "manifests" / f"{material.selections[0].name}.parquet"
-        made.append(
-            (
-                "Use a selection: the names of the files it keeps, or with --to folder the images "
-                "themselves, for your own training.",
-                f"curate export {shlex.quote(words.shown(first))} --to paths --out kept.txt",
-            )
-        )
-    elif clear:
-        unscored = " --unscored keep" if material.summary["n_unscored"] else ""
-        made.append(("Select images to keep.", f"curate select {run} --fraction 0.8{unscored}"))
+        selected = shlex.quote(words.shown(first))
+    stand = Stand(
+        run=run,
+        grade=summary["verdict"]["grade"],
+        reliability=Reliability.from_json(summary["reliability"]),
+        epochs=int(material.recipe.get("train", {}).get("epochs", 100)),
+        scored=summary["n_scored"],
+        unscored=summary["n_unscored"],
+        compared=bool(material.comparisons),
+        selected=selected,
+    )
+    look = Step("Look at the outliers and near-duplicates above before dropping them.", None)
     if material.inspected is None:
-        made.append(("Look for outliers and near-duplicates.", f"curate inspect {run}"))
-    else:
-        made.append(("Look at the outliers and near-duplicates above before dropping them.", None))
-    return made
+        look = Step("Look for outliers and near-duplicates.", f"curate inspect {run}")
+    return [*next_steps(stand), look]

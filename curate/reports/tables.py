@@ -54,11 +54,11 @@ def groups(material: Material) -> Table:
     rows = [
         [
             material.group_name(name),
-            words.count(facts["n"]),
-            words.fixed(facts["mean"], material.decimals + 1),
-            words.fixed(facts["sd"], material.decimals + 1),
+            words.count(group["n"]),
+            words.fixed(group["mean"], material.decimals + 1),
+            words.fixed(group["sd"], material.decimals + 1),
         ]
-        for name, facts in material.groups()
+        for name, group in material.groups()
     ]
     unit = material.unit
     head = ["group", "images", f"mean score ({unit})", f"standard deviation ({unit})"]
@@ -79,11 +79,11 @@ def selections(material: Material) -> Table | None:
                 words.count(chosen.kept, f"{chosen.kept:,} ({words.percent(share, 1)})"),
                 words.count(chosen.dropped),
                 _stays(chosen),
-                words.shown(chosen.facts.get("separation", "–")),
+                words.shown((chosen.facts.get("verdict") or {}).get("grade", "–")),
             ]
         )
     head = ["manifest", "what it keeps", "kept (images)", "dropped (images)"]
-    head += ["expected to stay", "separation"]
+    head += ["expected to stay", "the scores show"]
     return "Manifests of this run", head, rows, {2, 3, 4}
 
 
@@ -111,14 +111,14 @@ def probes(material: Material) -> Table | None:
     """Return probes of single encoders, or None where there is none."""
     rows = [
         [
-            words.shown(facts["encoder"]),
+            words.shown(probe["encoder"]),
             words.place(r["source"]),
             words.probe(r["kind"]),
             words.percent(r["accuracy"], 2),
             words.count(r["n_test"]),
         ]
-        for _, facts in material.probes
-        for r in facts["results"]
+        for _, probe in material.probes
+        for r in probe["results"]
     ]
     head = ["encoder", "tested on", "probe", "test accuracy", "test images"]
     return ("Probes of single encoders", head, rows, {3, 4}) if rows else None
@@ -131,9 +131,9 @@ def data(material: Material) -> Table:
     rows += [
         [
             f"images, {words.shown(role)}",
-            f"{facts['written']:,} used, {facts['rejected']:,} rejected",
+            f"{split['written']:,} used, {split['rejected']:,} rejected",
         ]
-        for role, facts in material.dataset["splits"].items()
+        for role, split in material.dataset["splits"].items()
     ]
     rows += [
         [
@@ -283,11 +283,11 @@ LABELS = 200
 def labels(material: Material) -> Table | None:
     """Return the mean score of each label with its interval; None where fewer than two have any."""
     known = material.scores["label"].is_valid()
-    found = np.asarray(known.to_numpy(zero_copy_only=False)) & ~np.isnan(
+    labelled = np.asarray(known.to_numpy(zero_copy_only=False)) & ~np.isnan(
         material.numbers["memorization"]
     )
-    values = material.scores["label"].fill_null(0).to_numpy()[found]
-    m, rank = material.numbers["memorization"][found], material.numbers["rank"][found]
+    values = material.scores["label"].fill_null(0).to_numpy()[labelled]
+    m, rank = material.numbers["memorization"][labelled], material.numbers["rank"][labelled]
     names, place = np.unique(values, return_inverse=True)
     if len(names) < 2:
         return None
@@ -320,26 +320,26 @@ def labels(material: Material) -> Table | None:
 
 def triage(material: Material) -> Table | None:
     """Return how many samples each class of triage has, and its rule; None without a triage."""
-    facts = (material.inspect_facts or {}).get("triage")
-    if not facts:
+    summary = (material.inspect_facts or {}).get("triage")
+    if not summary:
         return None
-    total = sum(facts["counts"].values())
+    total = sum(summary["counts"].values())
     rows = [
         [
             words.shown(name),
             words.count(n),
             words.percent(n / total if total else 0.0, 1),
-            words.shown(facts["rules"].get(name, ""), limit=400),
+            words.shown(summary["rules"].get(name, ""), limit=400),
         ]
-        for name, n in facts["counts"].items()
+        for name, n in summary["counts"].items()
     ]
     return "Triage: what kind of image each is", ["class", "images", "share", "rule"], rows, {1, 2}
 
 
 def relations(material: Material) -> Table | None:
     """Return how memorization goes with what can be seen of images; None where it is unknown."""
-    found = (material.inspect_facts or {}).get("relations")
-    if not found:
+    by_name = (material.inspect_facts or {}).get("relations")
+    if not by_name:
         return None
     rows = [
         [
@@ -348,7 +348,7 @@ def relations(material: Material) -> Table | None:
             f"{words.fixed(fact['low'], 2)} to {words.fixed(fact['high'], 2)}",
             words.count(fact["n"]),
         ]
-        for name, fact in sorted(found.items(), key=lambda item: -abs(item[1]["spearman"]))
+        for name, fact in sorted(by_name.items(), key=lambda item: -abs(item[1]["spearman"]))
     ]
     head = ["property", "Spearman correlation (−1 to 1)", f"{words.INTERVAL} interval", "images"]
     return "What goes together with memorization", head, rows, {1, 2, 3}
@@ -365,8 +365,13 @@ def agreement(of: Agreement) -> Table:
         top = pair.tops[-1]
         text = f"{words.percent(top.overlap)} of {top.n:,} (chance: {words.percent(top.chance)})"
         cells.append(words.Number(text, 100 * top.overlap, "%"))
+        shared = "unknown"
+        if pair.shared_groups is not None:
+            shared = f"{pair.shared_groups:,} of {pair.groups:,}"
+        cells.append(words.Number(shared, pair.shared_groups))
         rows.append(cells)
     level = words.INTERVAL
     head = ["runs", "images of both", f"Kendall’s tau-b ({level} interval)"]
     head += [f"Spearman ({level} interval)", f"Pearson ({level} interval)", "shared top"]
-    return "Agreement of rankings", head, rows, {1, 2, 3, 4, 5}
+    head.append("training sets in both (they agree by these as well)")
+    return "Agreement of rankings", head, rows, {1, 2, 3, 4, 5, 6}

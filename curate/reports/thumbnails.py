@@ -50,11 +50,11 @@ def thumbnails(shards: Path, uids: Iterable[str], *, channels: int) -> dict[str,
         DataError: If a shard is damaged or a sample is not there.
     """
     reader = Reader(shards)
-    wanted = pa.array(sorted(set(uids)), pa.string())
+    names = pa.array(sorted(set(uids)), pa.string())
     index = reader.index(["uid", "path"])
-    rows = pc.index_in(wanted, value_set=index["uid"].combine_chunks())
+    rows = pc.index_in(names, value_set=index["uid"].combine_chunks())
     if rows.null_count:
-        missing = wanted.filter(rows.is_null())[0].as_py()
+        missing = names.filter(rows.is_null())[0].as_py()
         raise DataError(f"sample {missing} is not in {shards / 'index.parquet'}; score again.")
     rows = rows.sort()
     named = index.take(rows).to_pylist()

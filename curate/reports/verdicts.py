@@ -1,4 +1,4 @@
-"""Verdicts: the three questions about a run, each answered no further than its numbers go."""
+"""Verdicts: the questions about a run, each answered no further than its numbers go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.reports import words
 from curate.reports.words import INTERVAL, NBSP, number
-from curate.scores.separation import SIGNIFICANCE
+from curate.scores.verdict import GROUP, NOTHING, RANKING
 
 LEVEL = 0.05
 """Chance of calling any difference real where there is none."""
@@ -31,13 +31,20 @@ class Verdict:
     because: str
 
 
-def signal(summary: Mapping[str, Any]) -> Verdict:
-    """Return whether members separate from non-members, and by which tests.
+ANSWERS = {
+    NOTHING: ("bad", "Nothing"),
+    GROUP: ("open", "The group, not the ranking"),
+    RANKING: ("good", "The ranking"),
+}
+"""State and answer of each grade."""
+
+
+def scores(summary: Mapping[str, Any]) -> Verdict:
+    """Return what the scores of a run show, and by which tests.
 
     Args:
         summary: What ``scores.json`` says.
     """
-    question = "Is there separation of seen from unseen?"
     tests = [t for t in summary["tests"] if t["name"] in ("C>S", "C>E")]
     tests = tests or [t for t in summary["tests"] if t["name"] in ("m>0", "C>0")]
     made = [t for t in tests if t["p"] is not None]
@@ -46,60 +53,46 @@ def signal(summary: Mapping[str, Any]) -> Verdict:
         f"Cohen’s d{NBSP}={NBSP}{number(t['cohens_d'], 2)}"
         for t in made
     )
-    if summary["separation"] == "clear":
-        answer = "Yes: separation is clear"
-        text = (
-            "On average, encoders place the views of an image farther apart if they never saw it: "
-            f"they memorize ({found}). This speaks of the average, not yet of single images."
-        )
-        return Verdict(question, "good", answer, text)
     if not made:
-        text = (
-            "No test could be made: too few images are scored, or all have the same score. "
-            "Nothing vouches for the scores."
-        )
-        return Verdict(question, "bad", "No separation: not testable", text)
-    text = (
-        "The tests do not tell images that an encoder saw from images that it did not "
-        f"({found}; needed: p{NBSP}<{NBSP}{SIGNIFICANCE}). The scores below may be noise, and a "
-        "selection by them may be no better than a random one."
+        found = "no test could be made: too few images are scored, or all have the same score"
+    state, answer = ANSWERS[summary["verdict"]["grade"]]
+    text = words.shown(summary["verdict"]["text"], limit=600)
+    because = f"{text[:1].upper()}{text[1:]}. Of the mean: {found}."
+    return Verdict("What do the scores show?", state, answer, because + _views(summary))
+
+
+def _views(summary: Mapping[str, Any]) -> str:
+    """Return what newly drawn views alone would change, where that is known."""
+    views = summary["reliability"].get("views")
+    if views is None:
+        return ""
+    return (
+        f" Counting views alone, reliability is {words.fixed(views, 2)}: an upper limit, since "
+        "training noise is usually the larger part."
     )
-    return Verdict(question, "bad", "No separation", text)
 
 
-def ranking(summary: Mapping[str, Any]) -> Verdict:
-    """Return how far the order of single images can be relied on.
+def learned(probes: Mapping[str, Any]) -> Verdict:
+    """Return whether the encoders know more of the classes than random weights do.
 
     Args:
-        summary: What ``scores.json`` says.
+        probes: What ``learned.json`` says.
     """
-    question = "How reliable is the ranking of single images?"
-    found = summary["reliability"]
-    views, both = found.get("views"), found.get("encoders")
-    if both is None and views is None:
-        text = "Neither the spread over views nor over encoders could be measured in this run."
-        return Verdict(question, "open", "Unknown", text)
-    if both is None:
-        text = (
-            f"Reliability {words.fixed(views, 2)} counts the random views only: near 1, fresh "
-            "views would give nearly this order again. With one encoder on each side, how much of "
-            "the order is training noise is unknown, and that is usually the larger part. Take it "
-            "as an upper limit."
-        )
-        return Verdict(question, "open", "Unknown: views only", text)
-    both = max(0.0, both)
-    part = (
-        f"About {words.percent(both)} of the variance between scores would come back with newly "
-        "trained encoders; the rest is chance"
+    question = "Did the encoders learn anything?"
+    a, b = words.percent(probes["trained"]), words.percent(probes["random"])
+    text = (
+        f"A k-NN probe on their features names the class of {a} of "
+        f"{words.size(probes['n_test'], 'test image')}, one on random weights {b} "
+        f"(difference of shares {number(probes['low'], 2)} to {number(probes['high'], 2)}, "
+        f"95{NBSP}% interval, mean of {words.size(probes['encoders'], 'network')} each)."
     )
-    part += "." if views is None else f" (counting views alone: {words.percent(max(0.0, views))})."
-    if both >= words.GOOD:
-        return Verdict(question, "good", f"Good: {words.fixed(both, 2)} of 1", part)
-    if both >= words.MODERATE:
-        more = " Trust groups of images, such as the top tenth, more than neighbouring ranks."
-        return Verdict(question, "open", f"Moderate: {words.fixed(both, 2)} of 1", part + more)
-    more = " The order of single images is close to noise: read galleries as examples, not proof."
-    return Verdict(question, "bad", f"Poor: {words.fixed(both, 2)} of 1", part + more)
+    if probes["verdict"] == "better":
+        return Verdict(question, "good", "Yes: they beat random weights", text)
+    if probes["verdict"] == "worse":
+        more = " Random weights are better: do not use these scores; train longer or otherwise."
+        return Verdict(question, "bad", "No: random weights are better", text + more)
+    more = " That does not show that training helped: train longer, or on more images."
+    return Verdict(question, "open", "Not shown", text + more)
 
 
 def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:

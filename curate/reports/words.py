@@ -8,8 +8,6 @@ from curate.scores.separation import SIGNIFICANCE
 NBSP = "\u00a0"
 INTERVAL = f"95{NBSP}%"
 """The level of every interval of a report."""
-MODERATE, GOOD = 0.4, 0.8
-"""From which reliability on the order of single images counts for something, and for much."""
 
 GROUPS = {
     "S": "S: shared, both encoders saw it",
@@ -58,10 +56,10 @@ class Number(str):
 
     def __new__(cls, text: str, value: float | None, unit: str = "") -> Number:
         """Return ``text`` that stands for ``value``."""
-        made = super().__new__(cls, text)
-        made.value = None if value is None or value != value else float(value)
-        made.unit = unit
-        return made
+        phrase = super().__new__(cls, text)
+        phrase.value = None if value is None or value != value else float(value)
+        phrase.unit = unit
+        return phrase
 
 
 def count(n: int, text: str | None = None) -> Number:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.data import shards
 from curate.runs import units
+from curate.runs.marks import Marks
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
+from curate.runtime.results import plain
 from curate.selection.manifest import Manifest
 
 log = logging.getLogger("curate")
@@ -25,6 +27,17 @@ def index(run: Run, columns: Sequence[str] | None = None) -> pa.Table:
     return shards.Reader(run.path / "shards").index(columns)
 
 
+def shard_digests(run: Run) -> dict[str, str]:
+    """Return the sha256 of each shard by its stem."""
+    record = run.done("shard")
+    assert record is not None, "shards come first"
+    return {
+        Path(name).stem: output["sha256"]
+        for name, output in record["outputs"].items()
+        if name.endswith(".tar")
+    }
+
+
 def own_uids(run: Run) -> pa.Array:
     """Return the uids of a run's dataset, without held-out splits."""
     return uids_of(run, "train")
@@ -32,34 +45,39 @@ def own_uids(run: Run) -> pa.Array:
 
 def held_out_uids(run: Run) -> pa.Array:
     """Return the uids of the held-out splits of a run, which are no part of its dataset."""
-    return pa.concat_arrays([uids_of(run, role) for role in ("extra", "test")])
+    return uids_of(run, "extra", "test")
 
 
-def uids_of(run: Run, role: str) -> pa.Array:
-    """Return the uids of the samples whose ``split`` is ``train``, ``extra`` or ``test``."""
-    with pq.ParquetFile(run.path / "shards" / "index.parquet") as stored:  # never all of it at once
-        found = [
-            rows.filter(pc.equal(rows["split"], role))["uid"]
-            for rows in stored.iter_batches(columns=["uid", "split"])
-        ]
+def uids_of(run: Run, *roles: str) -> pa.Array:
+    """Return the uids of the samples whose ``split`` is among ``train``, ``extra`` and ``test``."""
+    wanted, found = pa.array(roles, pa.string()), []
+    for rows in shards.Reader(run.path / "shards").parts(["uid", "split"]):  # never all at once
+        found += rows.filter(pc.is_in(rows["split"], value_set=wanted))["uid"].chunks
     return pa.chunked_array(found, pa.string()).combine_chunks()
 
 
 def provenance(run: Run) -> dict[str, Any]:
     """Return what the manifests of a scored run say that they were made from."""
     facts, recipe = run.facts(), run.recipe
-    summary = read_json(run.path / "scores.json")
+    summary = run.summary()
     seeds = {name: getattr(recipe, name).seed for name in ("plan", "train", "score")}
     return {
         "dataset_fingerprint": facts["dataset_fingerprint"],
         "recipe": recipe.name,
         "recipe_fingerprint": facts["recipe_fingerprint"],
-        "separation": summary["separation"],
-        "reliability": summary["reliability"],
+        "separation": summary.separation,
+        "verdict": plain(summary.verdict),
+        "reliability": plain(summary.reliability),
         "seeds": seeds,
         "versions": facts["versions"],
         "scores_sha256": file_sha256(run.path / "scores.parquet"),
     }
+
+
+def manifest_names(path: Path) -> list[str]:
+    """Return the names of a run's manifests, also of those that one of both files is missing of."""
+    files = (path / "manifests").glob("*")
+    return sorted({p.stem for p in files if p.suffix in (".json", ".parquet")} - {""})
 
 
 def read_for(run: Run, path: Path) -> Manifest:
@@ -77,28 +95,36 @@ def read_for(run: Run, path: Path) -> Manifest:
     return manifest
 
 
-def say_outdated(run: Run) -> None:
-    """Warn of what lies in a run and was made from other scores than it has now."""
+def say_outdated(run: Run, *, only: str | None = None) -> None:
+    """Warn of what lies in a run, or of one thing in it, that was made from other scores."""
     for name, what in outdated(run):
-        log.warning("%s of run %s was made from older scores; %s.", name, run.path, what)
+        if only in (None, name):
+            log.warning("%s of run %s %s.", name, run.path, what)
 
 
 def outdated(run: Run) -> list[tuple[str, str]]:
-    """Return what was made from other scores than a run has now, and what to type for each."""
+    """Return what was made from other scores than a run has now, how, and what to type for it."""
     now, typed = units.scores_digest(run), run.name
     if run.record("score") is None:
         return []
-    found = []
+    if now is None:
+        old = "are older than its settings, its plan or its encoders"
+        return [("scores", f"{old}; type 'curate score {typed}'")]
+    older, found = "was made from older scores", []
     for path in sorted((run.path / "manifests").glob("*.json")):
         facts = read_json(path)
         if facts.get("scores_sha256") not in (None, now):
-            found.append((f"manifests/{path.stem}", "select again"))
+            found.append((f"manifests/{path.stem}", f"{older}; select again"))
+        made_of = facts.get("parameters", {}).get("marks")
+        if made_of not in (None, digest(Marks(run.path / "marks.jsonl").parse()[0], digits=32)):
+            other = "was made of other marks than marks.jsonl has now"
+            found.append((f"manifests/{path.stem}", f"{other}; save it again in the view"))
     for record in ("inspect", "measure"):
         made = run.record(record)
         if made is not None and made["parts"].get("scores") not in (None, now):
-            found.append((record, f"type 'curate {record} {typed}'"))
+            found.append((record, f"{older}; type 'curate {record} {typed}'"))
     for path in sorted((run.path / "comparisons").glob("*/comparison.json")):
         made = run.record(f"compare/{path.parent.name}")
         if made is not None and made["parts"].get("scores") != now:
-            found.append((f"comparisons/{path.parent.name}", "compare again"))
+            found.append((f"comparisons/{path.parent.name}", f"{older}; compare again"))
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.runs import units
 from curate.runtime.files import read_json
+from curate.runtime.text import duration
 from curate.runtime.versions import difference
 
 if TYPE_CHECKING:
@@ -84,18 +85,10 @@ def notice(run: Run, found: Change) -> str:
     elif found.more_encoders:
         trains = "trains the encoders that are new or missing, and keeps the others"
     else:
-        trains = "trains none"
+        trains = "trains no encoder of the plan"
     done = [
         f"{VERBS[s]} {f'{len(records)} encoders ' if s == 'align' else ''}again" for s in redone
     ]
     parts = ", ".join([*done[:1], trains, *done[1:]]) if done else trains
     about = f", about {duration(spent)}" if spent and not found.retrains else ""
     return f"run {run.path}: {'; '.join(found.differences)}: {parts}{about}."
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the largest unit that leaves at least 1."""
-    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(1, round(seconds))} s"

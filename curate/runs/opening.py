@@ -13,12 +13,12 @@ from typing import Any
 
 from curate.data import sources
 from curate.errors import DataError, MismatchError, UsageError, unknown
+from curate.runs import fitting, late, recipe_files
 from curate.runs import recipe as recipes
-from curate.runs import recipe_files
 from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.files import read_json, read_sealed
+from curate.runtime.files import read_json
 from curate.runtime.versions import versions
 
 log = logging.getLogger("curate")
@@ -42,14 +42,16 @@ def open_run(
     was made with, it is an error and not another run under the same name.
 
     Args:
-        name: A run, a recipe's name or path, a Recipe, or None for the newest run.
+        name: A run, a recipe's name or path, a SOURCE (a kind with a colon, or a path with a
+            slash), for which the recipe ``images`` is fitted, a Recipe, or None for the newest run.
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` for the recipe.
         data: Where the recipe's source lies on this machine.
         fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over with its settings
             and its data, but for those that are given.
         create: Whether a run that does not exist is made; else it is an error.
-        called: Name of the run; None takes that of the recipe.
+        called: Name of the run; None takes that of the recipe. A new run begins with the settings
+            and the data of the run ``name``, if there is one.
         retrain: Whether a run that is there may be given settings that train it anew.
 
     Raises:
@@ -63,33 +65,47 @@ def open_run(
             return Run.open(rundir.newest(folder))
         name = str(rundir.newest(folder))
     origin: str | None = None
+    source = fitting.source_of(name) if isinstance(name, str) else None
+    if source is not None:
+        called = called or fitting.name_of(source)
+        name = _run_of(source, called, folder) or name
     if isinstance(name, Recipe):
         recipe = _replaced(name, given)
         path = folder / _name_of(recipe, called)
+    elif source is not None and name != called:
+        if not create:
+            raise _no_run(called or name, folder)
+        given, origin = fitting.fit(source, given, Path(data) if data else None), fitting.GENERAL
+        recipe = recipes.load_recipe(origin, given)
+        path = folder / _name_of(recipe, called)
     else:
         found = _existing(called or name, folder)
+        if found is None and not fresh:
+            _refuse_half(Path(name), folder / (called or name))
         if found is None and not create:
             raise _no_run(name, folder)
         # A command on what is there does not ask for the recipe, unless it changes something.
         asks = create or bool(given)
         if found is not None and not fresh and (not asks or _unchanged(found, given)):
             return Run.open(found)
+        # A new name beside a run that is there begins with that run's settings and data.
+        beside = _existing(name, folder) if found is None and called is not None else None
         try:
-            recipe, origin = _recipe_of(name, found, given)
+            recipe, origin = _recipe_of(name, found or beside, given)
         except (DataError, MismatchError):
             # A run that cannot be read any more is begun again from its recipe.
             if not fresh or _is_run(name):
                 raise
             recipe, origin = _recipe_of(name, None, given)
         path = found or folder / _name_of(recipe, called)
+        stored = _stored(found or beside or path)
+        given = _merged(stored.get("overrides", {}), given)
+        data = data or (stored.get("data_path") if beside else None)
     there = _stored(path)
-    if not isinstance(name, Recipe):
-        given = _merged(there.get("overrides", {}), given)
     if fresh and path.exists():
         data = data or there.get("data_path")
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
-        split = recipe.data.split
-        sources.open_source(recipe.data.source, split=split, data=Path(data) if data else None)
+        sources.open_data(recipe.data, data=Path(data) if data else None)
         log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
     facts = {
         "recipe_origin": origin,
@@ -103,8 +119,28 @@ def open_run(
     return Run.create(path, recipe, facts, retrain=retrain)
 
 
+def run_of(manifest: Path, run: Run | str | None, *, runs: str | Path) -> Run:
+    """Return the run that a manifest is used with: the one that is named, else that it lies in.
+
+    Raises:
+        UsageError: If it lies in no run and none is named.
+    """
+    if isinstance(run, Run):
+        return run
+    if run is not None:
+        return open_run(run, runs=runs, create=False)
+    home = rundir.enclosing(manifest)
+    if home is None:
+        raise UsageError(f"{manifest} lies in no run; name the run that it is of.")
+    return Run.open(home)
+
+
 def recipe_of(
-    name: str | Recipe, *, runs: str | Path = "runs", overrides: Mapping[str, Any] | None = None
+    name: str | Recipe,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
 ) -> tuple[Recipe, Run | None]:
     """Return the recipe that ``open_run`` would open a run with, and the run if it is there.
 
@@ -112,6 +148,13 @@ def recipe_of(
         UsageError: If nothing has that name.
     """
     folder, given = Path(runs), dict(overrides or {})
+    source = fitting.source_of(name) if isinstance(name, str) else None
+    if source is not None:
+        called = fitting.name_of(source)
+        if _run_of(source, called, folder) is None:
+            fitted = fitting.fit(source, given, Path(data) if data else None)
+            return recipes.load_recipe(fitting.GENERAL, fitted), None
+        name = called
     if isinstance(name, Recipe):
         recipe, path = _replaced(name, given), folder / name.name
     else:
@@ -121,8 +164,25 @@ def recipe_of(
     if not (path / "run.json").is_file():
         return recipe, None
     run = Run.open(path)
-    # What a run of other settings has done says nothing of this recipe.
-    return recipe, run if run.recipe.fingerprint() == recipe.fingerprint() else None
+    # What a run has trained by other settings says nothing of this recipe.
+    return recipe, None if late.change(run.resolved, recipe.resolved()).retrains else run
+
+
+def _run_of(source: str, called: str, folder: Path) -> str | None:
+    """Return the name of the run that was made of a SOURCE; None where there is none.
+
+    Raises:
+        MismatchError: If the run of that name is of other images.
+    """
+    if not (folder / called / "run.json").is_file():
+        return None
+    theirs = Run.open(folder / called).recipe.data.source
+    if theirs != source:
+        raise MismatchError(
+            f"run {folder / called} is of {theirs}, not of {source}; say --name NAME to make one "
+            "beside it."
+        )
+    return called
 
 
 def _is_run(name: str) -> bool:
@@ -132,7 +192,7 @@ def _is_run(name: str) -> bool:
 def _stored(path: Path) -> dict[str, Any]:
     """Return what ``run.json`` says; nothing where there is none, or none that can be read."""
     try:
-        return read_sealed(path / "run.json")
+        return read_json(path / "run.json")
     except DataError:
         return {}
 
@@ -179,7 +239,7 @@ def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
     facts = read_json(path / "run.json")
     before, digest = facts.get("overrides", {}), facts.get("recipe_sha256")
     same = digest is None or digest == _digest(facts.get("recipe_origin"))
-    return same and _merged(before, given) == before
+    return same and bool(_merged(before, given) == before)
 
 
 def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,6 +254,20 @@ def _digest(origin: str | None) -> str | None:
         return recipe_files.digest(recipe_files.find(origin)) if origin else None
     except UsageError:
         return None
+
+
+def _refuse_half(*places: Path) -> None:
+    """Refuse a run whose run.json is gone.
+
+    Raises:
+        DataError: If there is one in a place.
+    """
+    for path in places:
+        if (path / "records").is_dir() and not (path / "run.json").exists():
+            raise DataError(
+                f"{path / 'run.json'} is missing; put it back, or start over with --fresh, which "
+                "sets the folder aside."
+            )
 
 
 def _no_run(name: str, folder: Path) -> UsageError:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from curate.data import sources
@@ -25,6 +24,8 @@ from curate.evaluation.config import CompareConfig, ProbeConfig
 from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
 from curate.runtime.settings import Section
+from curate.runtime.text import short
+from curate.runtime.yaml_text import read_yaml
 from curate.scores.config import PLANS, PlanSection, ScoreConfig
 from curate.selection.config import SelectConfig
 
@@ -71,7 +72,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
         if self.train.warmup_epochs > self.train.epochs:
-            raise ValueError("train.warmup_epochs exceeds train.epochs")
+            raise ValueError(
+                f"train.warmup_epochs {self.train.warmup_epochs} exceeds train.epochs "
+                f"{self.train.epochs}; set both"
+            )
         return self
 
     @cached_property
@@ -133,10 +137,10 @@ class Recipe(Section):
         return digest(without_neutral_keys(self.resolved()))
 
 
-def digest(settings: Mapping[str, Any]) -> str:
-    """Return 16 hex digits of plain data, whatever the order of its keys."""
+def digest(settings: Mapping[str, Any], *, digits: int = 16) -> str:
+    """Return hex digits of plain data, whatever the order of its keys."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,8 +223,8 @@ def _scalar(text: str) -> Any:
     if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE):
         return float(text)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_yaml(text)
+    except ValueError:
         return text
 
 
@@ -245,7 +249,7 @@ def _explain(error: ValidationError) -> str:
         return str(unknown("plan.kind", tag, PLANS))
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    value = f" (got {given!r})" if not isinstance(given, dict) else ""
+    value = f" (got {short(given)})" if not isinstance(given, dict) else ""
     return f"{where or 'recipe'}: {message}{value}."
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curate.errors import UsageError, unknown
 from curate.runtime.files import file_sha256
+from curate.runtime.text import short
+from curate.runtime.yaml_text import read_yaml
 
 PARTS = "parts"
 """The key of a recipe that names its parts, and the folder beside recipes that holds them."""
@@ -42,8 +42,8 @@ def find(name: str) -> Path:
     if name not in known:
         if Path(name).is_dir():
             raise UsageError(
-                f"{name} is a folder, and no run; to use its images, name a recipe and say --data: "
-                f"'curate score imagenet-100k --data {shlex.quote(name)}'."
+                f"{name} is a folder, and no run; to use its images, say ./{name}: "
+                f"'curate run {shlex.quote(f'./{name}')}'."
             )
         raise unknown("recipe", name, known, listed_by="curate recipes")
     return known[name]
@@ -56,10 +56,10 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: If it is not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         line = str(error).replace("\n", " ")
-        raise UsageError(f"cannot read recipe {path}: {line}") from error
+        raise UsageError(f"cannot read recipe {path}: {line[:300]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"recipe {path} is not a YAML mapping of sections.")
     return content
@@ -75,7 +75,7 @@ def parts(path: Path) -> list[Path]:
     """
     names = read(path).get(PARTS, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f"recipe {path}: parts: expected a list of names (got {names!r}).")
+        raise UsageError(f"recipe {path}: parts: expected a list of names (got {short(names)}).")
     known = _named(path.parent / PARTS, _installed() / PARTS)
     for name in names:
         if name not in known:

@@ -26,10 +26,11 @@ from curate.errors import DataError, InUseError, MismatchError, UsageError
 from curate.runs import late, units
 from curate.runs.recipe import Recipe, parse
 from curate.runtime import versions
-from curate.runtime.files import TEMPORARY, read_json, read_sealed, sealed, write_json
+from curate.runtime.files import TEMPORARY, read_json, sealed, write_json
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
+    from curate.scores.summary import ScoreSummary
 
 log = logging.getLogger("curate")
 
@@ -69,7 +70,7 @@ class Run:
             DataError: If ``path`` holds no run.
             MismatchError: If another version of curate made it.
         """
-        facts = read_sealed(path / "run.json")
+        facts = read_json(path / "run.json")
         if facts.get("schema_version") != SCHEMA_VERSION:
             raise MismatchError(
                 f"run {path} was made by another version of curate; start over with --fresh."
@@ -96,7 +97,10 @@ class Run:
             return cls.open(path).taking(recipe, facts, retrain=retrain)
         # What a process left that was killed while it wrote the first run.json is swept up later.
         if path.exists() and any(not p.name.endswith(TEMPORARY) for p in path.iterdir()):
-            raise UsageError(f"{path} is not empty and holds no run; choose another --runs folder.")
+            raise UsageError(
+                f"{path} is not empty and has no run.json; choose another --runs folder, put back "
+                "what was there, or use --fresh, which sets the folder aside."
+            )
         run = cls(path, recipe)
         run._write_facts(
             {
@@ -126,7 +130,12 @@ class Run:
             MismatchError: If it has, and may not; the differing settings are shown.
         """
         change = late.change(self.resolved, recipe.resolved())
+        if retrain:
+            # Noted, since a training that is cut short is gone on with by whatever command.
+            facts = {**facts, "retrain": recipe.fingerprint()}
         if not change.differences:
+            if retrain:
+                self.note(retrain=facts["retrain"])
             return Run(self.path, recipe)
         if change.retrains and not retrain:
             raise MismatchError(late.refusal(self, change))
@@ -136,7 +145,9 @@ class Run:
                     **self.facts(),
                     "recipe": recipe.resolved(),
                     "recipe_fingerprint": recipe.fingerprint(),
-                    **{k: facts[k] for k in ("overrides", "recipe_sha256") if k in facts},
+                    **{
+                        k: facts[k] for k in ("overrides", "recipe_sha256", "retrain") if k in facts
+                    },
                 }
             )
         log.info("%s", late.notice(self, change))
@@ -164,13 +175,22 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""
-        return read_sealed(self.path / "run.json")
+        return read_json(self.path / "run.json")
 
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json``."""
         there = self.facts()
         if any(there.get(name) != value for name, value in facts.items()):
             self._write_facts({**there, **facts})
+
+    def looks(self) -> int:
+        """Return how often ``--until`` has looked at the run; 0 for never."""
+        return int(self.facts().get("looks", {}).get("n", 0))
+
+    def look(self, at: Mapping[str, Any]) -> None:
+        """Count a look at the run as it is now (``at``), if the last one was at something else."""
+        if self.facts().get("looks", {}).get("at") != dict(at):
+            self.note(looks={"n": self.looks() + 1, "at": dict(at)})
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
         write_json(self.path / "run.json", sealed(facts))
@@ -224,17 +244,25 @@ class Run:
     def record(self, unit: str) -> dict[str, Any] | None:
         """Return the completion record of a unit, whatever became of its files; None for none."""
         path = self.record_path(unit)
-        return read_json(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            record = read_json(path)
+            if {"key", "parts", "outputs"} <= set(record):
+                return record
+        except DataError:
+            pass
+        log.warning("%s is damaged; what it records is made again.", path)
+        return None
 
     def done(self, unit: str) -> dict[str, Any] | None:
         """Return the completion record of a unit such as ``train/f``, or None if it is to be done.
 
         Files that were deleted or cut short since are noticed by their size.
         """
-        path = self.record_path(unit)
-        if not path.is_file():
+        record = self.record(unit)
+        if record is None:
             return None
-        record = read_json(path)
         for name, output in record["outputs"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != output["bytes"]:
@@ -246,11 +274,18 @@ class Run:
         """Return the folder in which a unit that takes long keeps how far it is."""
         return self.path / "cache" / "states" / unit
 
-    def check_code(self, stage: str, units: Iterable[units.Unit]) -> None:
-        """Check that the units of a stage that are done were made by this very code.
+    def check_code(
+        self, stage: str, units: Iterable[units.Unit], device: str | None = None
+    ) -> None:
+        """Check that the units of a stage that are done were made by this very code, on this kind.
 
-        A stage is made by one code from its first unit to its last; a later stage may be made by a
-        newer one.
+        A stage is made by one code on one kind of device from its first unit to its last, or the
+        units would differ by that as well; a later stage may be made by a newer one, elsewhere.
+
+        Args:
+            stage: Its name.
+            units: All of them.
+            device: ``cpu`` or ``cuda``, where it changes what they are.
 
         Raises:
             MismatchError: If not; what changed is shown.
@@ -258,8 +293,32 @@ class Run:
         for unit in units:
             if record := unit.done():
                 code = record.get("code", {})
-                versions.refuse_other_code(code, stage, f"a part of {stage!r} of run {self.path}")
+                what = f"a part of {stage!r} of run {self.path}"
+                versions.refuse_other_code(code, stage, what)
+                if device is not None:
+                    versions.refuse_other_device(record.get("device"), device, what)
                 return  # The others agree with it, since each was made after this check.
+
+    def check_settings(self, wanted: Iterable[units.Unit]) -> None:
+        """Check that what is to be trained was not trained by other settings, unless it may be.
+
+        Settings that come late are held against ``run.json``, and this is for one that is not what
+        the encoders were made by: another run's.
+
+        Raises:
+            MismatchError: If so; what differs is shown.
+        """
+        if self.facts().get("retrain") == self.recipe.fingerprint():
+            return
+        for unit in wanted:
+            record = self.record(unit.name)
+            if record is not None and record["key"] != unit.key:
+                differs = "; ".join(versions.difference(record["parts"], unit.parts))
+                raise MismatchError(
+                    f"{self.record_path(unit.name)} is of an encoder with other settings or images "
+                    f"than {self.path / 'run.json'} names ({differs}). Put back the one that is "
+                    "not of this run, or use --retrain to train anew."
+                )
 
     def record_path(self, unit: str) -> Path:
         """Return where the completion record of a unit lies."""
@@ -279,18 +338,64 @@ class Run:
         path, unit = self.path / "scores.parquet", units.score(self)
         record = self.record(unit.name)
         if record is None:
-            raise DataError(f"run {self.path} has no scores yet; type 'curate score {self.name}'.")
+            what = f"run {self.path} has no scores yet"
+            if path.is_file():
+                what = f"{path} has no record, so that nobody knows whether it is whole"
+            raise DataError(f"{what}; type 'curate score {self.name}'.")
         if not unit.same_but_code(record):
             raise DataError(
                 f"the scores of run {self.path} are older than its settings or its encoders; type "
                 f"'curate score {self.name}'."
             )
-        if not units.unchanged(path, record["outputs"]["scores.parquet"]["sha256"]):
-            raise DataError(
-                f"{path} is missing or changed since it was made; type 'curate score {self.name}', "
-                "which makes it again."
-            )
-        return ScoreTable.read(path, columns).table
+        return ScoreTable.read(self.held(unit.name, path.name), columns).table
+
+    def summary(self) -> ScoreSummary:
+        """Return what ``scores.json`` says of the scores.
+
+        Raises:
+            DataError: If the run is not scored yet, or the file is not what was recorded.
+        """
+        from curate.scores.summary import ScoreSummary
+
+        return ScoreSummary.load(self.held("score", "scores.json"))
+
+    def held(self, unit: str, name: str) -> Path:
+        """Return the path of a file of a unit of work, which is what was recorded of it.
+
+        A file that no record names is nowhere said to be whole (``verify``), and is passed.
+
+        Args:
+            unit: Name of the unit, such as ``inspect``.
+            name: Of the file, relative to the run.
+
+        Raises:
+            DataError: If the file is missing or changed since it was made; how to make it again.
+        """
+        path, record = self.path / name, self.record(unit)
+        made = record["outputs"].get(name) if record else None
+        if made is None or units.unchanged(path, made["sha256"]):
+            return path
+        stage = unit.partition("/")[0]
+        command = stage if stage in ("inspect", "measure", "localize", "compare") else "score"
+        raise DataError(
+            f"{path} is missing or changed since it was made; type 'curate {command} {self.name}', "
+            "which makes it again."
+        )
+
+    def held_encoder(self, folder: Path) -> Path:
+        """Return the folder of a trained encoder of the run, whose files are what was recorded.
+
+        Raises:
+            DataError: As ``held``.
+        """
+        place = folder.resolve().relative_to(self.path.resolve()).as_posix()
+        for kind in ("train", "retrain", "compare"):
+            for path in sorted((self.path / "records" / kind).rglob("*.json")):
+                unit = path.relative_to(self.path / "records").with_suffix("").as_posix()
+                for name in (self.record(unit) or {"outputs": ()})["outputs"]:
+                    if name.rpartition("/")[0] == place:
+                        self.held(unit, name)
+        return folder
 
     def manifest(self, name: str) -> pa.Table:
         """Return the manifest ``name`` of the run, checked against its own digest."""
@@ -302,7 +407,7 @@ class Run:
         """Return a trained encoder of the plan, in evaluation mode."""
         from curate.encoders.backbone import load_encoder
 
-        return load_encoder(self.path / "encoders" / name, device=device)
+        return load_encoder(self.held_encoder(self.path / "encoders" / name), device=device)
 
     def image(self, uid: str) -> np.ndarray:
         """Return the decoded image of a sample at its own size, (C, H, W) uint8.

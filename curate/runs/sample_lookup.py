@@ -130,14 +130,15 @@ def sample(run: Run, uid: str) -> SampleCard:
     uids = reader.index(["uid"])["uid"].combine_chunks()
     full = _named(run, uids, uid)
     row = reader.index().slice(pc.index(uids, full).as_py(), 1).to_pylist()[0]
-    table = pq.read_table(run.path / "inspect.parquet", filters=[("uid", "=", full)])
+    inspected = run.held("inspect", "inspect.parquet")
+    table = pq.read_table(inspected, filters=[("uid", "=", full)])
     if not table.num_rows:
         raise UsageError(
             f"sample {full} is held out ({row['split']}): only the dataset's own are inspected."
         )
     about = table.to_pylist()[0]
     classes = read_json(run.path / "shards" / "dataset.json").get("classes") or []
-    names = pq.read_table(run.path / "inspect.parquet", columns=["uid", "duplicate_group"])
+    names = pq.read_table(inspected, columns=["uid", "duplicate_group"])
     near = neighbours(run, full)
     known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
     group = about["duplicate_group"]
@@ -162,11 +163,12 @@ def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:
 
     A sample that was not inspected has none.
     """
-    found = pq.read_table(run.path / "inspect_neighbours.parquet", filters=[("uid", "=", uid)])
+    path = run.held("inspect", "inspect_neighbours.parquet")
+    found = pq.read_table(path, filters=[("uid", "=", uid)])
     if not found.num_rows:
         return []
     near = found.to_pylist()[0]
-    names = pq.read_table(run.path / "inspect.parquet", columns=["uid"])["uid"]
+    names = pq.read_table(run.held("inspect", "inspect.parquet"), columns=["uid"])["uid"]
     others = names.take(pa.array(near["neighbours"], pa.int64())).to_pylist()
     return list(zip(others, near["distances"], strict=True))
 

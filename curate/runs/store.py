@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 
 from curate.errors import DataError, ResourceError
-from curate.runtime.files import TEMPORARY, file_sha256, read_json, write_json
+from curate.runtime.files import TEMPORARY, file_sha256, read_json, sealed, write_json
 
 FOLDER = ".store"
 RECORD = "record.json"
@@ -32,8 +32,9 @@ class Entry:
 
     Attributes:
         runs: Folder that holds the runs.
-        kind: ``train``, ``align`` or ``canvas``.
-        key: The unit's key, with the kind of device where that changes the bytes.
+        kind: ``shard``, ``train``, ``align`` or ``canvas``.
+        key: The unit's key, with the kind of device where that changes the bytes; of shards the
+            digest of their files.
     """
 
     runs: Path
@@ -56,6 +57,8 @@ class Entry:
         with locked(self.runs):
             try:
                 record = read_json(self.folder / RECORD)
+                if record["stored"] != f"{self.kind}/{self.key}":
+                    return None
                 old, new = (
                     f"/{name.split('/')[1]}/" for name in (f"{record['unit']}/", f"{unit}/")
                 )
@@ -65,7 +68,7 @@ class Entry:
                     stored = self.folder / Path(name).relative_to(home)
                     # A file that changed since is no longer what the key says.
                     if file_sha256(stored) != made["sha256"]:
-                        shutil.rmtree(self.folder)
+                        remove(self.folder)
                         return None
                     put(stored, run / names[name])
             except (DataError, OSError, KeyError, TypeError):
@@ -73,23 +76,45 @@ class Entry:
         outputs = {names[name]: made for name, made in record["outputs"].items()}
         return {**record, "unit": unit, "outputs": outputs}
 
-    def keep(self, run: Path, record: Mapping[str, Any]) -> None:
-        """Take the files of a unit of a run into the store, unless they are there."""
+    def keep(self, run: Path, record: Mapping[str, Any], *, copy: bool = True) -> None:
+        """Take the files of a unit of a run into the store, unless they are there.
+
+        Args:
+            run: The run directory.
+            record: Of the unit.
+            copy: Whether files are copied where links are refused; else nothing is kept there.
+        """
         with locked(self.runs):
-            if (self.folder / RECORD).is_file():
+            with contextlib.suppress(DataError):
+                read_json(self.folder / RECORD)
                 return
-            beside = self.folder.with_name(f".{self.key}{TEMPORARY}")
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            beside = _beside(self.folder)
+            if self.folder.exists():
+                remove(self.folder)
             try:
                 home = _home(record["outputs"])
                 for name in record["outputs"]:
-                    put(run / name, beside / Path(name).relative_to(home))
-                write_json(beside / RECORD, record)
+                    put(run / name, beside / Path(name).relative_to(home), copy=copy)
+                write_json(beside / RECORD, sealed(record))
                 beside.rename(self.folder)
             except OSError as error:
                 shutil.rmtree(beside, ignore_errors=True)
+                if not copy:
+                    return
                 raise ResourceError(f"cannot write {self.folder}: {error.strerror}.") from error
+
+
+def _beside(folder: Path) -> Path:
+    """Return the name of an entry that is being written, or removed."""
+    return folder.with_name(f".{folder.name}{TEMPORARY}")
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry: it is there whole or not at all at every moment."""
+    beside = _beside(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    folder.rename(beside)
+    shutil.rmtree(beside)
 
 
 def _home(names: Iterable[str]) -> str:
@@ -97,14 +122,18 @@ def _home(names: Iterable[str]) -> str:
     return os.path.commonpath([str(Path(name).parent) for name in names])
 
 
-def put(source: Path, target: Path) -> None:
-    """Make ``target`` the file ``source``: by a link, or by a copy where that is refused."""
+def put(source: Path, target: Path, *, copy: bool = True) -> None:
+    """Make ``target`` the file ``source``: by a link, or by a copy where that is refused.
+
+    Raises:
+        OSError: If a link is refused, and so is a copy, by the disk or by ``copy``.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     linked = False
     if source.name != COPIED:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError) if copy else contextlib.nullcontext():
             # A link has one mode with what it links: read-only, since neither is ever written to.
             source.chmod(0o444)
             os.link(source, temporary)
@@ -172,5 +201,5 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
             entries += 1
             size += sum(p.stat().st_size for p in folder.rglob("*") if p.stat().st_nlink == 1)
             if not dry_run:
-                shutil.rmtree(folder)
+                remove(folder)
     return Cleaned(entries, size)

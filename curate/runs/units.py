@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,20 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curate.encoders import views
-from curate.runs.recipe import training_settings
+from curate.runs.recipe import NOT_SHAPING, digest, training_settings
 from curate.runs.store import Entry
 from curate.runtime import randomness, versions
-from curate.runtime.files import file_sha256, write_json
+from curate.runtime.files import file_sha256, sealed, write_json
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
 
 log = logging.getLogger("curate")
 
-NEUTRAL = (
-    *("name", "description", "data.max_bad", "score.batch_size", "train.save_every"),
-    "views.train",
-)
+NEUTRAL = ("name", "views.train", *NOT_SHAPING)
 """Settings that shape no result; of a view set its values do, not its name."""
 READ_BY = {
     "shard": ("data.source", "data.split", "data.extra", "data.test", "data.limit"),
@@ -43,9 +39,9 @@ READ_BY = {
     "train": ("encoder", "train", "views"),
     "align": (
         *("encoder.representation", "score.views", "score.pairing", "score.distance"),
-        *("score.seed", "score.precision", "views.measure"),
+        *("score.seed", "score.precision", "score.centre", "views.measure"),
     ),
-    "score": ("score.calibrate",),
+    "score": ("score.calibrate", "score.covariates"),
     "inspect": ("inspect",),
     "select": ("select",),
     "compare": ("compare", "probe"),
@@ -56,14 +52,12 @@ MADE_FROM = {
     "plan": ("shard",),
     "train": ("canvas", "plan"),
     "align": ("train",),
-    "score": ("align",),
+    "score": ("align", "canvas"),
     "inspect": ("train", "score"),
     "select": ("score",),
     "compare": ("score", "train"),
 }
 """The stages whose results each stage reads. Of a plan an encoder reads its own samples alone."""
-CHEAP = ("score", "inspect")
-"""Stages whose results are made again when their code changes; others stay what they are."""
 
 
 def stage_of(setting: str) -> str | None:
@@ -103,8 +97,13 @@ class Unit:
     @property
     def key(self) -> str:
         """The digest of ``parts``, 32 hex digits, the same on every machine."""
-        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return digest(self.parts, digits=32)
+
+    @property
+    def stage(self) -> str:
+        """The stage that makes it, such as ``align``, also of a snapshot."""
+        parts = self.name.split("/")
+        return parts[2] if parts[0] == "snapshots" and len(parts) > 2 else parts[0]
 
     def same_but_code(self, record: Mapping[str, Any]) -> bool:
         """Return whether a record is of this unit, made by whatever code."""
@@ -148,10 +147,8 @@ class Unit:
 
     def entry(self, device: str) -> Entry:
         """Return the unit's place in the store: by its key, its code, and the kind of device."""
-        kind = self.name.rpartition("snapshots/")[2].partition("/")[0]
-        whole = {"key": self.key, "device": device, "code": versions.of_stage(kind)}
-        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-        return Entry(self.run.path.parent, kind, hashlib.sha256(text.encode()).hexdigest()[:32])
+        whole = {"key": self.key, "device": device, "code": versions.of_stage(self.stage)}
+        return Entry(self.run.path.parent, self.stage, digest(whole, digits=32))
 
     def fetch(self, device: str) -> bool:
         """Take the unit from the store, if another run has made it; returns whether it did."""
@@ -159,38 +156,57 @@ class Unit:
         record = entry.take(self.run.path, self.name)
         if record is None:
             return False
-        write_json(self.run.record_path(self.name), {**record, "parts": dict(self.parts)})
+        write_json(self.run.record_path(self.name), sealed({**record, "parts": dict(self.parts)}))
+        # Of a making that was cut short when all was in the store, and only the record missing.
+        shutil.rmtree(self.run.states(self.name), ignore_errors=True)
         return True
 
-    def complete(self, outputs: Iterable[Path], device: str | None = None, **facts: Any) -> None:
+    def complete(
+        self,
+        outputs: Iterable[Path],
+        device: str | None = None,
+        *,
+        keep: bool = True,
+        by_content: bool = False,
+        **facts: Any,
+    ) -> None:
         """Write the record, with the size and digest of every file that was made.
 
         Args:
             outputs: The files.
-            device: Kind of the device that made them, for a unit that goes into the store; None
-                for one that does not.
+            device: Kind of the device that made them, ``cpu`` or ``cuda``, where that changes them.
+            keep: Whether a unit with a device goes into the store.
+            by_content: Whether the files go into the store by their own digests, where they can be
+                linked: nothing less says what a source holds, and they are too large for a copy.
             facts: What else the record says.
         """
         written = {}
         for path in sorted(outputs):
-            digest = file_sha256(path)
-            remember(path, digest)
+            sha256 = file_sha256(path)
+            remember(path, sha256)
             name = path.relative_to(self.run.path).as_posix()
-            written[name] = {"bytes": path.stat().st_size, "sha256": digest}
+            written[name] = {"bytes": path.stat().st_size, "sha256": sha256}
         about = {
             "unit": self.name,
             "key": self.key,
             "parts": dict(self.parts),
-            "code": versions.of_stage(self.name.rpartition("snapshots/")[2].partition("/")[0]),
+            "code": versions.of_stage(self.stage),
             "outputs": written,
         }
         record = {**facts, **about}
         if device is not None:
+            record["device"] = device
+        if by_content:
+            entry = Entry(self.run.path.parent, self.stage, digest(written, digits=32))
+            record["stored"] = f"{entry.kind}/{entry.key}"
+            if entry.take(self.run.path, self.name) is None:
+                entry.keep(self.run.path, record, copy=False)
+        elif device is not None and keep:
             entry = self.entry(device)
             record["stored"] = f"{entry.kind}/{entry.key}"
             # Before the record: without it the unit is taken from the store, and is the same.
             entry.keep(self.run.path, record)
-        write_json(self.run.record_path(self.name), record)
+        write_json(self.run.record_path(self.name), sealed(record))
         shutil.rmtree(self.run.states(self.name), ignore_errors=True)
 
 
@@ -247,7 +263,7 @@ def train(run: Run, encoder: str) -> Unit:
     parts = {
         **training(run),
         "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
-        "samples": members(run)[encoder],
+        "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
 
@@ -305,8 +321,14 @@ def align(run: Run, name: str, encoder: str, shard_sha256: str, *, more: bool) -
         "shard": shard_sha256,
         "samples": (run.done("plan") or {})["samples"],
         "more": views_digest(run) if more else None,
+        "moment": _moment(name),
     }
     return Unit(run, name, parts)
+
+
+def _moment(name: str) -> str | None:
+    """Return the snapshot that the name of a unit begins with; None for the end of a training."""
+    return name.split("/")[1] if name.startswith("snapshots/") else None
 
 
 def measuring(run: Run) -> dict[str, Any]:
@@ -316,7 +338,8 @@ def measuring(run: Run) -> dict[str, Any]:
     shown = {k: v for k, v in chosen.items() if k not in ("train", "measure")}
     if chosen["measure"] != "train":
         shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
-    score = {k: v for k, v in recipe["score"].items() if k not in ("batch_size", "calibrate")}
+    unread = ("batch_size", "calibrate", "covariates")
+    score = {k: v for k, v in recipe["score"].items() if k not in unread}
     representation = recipe["encoder"]["representation"]
     return {"views": shown, "score": score, "representation": representation}
 
@@ -339,12 +362,15 @@ def score(run: Run, place: str = "") -> Unit:
     parts = {
         **measuring(run),
         "calibrate": run.resolved["score"]["calibrate"],
+        "covariates": list(run.recipe.score.covariates),
+        "canvas": _read(run, "canvas"),
         "plan": plan(run).key,
         "encoders": {name: train(run, name).key for name in members(run)},
         "more": None if place else views_digest(run),
+        "looks": run.looks(),
         "code": versions.code_of("score"),
     }
-    return Unit(run, f"{place}score", parts)
+    return Unit(run, f"{place}score", parts | {"moment": _moment(place)})
 
 
 def inspect(run: Run, space: str | None) -> Unit:

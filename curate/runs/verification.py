@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curate.data import shards
 from curate.data.shards import Fault
 from curate.errors import CurateError, DataError, UsageError
-from curate.runs.dataset import say_outdated
+from curate.runs.dataset import manifest_names, say_outdated
+from curate.runs.marks import Marks
 from curate.runs.run import Run
 from curate.runtime.files import TEMPORARY, file_sha256, read_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.selection.manifest import stored
+from curate.selection.selection import BY_HAND
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def verify(path: str | Path, *, full: bool = False, progress: Progress = silent)
     elif any((path / name).is_file() for name in ("index.parquet", "dataset.json")):
         kind, (checked, faults) = "shards", shards.faults(path, full=full, progress=progress)
     elif path.suffix == ".parquet" and path.is_file():
-        kind, (checked, faults) = "manifest", _manifest(path, path.name)
+        kind, (_, checked, faults) = "manifest", _manifest(path, path.name)
     else:
         what = "is no run, no folder of shards and no manifest" if path.exists() else "is not there"
         raise UsageError(f"{path} {what}; give a run, shards or a manifest's .parquet file.")
@@ -95,12 +98,31 @@ def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
         if name not in recorded and name not in named:
             checked += 1
             faults.append(Fault(name, "has no record, so that nobody knows whether it is whole"))
-    for manifest in sorted((path / "manifests").glob("*.parquet")):
+    by_hand = False
+    for name in manifest_names(path):
         checked += 1
-        faults += _manifest(manifest, f"manifests/{manifest.name}")[1]
+        manifest = path / "manifests" / f"{name}.parquet"
+        facts, _, found = _manifest(manifest, f"manifests/{name}.parquet")
+        by_hand |= facts.get("strategy") == BY_HAND
+        faults += found
+    faults += _marks(path, by_hand)
     return checked, faults
 
 
+def _marks(path: Path, by_hand: bool) -> list[Fault]:
+    """Return what is wrong with the marks of a run, of which a manifest may have been made."""
+    marks = Marks(path / "marks.jsonl")
+    if by_hand and not marks.path.is_file():
+        return [Fault(marks.path.name, "is missing, and a manifest was made of it")]
+    damaged = marks.parse()[1]
+    if not damaged:
+        return []
+    lines = ", ".join(map(str, damaged[:LINES_NAMED])) + ("..." if damaged[LINES_NAMED:] else "")
+    return [Fault(marks.path.name, f"is damaged and marks nothing in line {lines}")]
+
+
+LINES_NAMED = 5
+"""Damaged lines of marks that are named."""
 MADE = (
     *("plan.parquet", "encoders/*/*", "alignment/*/*", "scores.*", "views.parquet", "inspect*"),
     *("measures.*", "localize.json", "units.parquet", "snapshots.json", "cache/canvas.npy"),
@@ -153,12 +175,12 @@ def _file(
     return None
 
 
-def _manifest(path: Path, name: str) -> tuple[int, list[Fault]]:
-    """Return the number of rows of a manifest, and what is wrong with it."""
+def _manifest(path: Path, name: str) -> tuple[dict[str, Any], int, list[Fault]]:
+    """Return facts and number of rows of a manifest, and what is wrong with it."""
     try:
-        return stored(path)[1], []
+        return *stored(path), []
     except CurateError as error:
-        return 0, [_fault(name, error, path)]
+        return {}, 0, [_fault(name, error, path)]
 
 
 def _fault(name: str, error: Exception, path: Path) -> Fault:

@@ -128,10 +128,10 @@ def write_table(path: Path, table: pa.Table, *, group: int | None = None) -> Non
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object; one that is sealed is held against its checksum, which is left out.
 
     Raises:
-        DataError: If the file is missing or is not a JSON object.
+        DataError: If the file is missing, is no JSON object, or changed since it was sealed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +139,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"cannot read {path}: {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a JSON object.")
-    return content
+    if "checksum" in content and sealed(content) != content:
+        raise DataError(
+            f"{path} changed since it was written; put back what it was, or have it made again."
+        )
+    return {key: value for key, value in content.items() if key != "checksum"}
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,35 +153,23 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "checksum": hashlib.sha256(text.encode()).hexdigest()[:32]}
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read a JSON object and hold it against its checksum, where it has one; returns the rest.
-
-    Raises:
-        DataError: If it is missing, no JSON object, or changed since it was written.
-    """
-    content = read_json(path)
-    if "checksum" in content and sealed(content) != content:
-        raise DataError(f"{path} changed since it was written; put back what it was.")
-    return {key: value for key, value in content.items() if key != "checksum"}
-
-
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def need_space(folder: Path, wanted: int, what: str) -> None:
-    """Check that ``wanted`` bytes fit on the disk of ``folder``.
+def need_space(folder: Path, needed: int, what: str) -> None:
+    """Check that ``needed`` bytes fit on the disk of ``folder``.
 
     Raises:
         ResourceError: If they do not.
     """
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    if wanted > free:
+    if needed > free:
         raise ResourceError(
-            f"{what} needs {wanted / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} are free."
+            f"{what} needs {needed / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} are free."
         )
 
 

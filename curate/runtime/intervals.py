@@ -15,18 +15,19 @@ def normal_quantile() -> float:
     return float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
-def t_quantile(freedom: float) -> float:
+def t_quantile(freedom: float, confidence: float = CONFIDENCE) -> float:
     """Return how many standard errors a two-sided interval reaches (Student 1908).
 
     Args:
         freedom: Degrees of freedom that the standard error was estimated with, above 0.
+        confidence: Share of intervals that hold the truth.
     """
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def half_width(sd: float, n: int) -> float:
     """Return how far the t-interval of a mean of n > 1 values with deviation ``sd`` reaches."""
-    return t_quantile(n - 1) * sd / n**0.5
+    return t_quantile(n - 1) * sd / math.sqrt(n)
 
 
 def correlation_interval(kind: str, value: float, n: int) -> tuple[float, float]:

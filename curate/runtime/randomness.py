@@ -50,20 +50,20 @@ def uid_keys(uids: Sequence[str] | np.ndarray, *, repeats: bool = False) -> np.n
     Args:
         uids: uids as ``records.sample.content_uid`` makes them, strings or bytes, with or without
             a repeat suffix.
-        repeats: Whether exact repeats (``-1``, ``-2``...) get words of their own. Scores leave it
+        repeats: Whether exact repeats (``-1``, ``-2``...) get keys of their own. Scores leave it
             False, so that equal images see equal views.
     """
     packed = np.asarray(uids, dtype=np.bytes_)
     width = packed.dtype.itemsize
     letters = packed.view(np.uint8).reshape(len(packed), width) if len(packed) else None
-    words = np.zeros(len(packed), dtype=np.uint64)
+    keys = np.zeros(len(packed), dtype=np.uint64)
     if letters is None:
-        return words
+        return keys
     assert width >= 16, "a uid is a hash in hex"
     for column in letters[:, :16].T:
-        words = words << np.uint64(4) | np.where(column < ord("a"), column - 48, column - 87)
+        keys = keys << np.uint64(4) | np.where(column < ord("a"), column - 48, column - 87)
     if repeats and width > 33:
         again = np.flatnonzero(letters[:, 32])
         suffixes = [int(uid[33:]) for uid in packed[again].tolist()]
-        words[again] += np.array(suffixes, dtype=np.uint64) * np.uint64(GAMMA)
-    return words
+        keys[again] += np.array(suffixes, dtype=np.uint64) * np.uint64(GAMMA)
+    return keys

@@ -11,6 +11,9 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 import numpy as np
 import pyarrow as pa
 
+from curate.errors import DataError
+from curate.runtime.files import read_json
+
 
 class Result:
     """Base of the dataclasses that public functions return.
@@ -29,8 +32,21 @@ class Result:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Return the result whose ``to_json`` a file holds; what is no field is passed over."""
         kinds = {name.rstrip("_"): (name, kind) for name, kind in get_type_hints(cls).items()}
-        found = [(*kinds[key], value) for key, value in content.items() if key in kinds]
-        return cls(**{name: _typed(kind, value) for name, kind, value in found})
+        known = [(*kinds[key], value) for key, value in content.items() if key in kinds]
+        return cls(**{name: _typed(kind, value) for name, kind, value in known})
+
+    @classmethod
+    def load(cls, file: Path, /, **more: Any) -> Self:
+        """Return the result that a JSON file holds, with the fields that it does not have.
+
+        Raises:
+            DataError: If the file is missing, no JSON object, or lacks a field.
+        """
+        content = read_json(file)
+        try:
+            return cls.from_json({**content, **more})
+        except (TypeError, AttributeError, ValueError) as error:
+            raise DataError(f"{file} is not as curate wrote it; have it made again.") from error
 
 
 def _typed(kind: Any, value: Any) -> Any:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,29 +36,32 @@ SHAPING = ("curate", "torch", "timm", "numpy", "pillow")
 """Those on which what a training or a measurement gives depends."""
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the installed version of every package that shapes a run's artefacts."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
+HOME = Path(__file__).parent.parent
 CODE = {
     "shard": ("data/shards/writer", "data/sources"),
     "canvas": ("data/canvas",),
     "plan": ("scores/plan",),
     "train": ("encoders/training", "encoders/methods", "data/canvas"),
     "align": ("scores/alignment", "encoders/backbone"),
-    "score": ("stages/score", "scores/estimator", "scores/separation", "scores/table"),
+    "score": ("stages/score", "stages/expectation", "scores/separation", "scores/table"),
     "inspect": ("stages/inspect", "inspection"),
 }
 """Where the code of each stage begins; what these modules import belongs to it as well."""
 CODE |= {"measure": ("stages/measure", "scores/measures")}
 CODE |= {"localize": ("stages/localize", "scores/layers")}
+CODE |= {"learned": ("stages/learned", "evaluation/probing", "evaluation/probes")}
 CODE |= {"retrain": CODE["train"], "compare": CODE["train"]}
 FOLLOWED = ("data", "encoders", "scores", "inspection", "runtime/randomness")
 """Rooms whose modules shape results; how a run is kept, shown or typed shapes none."""
@@ -68,24 +72,22 @@ def of_stage(stage: str) -> dict[str, str]:
 
     The version alone does not tell one checkout from the next.
     """
-    found = versions()
-    return {name: found[name] for name in SHAPING if name in found} | {
-        "curate code": _digest(stage)
-    }
-
-
-def code_of(stage: str) -> str:
-    """Return the digest of the code that makes the results of a stage."""
-    return _digest(stage)
+    installed = versions()
+    shaping = {name: installed[name] for name in SHAPING if name in installed}
+    return shaping | {"curate code": code_of(stage)}
 
 
 @cache
-def _digest(stage: str) -> str:
-    """Return 12 hex digits that change with the code of a stage, not with comments or blanks."""
-    home = Path(__file__).parent.parent
+def code_of(stage: str, home: Path = HOME) -> str:
+    """Return 12 hex digits that change with the code of a stage, not with comments or blanks.
+
+    Args:
+        stage: One of ``CODE``.
+        home: Where curate's modules lie; they are read once.
+    """
     digest = hashlib.sha256()
     for path in sorted(_closure(home, stage)):
-        digest.update(f"{path.relative_to(home).as_posix()}\0{_bare(path)}\0".encode())
+        digest.update(f"{path.relative_to(home).as_posix()}\0{_read(path).bare}\0".encode())
     return digest.hexdigest()[:12]
 
 
@@ -98,13 +100,10 @@ def _closure(home: Path, stage: str) -> set[Path]:
         if path in reached:
             continue
         reached.add(path)
-        for node in ast.walk(_parsed(path)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("curate."):
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                for name in names:
-                    place = "/".join(str(name).split(".")[1:])
-                    if any(place == room or place.startswith(f"{room}/") for room in FOLLOWED):
-                        waiting += [p for p in _module(home, place) if p not in reached]
+        for name in _read(path).imports:
+            place = "/".join(name.split(".")[1:])
+            if any(place == room or place.startswith(f"{room}/") for room in FOLLOWED):
+                waiting += [p for p in _module(home, place) if p not in reached]
     return reached
 
 
@@ -119,22 +118,32 @@ def _module(home: Path, place: str) -> list[Path]:
     return [path for path in both if path.is_file()]
 
 
-@cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+@dataclass(frozen=True)
+class _Module:
+    """What there is in a module.
+
+    Attributes:
+        imports: Names of modules of curate that it imports, or of what it takes from them.
+        bare: Its code without comments, blanks and docstrings.
+    """
+
+    imports: tuple[str, ...]
+    bare: str
 
 
 @cache
-def _bare(path: Path) -> str:
-    """Return the code of a module without comments, blanks and docstrings."""
-    tree = ast.parse(path.read_bytes())
+def _read(path: Path) -> _Module:
+    """Read a module."""
+    tree, imports = ast.parse(path.read_bytes()), []
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("curate."):
+            imports += [str(node.module), *(f"{node.module}.{name.name}" for name in node.names)]
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Texts that stand alone document what is before them.
             bare = [n for n in body if not _is_text(n)]
             node.body = bare or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _Module(tuple(imports), ast.dump(tree))
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -152,6 +161,24 @@ def refuse_other_code(before: Mapping[str, Any], stage: str, what: str) -> None:
         raise MismatchError(
             f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
             "it, or start over beside it with --fresh."
+        )
+
+
+def refuse_other_device(before: str | None, now: str, what: str) -> None:
+    """Check that this is the kind of device that began some work, which shapes its numbers.
+
+    Args:
+        before: ``cpu`` or ``cuda``; None if that was not recorded.
+        now: ``cpu`` or ``cuda``.
+        what: What was begun.
+
+    Raises:
+        MismatchError: If not.
+    """
+    if before not in (None, now):
+        raise MismatchError(
+            f"{what} was made on {before}, and numbers on {now} are others. Go on with --device "
+            f"{before}, or start over beside it with --fresh."
         )
 
 

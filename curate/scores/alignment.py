@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from curate.encoders.backbone import in_bfloat16
-from curate.encoders.representation import distance, represent
-from curate.encoders.views.apply import augment
+from curate.encoders.backbone import allow_tf32, in_bfloat16
+from curate.encoders.representation import distance, flattened, represent
+from curate.encoders.views.apply import view_of
+from curate.encoders.views.draws import Draws, hash64
 from curate.runtime import randomness
 from curate.scores.config import ScoreConfig
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 HELD_BYTES = 1 << 30
 """Representations held at a time stay below this, whatever the views and the encoder."""
+TOGETHER = 10
+"""Views that are drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Alignment:
         if k < 2:
             return np.full(len(self.align), np.nan)
         spread = self.leave_one_out.astype(np.float64).var(axis=1)
-        return np.sqrt((k - 1) * spread)
+        error: np.ndarray = np.sqrt((k - 1) * spread)
+        return error
 
     def to_table(self, uids: np.ndarray, n_views: int) -> pa.Table:
         """Return uid, align, se, n_views and leave_one_out as a table."""
@@ -82,6 +87,7 @@ def align_images(
     *,
     representation: str,
     device: str,
+    centres: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Alignment]:
     """Return the alignment of every encoder on the same views of the same images.
 
@@ -96,18 +102,26 @@ def align_images(
         config: The recipe's ``score`` section.
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
         device: Where to compute.
+        centres: (D,) of each encoder, from ``centres_of``; None takes nothing off.
     """
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in encoders}
     key = randomness.stream(config.seed, "measure")
-    for batch in _batches(len(images), encoders, config, representation):
+    allow_tf32(config.precision)
+    size, groups = _held(encoders, config, representation)
+    for start in range(0, len(images), size):
+        batch = slice(start, start + size)
         pixels = torch.from_numpy(np.ascontiguousarray(images[batch])).to(device)
         ids = torch.from_numpy(keys[batch].astype(np.int64)).to(device)
-        with torch.inference_mode():
-            views = (
-                augment(pixels, spec, key=key, keys=ids, view=k) for k in range(1, config.views + 1)
-            )
-            for name, found in _measure(encoders, pixels, views, config, representation).items():
-                parts[name].append(found)
+        state, clean = hash64(key, ids), pixels.float() / 255
+        for group in groups:
+            with torch.inference_mode():
+                views = (view_of(clean, spec, d) for d in _drawn(key, state, config.views))
+                apart = distances(group, clean, views, config, representation, centres)
+            for name, found in apart.items():
+                # All of a batch's distances come back at once.
+                d = found.double().cpu().numpy()
+                anchored = config.pairing == "anchored"
+                parts[name].append(_anchored(d) if anchored else _all_pairs(d, config.views))
     empty = (np.zeros(0), np.zeros((0, config.views if config.views > 1 else 0), np.float32))
     out = {}
     for name, batches in parts.items():
@@ -116,71 +130,135 @@ def align_images(
     return out
 
 
-def _batches(
-    n: int, encoders: Mapping[str, Encoder], config: ScoreConfig, representation: str
-) -> list[slice]:
-    """Split n images so that the representations held at a time fit ``HELD_BYTES``."""
+def centres_of(
+    encoders: Mapping[str, Encoder],
+    images: np.ndarray,
+    config: ScoreConfig,
+    *,
+    representation: str,
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """Return the mean representation of clean images by each encoder, (D,) float32 on ``device``.
+
+    All representations of an encoder point one way, by its bias; without that way distances show
+    more of what differs between images.
+
+    Args:
+        encoders: As in ``align_images``, and so are the others.
+        images: (n, C, H, W) uint8, n > 0.
+        config: The recipe's ``score`` section.
+        representation: ``full`` or ``pooled``.
+        device: Where to compute.
+    """
+    total: dict[str, torch.Tensor] = {}
+    allow_tf32(config.precision)
+    size = _held(encoders, config, representation)[0]
+    for start in range(0, len(images), size):
+        batch = np.ascontiguousarray(images[start : start + size])
+        clean = torch.from_numpy(batch).to(device).float() / 255
+        with torch.inference_mode(), _lower(config, clean.device.type):
+            for name, encoder in encoders.items():
+                part = flattened(encoder, clean, representation).double().sum(dim=0)
+                total[name] = total[name] + part if name in total else part
+    return {name: (value / len(images)).float() for name, value in total.items()}
+
+
+def _lower(config: ScoreConfig, device: str) -> torch.autocast:
+    """Return the context in which encoders run in bfloat16, where that is asked for."""
+    return torch.autocast(
+        device, dtype=torch.bfloat16, enabled=in_bfloat16(config.precision, device)
+    )
+
+
+def _held(
+    encoders: Mapping[str, Encoder], config: ScoreConfig, representation: str
+) -> tuple[int, list[dict[str, Encoder]]]:
+    """Return images of a batch, and groups of encoders whose representations ``HELD_BYTES`` hold.
+
+    The batch is what one encoder can have, however many there are; every group sees it anew.
+    """
     largest = max((_dim(e, representation) for e in encoders.values()), default=1)
-    held = (config.views if config.pairing == "all" else 2) * len(encoders)
-    size = max(1, min(config.batch_size, HELD_BYTES // (4 * largest * held)))
-    return [slice(start, start + size) for start in range(0, n, size)]
+    of_image = 4 * largest * (config.views if config.pairing == "all" else 2)
+    size = max(1, min(config.batch_size, HELD_BYTES // of_image))
+    together = max(1, HELD_BYTES // (of_image * size))
+    names = list(encoders)
+    groups = [names[i : i + together] for i in range(0, len(names), together)]
+    return size, [{name: encoders[name] for name in group} for group in groups]
+
+
+def _drawn(key: int, state: torch.Tensor, views: int) -> Iterator[Draws]:
+    """Yield the draws of views 1 to ``views``, some of them made together."""
+    for first in range(1, views + 1, TOGETHER):
+        yield from Draws.of_views(key, state, first, min(TOGETHER, views + 1 - first))
 
 
 def _dim(encoder: Encoder, representation: str) -> int:
     return encoder.dim if representation == "pooled" else encoder.dim * encoder.tokens
 
 
-def _measure(
+def distances(
     encoders: Mapping[str, Encoder],
-    pixels: torch.Tensor,
+    clean: torch.Tensor,
     views: Iterable[torch.Tensor],
     config: ScoreConfig,
     representation: str,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return (align, leave-one-out) of each encoder on one batch."""
+    centres: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return how far apart each encoder puts the views of a batch, on the device.
 
-    def z_of(encoder: Encoder, shown: torch.Tensor) -> torch.Tensor:
-        lower = in_bfloat16(config.precision, shown.device.type)
-        with torch.autocast(shown.device.type, dtype=torch.bfloat16, enabled=lower):
-            return represent(encoder, shown, representation)
+    Args:
+        encoders: Modules by name, in evaluation mode.
+        clean: (B, C, H, W) float in [0, 1].
+        views: K views of them, the same; each is made when it is asked for.
+        config: Gives pairing, distance and precision.
+        representation: As in ``align_images``.
+        centres: As in ``align_images``.
+
+    Returns:
+        By encoder (B, K) float32, the distances to the clean view (``anchored``), or
+        (B, K(K-1)/2), those of the pairs i < j of views (``all``).
+    """
+
+    def z_of(name: str, shown: torch.Tensor) -> torch.Tensor:
+        centre = None if centres is None else centres[name]
+        with _lower(config, shown.device.type):
+            return represent(encoders[name], shown, representation, centre)
 
     anchors = {}
     if config.pairing == "anchored":
-        clean = pixels.float() / 255
-        anchors = {name: z_of(encoder, clean) for name, encoder in encoders.items()}
+        anchors = {name: z_of(name, clean) for name in encoders}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
     for view in views:
-        for name, encoder in encoders.items():
-            z = z_of(encoder, view)
+        for name in encoders:
+            z = z_of(name, view)
             if anchors:
                 seen[name].append(distance(anchors[name], z, config.distance))
             else:
                 seen[name].append(z)
-    if anchors:
-        return {name: _anchored(torch.stack(d, dim=1)) for name, d in seen.items()}
-    return {name: _all_pairs(z, config.distance) for name, z in seen.items()}
+    if not anchors:
+        seen = {
+            name: [distance(a, b, config.distance) for a, b in itertools.combinations(z, 2)]
+            for name, z in seen.items()
+        }
+    return {name: torch.stack(d, dim=1) for name, d in seen.items()}
 
 
-def _anchored(distances: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _anchored(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of (B, K) distances to the clean view, and its leave-one-out means."""
-    d = distances.double().cpu().numpy()
     k = d.shape[1]
     total = d.sum(axis=1)
     left_out = (total[:, None] - d) / (k - 1) if k > 1 else d[:, :0]
     return total / k, left_out.astype(np.float32)
 
 
-def _all_pairs(z: list[torch.Tensor], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over the K(K-1)/2 pairs of views, and the same without view k."""
-    k = len(z)
-    total = np.zeros(len(z[0]))
-    touching = np.zeros((len(z[0]), k))
-    for i in range(k):
-        for j in range(i + 1, k):
-            d = distance(z[i], z[j], kind).double().cpu().numpy()
-            total += d
-            touching[:, i] += d
-            touching[:, j] += d
+def _all_pairs(d: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the distances of the K(K-1)/2 pairs of views, and that without view k."""
+    total = np.zeros(len(d))
+    touching = np.zeros((len(d), k))
+    for (i, j), apart in zip(itertools.combinations(range(k), 2), d.T, strict=True):
+        total += apart
+        touching[:, i] += apart
+        touching[:, j] += apart
     pairs = k * (k - 1) / 2
     left = (k - 1) * (k - 2) / 2
     left_out = (total[:, None] - touching) / left if left else touching[:, :0]

@@ -75,13 +75,44 @@ PLANS: dict[str, type[Section]] = {
 """Sections by their ``kind``."""
 
 
+Covariate = Literal[
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+    "label",
+]
+"""What may foretell the memorization of a sample."""
+OF_ENCODERS: tuple[Covariate, ...] = ("alignment", "outlierness-encoders", "embedding")
+"""Those that encoders give, and that are therefore taken from others than the estimate."""
+COVARIATES: tuple[Covariate, ...] = (
+    "alignment",
+    "outlierness-pixels",
+    "outlierness-encoders",
+    "embedding",
+    "pixels",
+    "brightness",
+    "contrast",
+)
+"""The default: labels, which pretraining does not see, are taken where they are asked for."""
+
+
 class ScoreConfig(Section):
     """How alignment is measured and turned into memorization."""
+
+    LATER = ("centre", "covariates")
 
     views: Annotated[int, Field(ge=1)] = 10
     pairing: Literal["anchored", "all"] = "anchored"
     distance: Literal["l2", "cosine", "angular"] = "l2"
+    centre: bool = False
+    """Whether each encoder's mean representation is taken off before distances are measured."""
     calibrate: bool = True
+    covariates: tuple[Covariate, ...] = COVARIATES
+    """What ``expected`` is foretold by, fixed before scoring; none moves scores to their mean."""
     seed: int = 0
     batch_size: Positive = 256
     """Images encoded at a time; scores do not depend on it."""

@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from curate.runtime.files import on_disk
-from curate.scores.standard_errors import Prior, Spread, contrast, jackknife, side_mean, spread
+from curate.scores.reliability import LeftOut
+from curate.scores.standard_errors import (
+    Prior,
+    Spread,
+    by_repeat,
+    contrast,
+    jackknife,
+    side_mean,
+    spread,
+)
 
 
 class OffsetFit:
@@ -49,8 +58,9 @@ class OffsetFit:
         # Where every encoder's inclusion is constant over the samples (S_S and S_E only), c is not
         # identified and not needed.
         c = -(self.yz - self.n * float(y @ z)) / within if within > 1e-9 * max(self.n, 1) else 0.0
-        b = y + c * z
-        return b - b.mean()
+        b: np.ndarray = y + c * z
+        b -= b.mean()
+        return b
 
 
 def calibrates(group: np.ndarray) -> np.ndarray:
@@ -80,6 +90,7 @@ class Estimate:
         se: Both, what they share counted once.
         between: How the encoders scatter, each sample by itself.
         shared: What views do to all encoders of a side alike, a variance; below 0 by chance.
+        contrasts: (n, R) what each repeat of the plan says alone, offsets removed.
     """
 
     memorization: np.ndarray
@@ -94,6 +105,7 @@ class Estimate:
     se: np.ndarray
     between: Spread
     shared: np.ndarray
+    contrasts: np.ndarray
 
 
 def estimate(
@@ -151,6 +163,7 @@ def estimate(
         se=se,
         between=between,
         shared=shared,
+        contrasts=by_repeat(level, inclusion, repeat),
     )
 
 
@@ -167,7 +180,47 @@ def _view_by_encoder(
         return np.zeros(len(leave_one_out))
     replicates = leave_one_out.astype(np.float64)
     effect = (k - 1) * (replicates.mean(axis=2, keepdims=True) - replicates)
-    return np.nan_to_num(spread(effect, inclusion, repeat).variance / (k * (k - 1)))
+    share: np.ndarray = np.nan_to_num(spread(effect, inclusion, repeat).variance / (k * (k - 1)))
+    return share
+
+
+def halves(
+    align: np.ndarray,
+    leave_one_out: np.ndarray,
+    inclusion: np.ndarray,
+    offsets: np.ndarray,
+    *,
+    repeat: np.ndarray,
+    cells: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what half of the repeats and half of the views say each, (n, H, V) twice.
+
+    Halves are the even and the odd ones, so that more repeats leave earlier ones where they are.
+    What a view says is its jackknife pseudo-value: of anchored views its own distance.
+
+    Args:
+        align: (n, E) float64, and as in ``estimate`` what follows.
+        leave_one_out: (n, E, K).
+        inclusion: (n, E) bool.
+        offsets: (E,), taken off the contrasts.
+        repeat: (E,).
+        cells: (H, V), how many halves there are of each: 2, or 1 for all.
+
+    Returns:
+        The contrasts, NaN where undefined, and the mean alignments over encoders.
+    """
+    k = leave_one_out.shape[2]
+    contrasts, level = (np.empty((len(align), *cells)) for _ in range(2))
+    for v in range(cells[1]):
+        shown = align
+        if cells[1] == 2:
+            left_out = leave_one_out[:, :, v::2].astype(np.float64).mean(axis=2)
+            shown = k * align - (k - 1) * left_out
+        for h in range(cells[0]):
+            mine = repeat % 2 == h if cells[0] == 2 else np.ones(len(repeat), dtype=bool)
+            contrasts[:, h, v] = contrast(shown[:, mine] - offsets[mine], inclusion[:, mine])
+            level[:, h, v] = shown[:, mine].mean(axis=1)
+    return contrasts, level
 
 
 class Errors:
@@ -179,11 +232,13 @@ class Errors:
     Attributes:
         n: Samples added.
         prior: What they say together of the scatter of encoders.
+        left_out: What they say without each repeat of the plan in turn.
     """
 
     def __init__(self) -> None:
         self.n = 0
         self.prior = Prior()
+        self.left_out = LeftOut()
         self._views = self._encoders = self._shared = 0.0
 
     def add(self, part: Estimate) -> None:
@@ -191,6 +246,7 @@ class Errors:
         scored = ~np.isnan(part.memorization)
         self.n += int(scored.sum())
         self.prior.add(part.between)
+        self.left_out.add(part.contrasts[scored])
         self._views += float((part.se_views[scored] ** 2).sum())
         self._encoders += float(part.between.variance[scored].sum())
         self._shared += float(part.shared[scored].sum())
@@ -203,24 +259,34 @@ class Errors:
     @property
     def both(self) -> float:
         """Mean square of ``se``; NaN where one encoder a side leaves a sample's undefined."""
-        return (self._encoders + max(self._shared, 0.0)) / self.n if self.n else float("nan")
+        return self._encoders / self.n + self.shared if self.n else float("nan")
+
+    @property
+    def shared(self) -> float:
+        """Mean square of what views do to all encoders of a side alike; 0 without a sample."""
+        return max(self._shared, 0.0) / self.n if self.n else 0.0
 
 
 BLOCK = 2**13
 """Samples that are ranked at a time."""
 
 
-def rank(memorization: np.ndarray, scratch: Path) -> np.ndarray:
+def rank(memorization: np.ndarray, scratch: Path | None = None) -> np.ndarray:
     """Return ranks (N,) int64 of samples sorted by uid: 1 the most memorized, 0 where undefined.
 
-    Ties go by uid. What is as long as the samples lies on disk, in the folder ``scratch``.
+    Ties go by uid. What is as long as the samples lies on disk, in the folder ``scratch``, or in
+    memory where there is none.
     """
+
+    def room(size: int, dtype: type) -> np.ndarray:
+        return np.zeros(size, dtype) if scratch is None else on_disk(size, dtype, scratch)
+
     n = len(memorization)
-    highest, out = on_disk(n, np.float64, scratch), on_disk(n, np.int64, scratch)
+    highest, out = room(n, np.float64), room(n, np.int64)
     np.negative(memorization, out=highest)
     highest.sort()  # in place; what is undefined comes last
     scored = int(np.searchsorted(highest, np.inf, side="right"))
-    tied = on_disk(scored, np.int32, scratch)  # at the first of equals, how many were ranked
+    tied = room(scored, np.int32)  # at the first of equals, how many were ranked
     for start in range(0, n, BLOCK):
         block = -memorization[start : start + BLOCK]
         known = np.flatnonzero(~np.isnan(block))

@@ -5,6 +5,7 @@ Both are measured in forward passes, without labels, a batch of samples at a tim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -109,9 +110,9 @@ def look(encoder: Encoder, layers: Sequence[Layer], pixels: Tensor) -> Seen:
 def _hook(module: nn.Module, name: str, call: Any, *, before: bool) -> Iterator[None]:
     """Hand what enters or leaves a module to ``call`` while the context is open."""
     if before:
-        handle = module.register_forward_pre_hook(lambda _, given: call(name, given[0]))
+        handle = module.register_forward_pre_hook(lambda _, inputs: call(name, inputs[0]))
     else:
-        handle = module.register_forward_hook(lambda _, __, made: call(name, made))
+        handle = module.register_forward_hook(lambda _, __, output: call(name, output))
     try:
         yield
     finally:
@@ -144,17 +145,19 @@ class Units:
 
     def rest(self) -> np.ndarray:
         """Return ``mu_rest``, (U,)."""
-        return np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        rest: np.ndarray = np.maximum((self.sum - self.highest) / max(self.n - 1, 1), 0.0)
+        return rest
 
     def values(self) -> np.ndarray:
         """Return ``unit_mem``, (U,)."""
         total = self.highest + self.rest()
         out = np.full(len(self.sum), np.nan)
-        return np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        np.divide(self.highest - self.rest(), total, out=out, where=total > 0)
+        return out
 
 
 @dataclass(frozen=True)
-class Found:
+class LayerMeasurement:
     """What was measured of L layers on n samples.
 
     Attributes:
@@ -179,7 +182,7 @@ def measure(
     config: ScoreConfig,
     *,
     progress: Any,
-) -> Found:
+) -> LayerMeasurement:
     """Return alignments and unit activations of both encoders on the same views.
 
     Args:
@@ -214,10 +217,10 @@ def measure(
                 )
                 clean = pixels.float() / 255 if config.pairing == "anchored" else None
                 align[e, :, part], mu = _batch(encoder, layers, views, clean, config)
-            for found, values in zip(units[e], mu, strict=True):
-                found.add(values)
+            for layer_units, values in zip(units[e], mu, strict=True):
+                layer_units.add(values)
         progress("localize", min(start + size, len(rows)), len(rows))
-    return Found([layer.name for layer in places[0]], dims, align, units)
+    return LayerMeasurement([layer.name for layer in places[0]], dims, align, units)
 
 
 def _batch(
@@ -252,21 +255,26 @@ class LayerRow(Result):
     """What is said of a layer.
 
     LayerMem is SSLMem (arXiv 2401.12233, Eq. 2) of the layer's flattened output, scaled to unit
-    length, so that layers compare. The range that it is divided by hangs on the two most extreme
-    samples; ``sslmem`` has the interval.
+    length, so that layers compare. One encoder places views farther apart than another whatever it
+    saw; the paper's mean over what f saw alone has that offset in it, and for a single pair it is
+    larger than what is measured. Both directions together have not: with C the samples of f alone
+    and I those of g alone, ``((g - f on C) - (g - f on I)) / 2``. The range that ``layer_mem``
+    divides by is of the differences on C, and hangs on the two most extreme samples; ``sslmem`` has
+    the interval.
 
     Attributes:
         name: Its name.
         dim: Numbers of its flattened output.
-        sslmem: Mean of align(g) - align(f) in the recipe's distance; above 0 = memorized.
-        se: Its standard error.
+        sslmem: Mean of align(g) - align(f) over what only f was trained on minus that over what
+            only g was, halved, in the recipe's distance; above 0 = memorized.
+        se: Its standard error over both kinds of samples.
         low: Where its 95 % interval begins.
         high: Where that ends.
         layer_mem: ``sslmem`` over the range of the differences, below 1.
         delta_layer_mem: What the layer adds to the one before it; None for the first.
         units: How many units it has of its own.
         unit_mem: Their mean UnitMem in f; None without units.
-        unit_mem_control: The same of g, which never saw the samples.
+        unit_mem_control: The same of g, which never saw the samples of C.
     """
 
     name: str
@@ -282,17 +290,25 @@ class LayerRow(Result):
     unit_mem_control: float | None
 
 
-def layer_rows(found: Found) -> list[LayerRow]:
-    """Return what is said of each layer."""
-    out: list[LayerRow] = []
-    for i, (name, dim) in enumerate(zip(found.names, found.dims, strict=True)):
-        apart = found.align[1, i] - found.align[0, i]
-        mean, spread = float(apart.mean()), float(np.ptp(apart))
-        se = float(apart.std(ddof=1) / np.sqrt(len(apart)))
-        reach = t_quantile(len(apart) - 1) * se
+def layer_rows(of_f: LayerMeasurement, of_g: LayerMeasurement) -> list[LayerRow]:
+    """Return a row for each layer, the first layer first.
+
+    Args:
+        of_f: What was measured of f and g on the samples that only f was trained on, two at least.
+        of_g: The same on those that only g was trained on.
+    """
+    rows: list[LayerRow] = []
+    for i, (name, dim) in enumerate(zip(of_f.names, of_f.dims, strict=True)):
+        apart, back = (m.align[1, i] - m.align[0, i] for m in (of_f, of_g))
+        mean, spread = float(apart.mean() - back.mean()) / 2, float(np.ptp(apart))
+        parts = [float(x.var(ddof=1)) / len(x) / 4 for x in (apart, back)]
+        se = math.sqrt(sum(parts))
+        # Welch & Satterthwaite's degrees of freedom.
+        lost = sum(v**2 / (len(x) - 1) for v, x in zip(parts, (apart, back), strict=True))
+        reach = t_quantile(sum(parts) ** 2 / lost) * se if lost > 0 else 0.0
         layer_mem = mean / spread if spread > 0 else 0.0
-        mem, control = (_mean(found.units[e][i].values()) for e in (0, 1))
-        out.append(
+        mem, control = (_mean(of_f.units[e][i].values()) for e in (0, 1))
+        rows.append(
             LayerRow(
                 name=name,
                 dim=dim,
@@ -301,13 +317,13 @@ def layer_rows(found: Found) -> list[LayerRow]:
                 low=mean - reach,
                 high=mean + reach,
                 layer_mem=layer_mem,
-                delta_layer_mem=layer_mem - out[-1].layer_mem if out else None,
-                units=len(found.units[0][i].sum),
+                delta_layer_mem=layer_mem - rows[-1].layer_mem if rows else None,
+                units=len(of_f.units[0][i].sum),
                 unit_mem=mem,
                 unit_mem_control=control,
             )
         )
-    return out
+    return rows
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -315,11 +331,11 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def unit_table(found: Found, names: tuple[str, str], uids: np.ndarray) -> pa.Table:
+def unit_table(measured: LayerMeasurement, names: tuple[str, str], uids: np.ndarray) -> pa.Table:
     """Return every unit of both encoders: encoder, layer, unit, unit_mem, mu_max, mu_rest, uid."""
     parts = []
     for e, encoder in enumerate(names):
-        for layer, units in zip(found.names, found.units[e], strict=True):
+        for layer, units in zip(measured.names, measured.units[e], strict=True):
             n = len(units.sum)
             parts.append(
                 pa.table(

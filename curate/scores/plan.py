@@ -42,7 +42,7 @@ class Plan:
 
     def members(self, encoder: str) -> np.ndarray:
         """Return the uids that ``encoder`` is trained on, (n,) object, strings, sorted."""
-        mine = self.uids[self.inclusion[:, self.encoders.index(encoder)]]
+        mine: np.ndarray = self.uids[self.inclusion[:, self.encoders.index(encoder)]]
         return mine.astype(np.str_).astype(object)
 
     @property
@@ -76,6 +76,14 @@ class Plan:
         def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
             return np.empty(shape, dtype) if scratch is None else on_disk(shape, dtype, scratch)
 
+        try:
+            return cls._read(path, empty)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            what = "damaged" if path.is_file() else "missing"
+            raise DataError(f"{path} is {what}; make it again with 'curate train'.") from error
+
+    @classmethod
+    def _read(cls, path: Path, empty: Callable[[Any, Any], np.ndarray]) -> Plan:
         with pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
             metadata = file.schema_arrow.metadata or {}
             if b"curate.plan" not in metadata:
@@ -230,8 +238,8 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
         For each sample the position at which its group starts, and the same for sorting: both
         (N,), the second being the sample's group rank.
     """
-    words = randomness.uid_keys(own)
-    unique, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
+    keys = randomness.uid_keys(own)
+    unique, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     order = np.argsort(randomness.hash64(randomness.stream(seed, *purpose), unique), kind="stable")
     starts = np.empty(len(unique), dtype=np.int64)
     starts[order] = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) if len(unique) else []
@@ -240,7 +248,8 @@ def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarr
 
 def _parts(bounds: list[int], starts: np.ndarray, inverse: np.ndarray, n: int) -> np.ndarray:
     """Return the part of each sample, (n,): group j of positions lies between two bounds."""
-    return np.searchsorted(np.array(bounds), starts, side="right")[inverse].reshape(n)
+    part: np.ndarray = np.searchsorted(np.array(bounds), starts, side="right")[inverse]
+    return part.reshape(n)
 
 
 def _pair(
@@ -276,8 +285,7 @@ def _held_out(
         asked = config.extra
         count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
         need(len(fresh), count, "pair: extra")
-        hashes = randomness.hash64(
-            randomness.stream(config.seed, "extra"), randomness.uid_keys(fresh)
-        )
+        key = randomness.stream(config.seed, "extra")
+        hashes = randomness.hash64(key, randomness.uid_keys(fresh))
         fresh = fresh[np.sort(np.argsort(hashes, kind="stable")[:count])]
     return fresh

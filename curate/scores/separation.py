@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from curate.runtime.intervals import CONFIDENCE
 from curate.scores.estimator import Errors
+from curate.scores.summary import Group, GroupTest, Reliability, Signal
+from curate.scores.verdict import verdict
 
 SIGNIFICANCE = 0.01
 """Level at which the separation of members from non-members counts as shown."""
@@ -21,8 +24,9 @@ def summarise(
     *,
     delta: np.ndarray | None = None,
     fixed_groups: bool = False,
-) -> dict[str, Any]:
-    """Return what ``scores.json`` says of a run: groups, tests, reliability, separation.
+    looks: int = 0,
+) -> Signal:
+    """Summarise the scores of a run: groups, tests, reliability, separation.
 
     Args:
         memorization: Scores of all N samples, NaN where undefined.
@@ -32,37 +36,47 @@ def summarise(
             ``m > 0``.
         fixed_groups: Whether all repeats share their groups, so that their spread does not show
             what other groups would do.
+        looks: How often ``--until`` has looked at the run, this time included; 0 without it. Look k
+            may be wrong by chance with ``2^-k`` of the probability that a run without it may, so
+            that all looks together are not more often wrong, however many there are.
     """
+    spent = 2.0**-looks
     pair = delta is not None
     of_m = by_group(memorization, group)
     of_score = of_m if delta is None else by_group(delta, group)
     named = sorted(of_score.keys() - {"-"}, key=lambda g: ("SCIE".find(g) if pair else 0, g))
-    groups = {name: of_score[name].facts() for name in named}
+    groups = {name: of_score[name].group() for name in named}
     scored = sum(of_m.values(), NOTHING)
     if not pair:
-        groups["all"] = scored.facts()
+        groups["all"] = scored.group()
     tests = _pair_tests(groups) if pair else [_one_sample("m>0", groups["all"], "greater")]
-    return {
-        "groups": groups,
-        "tests": tests,
-        "separation": _separation(tests),
-        "reliability": _reliability(scored, errors, fixed_groups=fixed_groups),
+    separation = _separation(tests, SIGNIFICANCE * spent)
+    reliability = _reliability(
+        scored, errors, fixed_groups=fixed_groups, confidence=1 - (1 - CONFIDENCE) * spent
+    )
+    return Signal(
+        groups=groups,
+        tests=tuple(tests),
+        separation=separation,
+        reliability=reliability,
+        verdict=verdict(separation, reliability),
+        looks=looks,
         # The paper's headline is that of the candidates, where there are such.
-        "normalised_mean": of_m.get("C", scored).normalised_mean,
-        "n_scored": scored.n,
-        "n_unscored": len(memorization) - scored.n,
-        "score_direction": "higher = more memorized",
-    }
+        normalised_mean=of_m.get("C", scored).normalised_mean,
+        n_scored=scored.n,
+        n_unscored=len(memorization) - scored.n,
+        score_direction="higher = more memorized",
+    )
 
 
-def _reliability(m: Moments, errors: Errors, *, fixed_groups: bool) -> dict[str, Any]:
-    """Return ``1 - mean(se^2) / var(m)`` for the views' part and for both parts."""
+def _reliability(
+    m: Moments, errors: Errors, *, fixed_groups: bool, confidence: float
+) -> Reliability:
     variance = m.variance or 0.0
 
     def part(square: float) -> float | None:
         return None if variance <= 0 or np.isnan(square) else 1.0 - square / variance
 
-    encoders = part(errors.both)
     if np.isnan(errors.both):
         note = "views only: one encoder on each side cannot show how much is training noise"
     elif fixed_groups:
@@ -70,22 +84,35 @@ def _reliability(m: Moments, errors: Errors, *, fixed_groups: bool) -> dict[str,
             "views and encoders: what a run with other training and view seeds would repeat, its "
             "groups being the same; with other groups it would repeat less"
         )
+    elif errors.left_out.repeats < 2:
+        note = (
+            "views and encoders: what a run with other seeds would repeat, at most: of one "
+            "repeat, a side with one encoder borrows the spread of the other, the smaller one"
+        )
     else:
         note = "views and encoders: what a run with other seeds would repeat"
-    return {
-        "views": part(errors.views),
-        "encoders": encoders,
-        "groups": "fixed" if fixed_groups else "drawn",
-        "note": note,
-    }
+    both = part(errors.both)
+    ends = None
+    if both is not None:
+        ends = errors.left_out.interval(both, errors.shared, confidence)
+    low, high = ends or (None, None)
+    return Reliability(
+        views=part(errors.views),
+        encoders=both,
+        groups="fixed" if fixed_groups else "drawn",
+        note=note,
+        low=low,
+        high=high,
+        confidence=confidence,
+    )
 
 
-def _pair_tests(groups: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _pair_tests(groups: Mapping[str, Group]) -> list[GroupTest]:
     """Return the tests of the paper's Tables 2 and 16 that the groups at hand allow."""
-    part = {name: groups.get(name, NOTHING.facts()) for name in "SCIE"}
+    part = {name: groups.get(name, NOTHING.group()) for name in "SCIE"}
     tests = []
     for a, b in (("C", "S"), ("C", "E"), ("S", "I"), ("E", "I")):
-        if part[a]["n"] > 1 and part[b]["n"] > 1:
+        if part[a].n > 1 and part[b].n > 1:
             tests.append(_two_samples(f"{a}>{b}", part[a], part[b]))
     for name, side, label in (
         ("C", "greater", "C>0"),
@@ -93,63 +120,62 @@ def _pair_tests(groups: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         ("E", "greater", "E>0"),
         ("S", "two-sided", "S=0"),
     ):
-        if part[name]["n"] > 1:
+        if part[name].n > 1:
             tests.append(_one_sample(label, part[name], side))
     return tests
 
 
-def _two_samples(label: str, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+def _two_samples(label: str, a: Group, b: Group) -> GroupTest:
     """Return Welch's t-test of mean a > mean b, from the moments of both."""
+    assert a.mean is not None and a.sd is not None
+    assert b.mean is not None and b.sd is not None
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = stats.ttest_ind_from_stats(
-            *(a["mean"], a["sd"], a["n"], b["mean"], b["sd"], b["n"]),
+        welch = stats.ttest_ind_from_stats(
+            *(a.mean, a.sd, a.n, b.mean, b.sd, b.n),
             equal_var=False,
             alternative="greater",
         )
-    pooled = np.sqrt((a["sd"] ** 2 + b["sd"] ** 2) / 2)
-    gap = a["mean"] - b["mean"]
-    return _test(label, found.statistic, found.pvalue, gap, pooled, [a["n"], b["n"]])
+    pooled = np.sqrt((a.sd**2 + b.sd**2) / 2)
+    return _test(label, welch.statistic, welch.pvalue, a.mean - b.mean, pooled, (a.n, b.n))
 
 
-def _one_sample(label: str, moments: dict[str, Any], alternative: str) -> dict[str, Any]:
+def _one_sample(label: str, group: Group, alternative: str) -> GroupTest:
     """Return the t-test of a mean against 0, from moments: scipy's copies the sample four times."""
-    n, mean, sd = moments["n"], moments["mean"], moments["sd"]
-    if n < 2:
-        return {"name": label, "statistic": None, "p": None, "cohens_d": None, "n": [n]}
+    n, mean, sd = group.n, group.mean, group.sd
+    if mean is None or sd is None:
+        return GroupTest(label, None, None, None, (n,))
     statistic = mean / (sd / np.sqrt(n)) if sd > 0 else np.nan
     p = {
         "greater": stats.t.sf(statistic, n - 1),
         "less": stats.t.cdf(statistic, n - 1),
         "two-sided": 2 * stats.t.sf(abs(statistic), n - 1),
     }[alternative]
-    return _test(label, statistic, p, mean, sd, [n])
+    return _test(label, statistic, p, mean, sd, (n,))
 
 
 def _test(
-    label: str, statistic: float, p: float, gap: float, sd: float, n: list[int]
-) -> dict[str, Any]:
+    label: str, statistic: float, p: float, gap: float, sd: float, n: tuple[int, ...]
+) -> GroupTest:
     known = np.isfinite(statistic) and np.isfinite(p)
-    return {
-        "name": label,
-        "statistic": float(statistic) if known else None,
-        "p": float(p) if known else None,
-        "cohens_d": float(gap / sd) if sd > 0 else None,
-        "n": n,
-    }
+    return GroupTest(
+        name=label,
+        statistic=float(statistic) if known else None,
+        p=float(p) if known else None,
+        cohens_d=float(gap / sd) if sd > 0 else None,
+        n=n,
+    )
 
 
-def _separation(tests: list[dict[str, Any]]) -> str:
+def _separation(tests: Sequence[GroupTest], level: float) -> str:
     """Return ``clear`` where members separate from non-members, ``none`` where not.
 
-    A pair needs C>S and C>E (those of them it can test) at ``SIGNIFICANCE``; a pair with neither
-    group, and every other plan, needs its mean above 0.
+    A pair needs C>S and C>E (those of them it can test) at this level; a pair with neither group,
+    and every other plan, needs its mean above 0.
     """
-    by_name = {test["name"]: test["p"] for test in tests}
-    wanted = [p for name, p in by_name.items() if name in ("C>S", "C>E")]
-    wanted = wanted or [p for name, p in by_name.items() if name in ("m>0", "C>0")]
-    if not wanted or any(p is None for p in wanted):
-        return "none"
-    return "clear" if all(p < SIGNIFICANCE for p in wanted) else "none"
+    decisive = [test.p for test in tests if test.name in ("C>S", "C>E")]
+    decisive = decisive or [test.p for test in tests if test.name in ("m>0", "C>0")]
+    shown = bool(decisive) and all(p is not None and p < level for p in decisive)
+    return "clear" if shown else "none"
 
 
 @dataclass(frozen=True)
@@ -199,24 +225,24 @@ class Moments:
         """The paper's headline, ``mean(m) / (max m - min m)``, in [-1, 1]."""
         return self.mean / (self.high - self.low) if self.n and self.high > self.low else None
 
-    def facts(self) -> dict[str, Any]:
-        """Return n, mean and sd."""
+    def group(self) -> Group:
+        """Return n, mean and standard deviation."""
         sd = None if self.variance is None else float(np.sqrt(self.variance))
-        return {"n": self.n, "mean": self.mean if self.n else None, "sd": sd}
+        return Group(self.n, self.mean if self.n else None, sd)
 
 
 NOTHING = Moments(0, 0.0, 0.0, np.inf, -np.inf)
 BLOCK = 2**14
-"""Samples that are looked at a time: masks and copies of all would take more than the scores."""
+"""Samples per pass: masks and copies of all of them would take more than the scores."""
 
 
 def by_group(values: np.ndarray, group: np.ndarray) -> dict[str, Moments]:
     """Return the moments of the values of each group that are not NaN, where there are any."""
-    found: dict[str, Moments] = {}
+    moments: dict[str, Moments] = {}
     for start in range(0, len(values), BLOCK):
         here, names = values[start : start + BLOCK], group[start : start + BLOCK]
         known = ~np.isnan(here)
         for name in np.unique(names[known]).tolist():
             part = Moments.of(here[known & (names == name)])
-            found[name] = found.get(name, NOTHING) + part
-    return found
+            moments[name] = moments.get(name, NOTHING) + part
+    return moments

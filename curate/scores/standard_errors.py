@@ -18,12 +18,15 @@ def side_mean(values: np.ndarray, side: np.ndarray) -> np.ndarray:
     mask = side.reshape(side.shape + (1,) * (values.ndim - 2))
     count = mask.sum(axis=1).astype(np.float64)
     total = np.where(mask, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def contrast(values: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
     """Return the mean over encoders without the sample minus the mean over those with it."""
-    return side_mean(values, ~inclusion) - side_mean(values, inclusion)
+    difference: np.ndarray = side_mean(values, ~inclusion) - side_mean(values, inclusion)
+    return difference
 
 
 def jackknife(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
@@ -41,7 +44,8 @@ def jackknife(leave_one_out: np.ndarray, inclusion: np.ndarray) -> np.ndarray:
         return np.full(n, np.nan)
     replicates = contrast(leave_one_out.astype(np.float64), inclusion)
     centred = replicates - replicates.mean(axis=1, keepdims=True)
-    return np.sqrt((k - 1) / k * (centred**2).sum(axis=1))
+    error: np.ndarray = np.sqrt((k - 1) / k * (centred**2).sum(axis=1))
+    return error
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Spread:
     @property
     def variance(self) -> np.ndarray:
         """Variance of the contrast, (n,)."""
-        return self.unit * self.factor
+        variance: np.ndarray = self.unit * self.factor
+        return variance
 
 
 def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spread:
@@ -78,15 +83,12 @@ def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spr
         repeat: (E,) which repeat of the plan each encoder belongs to.
     """
     within = _within(values, inclusion)
-    numbers = np.unique(repeat)
-    if len(numbers) < 2:
+    if len(np.unique(repeat)) < 2:
         return within
-    contrasts = np.stack(
-        [contrast(values[:, repeat == r], inclusion[:, repeat == r]) for r in numbers], axis=1
-    )
-    there = ~np.isnan(contrasts).any(axis=2)
-    n = there.sum(axis=1).astype(np.float64)
-    centred = np.where(there[:, :, None], contrasts - side_mean(contrasts, there)[:, None], 0.0)
+    contrasts = by_repeat(values, inclusion, repeat)
+    known = ~np.isnan(contrasts).any(axis=2)
+    n = known.sum(axis=1).astype(np.float64)
+    centred = np.where(known[:, :, None], contrasts - side_mean(contrasts, known)[:, None], 0.0)
     total = (centred**2).sum(axis=(1, 2))
     several = n > 1
     return Spread(
@@ -94,6 +96,12 @@ def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spr
         factor=np.divide(1.0, n, out=within.factor, where=several),
         freedom=np.where(several, n - 1, within.freedom),
     )
+
+
+def by_repeat(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> np.ndarray:
+    """Return the contrast of ``values`` (n, E, ...) that each repeat gives alone, (n, R, ...)."""
+    mine = [repeat == r for r in np.unique(repeat)]
+    return np.stack([contrast(values[:, some], inclusion[:, some]) for some in mine], axis=1)
 
 
 def _within(values: np.ndarray, inclusion: np.ndarray) -> Spread:
@@ -125,11 +133,11 @@ class Prior:
         self._n = 0
         self._sums = np.zeros(4)
 
-    def add(self, found: Spread) -> None:
+    def add(self, observed: Spread) -> None:
         """Add samples."""
-        known = (found.freedom > 0) & (found.unit > 0)
-        half = found.freedom[known] / 2
-        log = np.log(found.unit[known]) - special.digamma(half) + np.log(half)
+        known = (observed.freedom > 0) & (observed.unit > 0)
+        half = observed.freedom[known] / 2
+        log = np.log(observed.unit[known]) - special.digamma(half) + np.log(half)
         self._n += int(known.sum())
         self._sums += [log.sum(), (log**2).sum(), special.polygamma(1, half).sum(), 2 * half.sum()]
 
@@ -140,7 +148,7 @@ class Prior:
             return 0.0
         mean, square, expected, _ = self._sums / self._n
         excess = (square - mean**2) * self._n / (self._n - 1) - expected
-        return 2 * _inverse_trigamma(excess) if excess > 0 else np.inf
+        return 2 * inverse_trigamma(excess) if excess > 0 else np.inf
 
     @property
     def scale(self) -> float:
@@ -162,19 +170,19 @@ class Prior:
             return normal_quantile()
         return t_quantile(self.total_freedom)
 
-    def moderated(self, found: Spread) -> Spread:
+    def moderated(self, observed: Spread) -> Spread:
         """Return variances moved to the prior's, weighted by degrees of freedom."""
-        d0, d = self.freedom, found.freedom
+        d0, d = self.freedom, observed.freedom
         if np.isinf(d0):
             unit = np.where(d > 0, self.scale, np.nan)
         elif d0 > 0:
-            unit = np.where(d > 0, (d0 * self.scale + d * found.unit) / (d0 + d), np.nan)
+            unit = np.where(d > 0, (d0 * self.scale + d * observed.unit) / (d0 + d), np.nan)
         else:
-            unit = found.unit
-        return Spread(unit, found.factor, np.where(d > 0, d0 + d, 0.0))
+            unit = observed.unit
+        return Spread(unit, observed.factor, np.where(d > 0, d0 + d, 0.0))
 
 
-def _inverse_trigamma(y: float) -> float:
+def inverse_trigamma(y: float) -> float:
     """Return x with ``trigamma(x) = y`` > 0, by Newton's method (Smyth 2004, appendix)."""
     if y > 1e7:
         return float(1 / np.sqrt(y))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,9 @@ SCORE_SCHEMA = pa.schema(
         ("n_out", pa.int32()),
         ("n_views", pa.int32()),
         ("rank", pa.int64()),
+        ("expected", pa.float64()),
+        ("expected_se", pa.float64()),
+        ("weight", pa.float64()),
     ]
 )
 """Columns of ``scores.parquet``; what is undefined for a sample is null."""
@@ -48,6 +51,7 @@ _MEASURED = (
     "align_in",
     "align_out",
 )
+_EXPECTED = ("expected", "expected_se", "weight")
 
 
 class Measured(Protocol):
@@ -73,7 +77,8 @@ class ScoreTable:
     Attributes:
         table: Columns as in ``SCORE_SCHEMA``. ``memorization`` is in units of the alignment
             distance (``l2``: -2 to 2), ``rank`` is 1 for the most memorized; both are null where
-            the plan leaves a sample unscored.
+            the plan leaves a sample unscored. ``expected`` is in the same units, and null as well
+            where errors are not known (``posterior.py``).
     """
 
     table: pa.Table
@@ -87,6 +92,7 @@ class ScoreTable:
         measured: Measured,
         ranks: np.ndarray,
         n_views: int,
+        expected: Mapping[str, np.ndarray] | None = None,
     ) -> ScoreTable:
         """Return the table of what was measured.
 
@@ -98,6 +104,8 @@ class ScoreTable:
             measured: The estimator's (N,) columns, NaN where undefined.
             ranks: (N,) int64, 1 the most memorized, 0 where unscored.
             n_views: Views that alignments were measured with.
+            expected: ``expected``, ``expected_se`` and ``weight``, (N,) each, NaN where undefined;
+                None leaves them null.
 
         Raises:
             DataError: If a uid of the plan is not in the index.
@@ -107,16 +115,21 @@ class ScoreTable:
         if rows.null_count:
             missing = names.filter(rows.is_null())[0].as_py()
             raise DataError(f"sample {missing} of the plan is not in the shards' index.")
-        found = index.select(["key", "shard", "label"]).take(rows)
+        known = index.select(["key", "shard", "label"]).take(rows)
+        nothing = np.full(len(uids), np.nan)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             "uid": names,
-            **{name: found[name] for name in found.column_names},
+            **{name: known[name] for name in known.column_names},
             "group": pa.array(group, pa.string()),
             **{name: _nullable(getattr(measured, name)) for name in _MEASURED},
             "n_in": pa.array(np.asarray(measured.n_in).astype(np.int32)),
             "n_out": pa.array(np.asarray(measured.n_out).astype(np.int32)),
             "n_views": pa.array(np.full(len(uids), n_views, dtype=np.int32)),
             "rank": pa.array(ranks, pa.int64(), mask=ranks == 0),
+            **{
+                name: _nullable(nothing if expected is None else expected[name])
+                for name in _EXPECTED
+            },
         }
         arrays = [columns[name] for name in SCORE_SCHEMA.names]
         return cls(pa.table(arrays, schema=SCORE_SCHEMA).sort_by("uid").combine_chunks())
@@ -133,20 +146,20 @@ class ScoreTable:
             DataError: If it is missing, is no parquet file, lacks a column, or repeats a uid.
         """
         chosen = SCORE_SCHEMA.names if columns is None else ("uid", *columns)
-        wanted = [name for name in SCORE_SCHEMA.names if name in chosen]
+        names = [name for name in SCORE_SCHEMA.names if name in chosen]
         try:
             have = pq.read_schema(path).names
             lacking = [name for name in SCORE_SCHEMA.names if name not in have]
-            table = None if lacking else pq.read_table(path, columns=wanted)
+            table = None if lacking else pq.read_table(path, columns=names)
         except (OSError, pa.ArrowInvalid) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"cannot read scores from {path}: {line}.") from error
         if table is None:
             raise DataError(f"{path} is not a table of scores: it lacks {', '.join(lacking)}.")
-        table = table.select(wanted).cast(pa.schema([SCORE_SCHEMA.field(name) for name in wanted]))
+        table = table.select(names).cast(pa.schema([SCORE_SCHEMA.field(name) for name in names]))
         if table["uid"].null_count:
             raise DataError(f"{path} lacks a uid; score the run again.")
-        left = dict(zip(wanted, table, strict=True))
+        left = dict(zip(names, table, strict=True))
         del table
         pa.default_memory_pool().release_unused()
         ordered = sorted_by_uid(left)

@@ -197,15 +197,15 @@ def doubtful(scores: pa.Table, n: int, reliability: float) -> Doubtful:
     Args:
         scores: Rows of a score table that have a score.
         n: Size of the selection, of the highest.
-        reliability: As in ``records.chance.shrunk``.
+        reliability: As in ``shrunk``.
     """
     m, se = scores["memorization"].to_numpy(), scores["se"].to_numpy()
     p = p_selected(m, se, n, reliability)
     rows = np.flatnonzero((p > DOUBT) & (p < 1 - DOUBT))
-    found = scores.take(rows)
-    views, both = (float((found[c].to_numpy() ** 2).sum()) for c in ("se_views", "se"))
+    doubted = scores.take(rows)
+    views, both = (float((doubted[c].to_numpy() ** 2).sum()) for c in ("se_views", "se"))
     return Doubtful(
-        uids=found["uid"].combine_chunks(),
-        views=found["n_views"].to_numpy(),
+        uids=doubted["uid"].combine_chunks(),
+        views=doubted["n_views"].to_numpy(),
         by_views=min(views / both, 1.0) if both > 0 else 0.0,
     )

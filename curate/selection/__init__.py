@@ -1,1 +1,5 @@
-"""Selections: strategies, manifests, and what manifests are exported to."""
+"""Selections: which samples a strategy takes, and the manifest that records them.
+
+Read selection.py first. strategies.py holds one function for each strategy, manifest.py the file
+that a selection writes, and exports/ the forms that others read it in.
+"""

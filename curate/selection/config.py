@@ -14,7 +14,11 @@ from curate.selection.strategies import STRATEGIES
 class SelectConfig(Section):
     """The selection that ``curate run`` makes."""
 
+    LATER = ("by",)
+
     strategy: str = "top"
+    by: Literal["memorization", "expected"] = "memorization"
+    """The column of a run's scores that is selected by."""
     count: Positive | None = None
     fraction: Fraction | None = None
     unscored: Literal["keep", "drop"] | None = None

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.data.ordering import order_of_scores, repeats, sorted_by_uid
+from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError, MismatchError
-from curate.runtime.files import file_sha256, read_sealed, replacing, sealed, write_json
-from curate.scores.top_probability import luck, p_selected
+from curate.runtime.files import file_sha256, read_json, replacing, sealed, write_json
+from curate.scores.estimator import rank
+from curate.scores.top_probability import luck, p_selected, p_top
 
 SCHEMA_VERSION = 1
 
@@ -79,8 +80,8 @@ class Manifest:
             parameters: What the strategy was given. ``by`` names the number that stands in
                 ``memorization`` if it is another.
             provenance: What the scores were made from (dataset_fingerprint, recipe,
-                recipe_fingerprint, separation, seeds, versions...); nothing that differs between
-                equal selections.
+                recipe_fingerprint, separation, verdict, seeds, versions...); nothing that differs
+                between equal selections.
 
         Raises:
             DataError: If a uid is missing or repeated.
@@ -108,10 +109,12 @@ class Manifest:
             "dropped_scored": int((~keep & scored).sum()),
         }
         cut = counts["dropped_scored" if strategy in _FROM_BELOW else "kept_scored"]
-        chance, by_luck = _chance(m, _floats(columns["se"]), cut, _reliability(provenance))
+        ranks = rank(m)
         by = parameters.get("by") or "memorization"
+        se, reliability = _floats(columns["se"]), _reliability(provenance)
+        chance, by_luck = _chance(m, se, cut, reliability, posterior=by == "expected")
         columns |= {
-            "rank": _ranks(m),
+            "rank": pa.array(ranks, mask=ranks == 0),
             "p_top": chance,
             "decision": _of(["drop", "keep"], keep.astype(np.int8)),
             "reason": _reasons(strategy, keep, scored, counts, by),
@@ -125,6 +128,7 @@ class Manifest:
             "recipe": None,
             "recipe_fingerprint": None,
             "separation": "untested",
+            "verdict": None,
             "seeds": {},
             "versions": {},
             **(provenance or {}),
@@ -227,7 +231,7 @@ def stored(path: Path) -> tuple[dict[str, Any], int]:
     """
     if not path.is_file():
         raise DataError(f"no manifest at {path}; make one with 'curate select'.")
-    facts = read_sealed(path.with_suffix(".json"))
+    facts = read_json(path.with_suffix(".json"))
     digest, before = file_sha256(path), facts.pop("before", None)
     if before is not None and before.get("sha256") == digest:
         # Making it again was cut short before the table was replaced.
@@ -271,7 +275,8 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column as float64, NaN for null."""
-    return column.to_numpy().astype(np.float64, copy=False)
+    values: np.ndarray = column.to_numpy()
+    return values.astype(np.float64, copy=False)
 
 
 def _reliability(provenance: Mapping[str, Any] | None) -> float | None:
@@ -281,28 +286,23 @@ def _reliability(provenance: Mapping[str, Any] | None) -> float | None:
 
 
 def _chance(
-    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None
+    m: np.ndarray, se: np.ndarray, n: int, reliability: float | None, *, posterior: bool
 ) -> tuple[pa.Array, float]:
-    """Return ``p_top`` of each score, null where there is none, and how much of it is luck."""
+    """Return ``p_top`` of each score, null where there is none, and how much of it is luck.
+
+    What is a ``posterior`` has been moved to what is foretold, and is taken as it is.
+    """
+
+    def of(m: np.ndarray, se: np.ndarray) -> np.ndarray:
+        return p_top(m, se, n) if posterior else p_selected(m, se, n, reliability)
+
     scored = ~np.isnan(m)
     if scored.all():
-        chance = p_selected(m, se, n, reliability)
+        chance = of(m, se)
         return pa.array(chance), luck(chance)
     chance = np.full(len(m), np.nan)
-    chance[scored] = p_selected(m[scored], se[scored], n, reliability)
+    chance[scored] = of(m[scored], se[scored])
     return pa.array(chance, from_pandas=True), luck(chance[scored])
-
-
-def _ranks(m: np.ndarray) -> pa.Array:
-    """Return ranks of scores in the order of their uids: 1 the highest, equal ones by uid."""
-    ranks = np.empty(len(m), dtype=np.int64)
-    missing = np.isnan(m)
-    if not missing.any():
-        ranks[order_of_scores(m)] = np.arange(1, len(m) + 1)
-        return pa.array(ranks)
-    scored = np.flatnonzero(~missing)
-    ranks[scored[order_of_scores(m[scored])]] = np.arange(1, len(scored) + 1)
-    return pa.array(ranks, mask=missing)
 
 
 def _highest(by: str) -> str:

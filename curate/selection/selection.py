@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
+from curate.data.csv import read_csv
 from curate.data.ordering import one_chunk, repeats, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
 from curate.runtime.results import Result
+from curate.runtime.text import short
+from curate.scores.summary import Verdict
 from curate.selection.config import SelectConfig
-from curate.selection.manifest import Manifest
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
 from curate.selection.strategies import choose
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("se", "key", "shard", "label")
-"""Columns of a table of scores that a manifest has besides the number that is selected by."""
+TAKEN = ("key", "shard", "label")
+"""Columns of a table of scores that a manifest has besides a number and its error."""
+ERRORS = {"memorization": "se", "expected": "expected_se"}
+"""Which column has the standard errors of a number; of others ``se`` has."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,11 @@ class Selected(Result):
         description: What is kept, in plain words.
         separation: ``clear`` where the run's scores tell members from non-members, ``none`` where
             they do not, ``untested``; None for a table of which nothing is known, and left out of
-            the JSON then.
+            the JSON then, as the verdict is.
+        verdict: What the run's scores show.
+        places: How many of the highest, or of the lowest, it takes out of all that are scored.
+        luck: How many of these places are decided by chance; None where nothing says how much the
+            scores err, or a selection does not go by them.
     """
 
     path: Path
@@ -51,11 +59,14 @@ class Selected(Result):
     unscored: int
     description: str
     separation: str | None = None
+    verdict: Verdict | None = None
+    places: int = 0
+    luck: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         fields = super().to_json()
-        return fields if self.separation else {k: v for k, v in fields.items() if v is not None}
+        return fields if self.verdict else {k: v for k, v in fields.items() if v is not None}
 
 
 def select_table(
@@ -109,7 +120,8 @@ def decide(
     """Decide on every row of a table, write the manifest, and say what was decided.
 
     Args:
-        table: ``uid`` and ``memorization``, null where there is no score, sorted by uid.
+        table: ``uid``, ``memorization``, null where there is no score, and ``se`` where it is
+            known; sorted by uid. Where ``parameters`` name another number ``by``, both are of it.
         folder: Where the manifest goes.
         config: Strategy and size.
         name: Name of the manifest; None makes one from the strategy and size.
@@ -138,6 +150,10 @@ def decide(
         table, keep, strategy=config.strategy, parameters=settings, provenance=provenance
     )
     manifest.write(path)
+    verdict = Verdict.from_json(provenance["verdict"]) if provenance.get("verdict") else None
+    # One encoder on each side shows a part of the errors alone, a table perhaps none.
+    known = (provenance.get("reliability") or {}).get("encoders") is not None
+    errs = known and config.strategy != "random"
     return Selected(
         path=path,
         kept=int(keep.sum()),
@@ -146,6 +162,9 @@ def decide(
         unscored=left,
         description=describe(config.strategy, kept, scored),
         separation=provenance.get("separation"),
+        verdict=verdict,
+        places=manifest.facts["p_top"]["n"],
+        luck=manifest.facts["p_top"]["luck"] if errs else None,
     )
 
 
@@ -233,32 +252,43 @@ def read_scores(path: Path, by: str) -> pa.Table:
     """Read any parquet or csv that has ``uid`` and the number ``by``.
 
     Returns:
-        A table with ``uid`` and ``memorization`` (the number, null where it is not finite), and
-        those of ``TAKEN`` that there are, sorted by uid; of a parquet file nothing else is read.
+        A table with ``uid``, ``memorization`` (the number, null where it is not finite), ``se``
+        (its standard error, where there is one), and those of ``TAKEN`` that there are, sorted by
+        uid; of a parquet file nothing else is read.
 
     Raises:
         DataError: If the file cannot be read, lacks a column, or repeats a uid.
     """
+    error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            options = pyarrow.csv.ConvertOptions(column_types={"uid": pa.string()})
-            table = pyarrow.csv.read_csv(path, convert_options=options)
+            table = read_csv(path, texts=("uid",))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)
             names = stored.schema.names
-            table = stored.read([name for name in names if name in ("uid", by, *TAKEN)])
-    except (pa.ArrowInvalid, OSError) as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"cannot read {path} as parquet or csv: {line}.") from error
+            twice = next((n for n in ("uid", by, error, *TAKEN) if names.count(n) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path} has two columns called {short(twice)}; rename one.")
+            table = stored.read([name for name in names if name in ("uid", by, error, *TAKEN)])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as why:
+        line = (str(why) or type(why).__name__).splitlines()[0]
+        raise DataError(f"cannot read {path} as parquet or csv: {line[:300]}.") from why
     for name in ("uid", by):
         if name not in names:
             have = ", ".join(names)
             raise DataError(f"{path} has no column {name!r}; it has: {have}; see by.")
-    columns = {"uid": table["uid"].cast(pa.string()), "memorization": _number(path, table, by)}
-    if "se" in names:
-        columns["se"] = _number(path, table, "se")
-    columns |= {name: table[name] for name in TAKEN if name in names and name != "se"}
+    columns = {
+        "uid": _cast(path, table, "uid", pa.string()),
+        "memorization": _number(path, table, by),
+    }
+    if error in names:
+        columns["se"] = _number(path, table, error)
+    columns |= {
+        name: _cast(path, table, name, MANIFEST_SCHEMA.field(name).type)
+        for name in TAKEN
+        if name in names and name != "se"
+    }
     del table
     refused = f"{path} repeats or lacks a uid; every sample stands there once."
     if columns["uid"].null_count:
@@ -270,10 +300,23 @@ def read_scores(path: Path, by: str) -> pa.Table:
     return found
 
 
+def _cast(path: Path, table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    column = table[name]
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        return column.cast(kind)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(
+            f"column {name!r} of {path} is of type {column.type}, not {kind}; convert or leave it "
+            "out."
+        ) from error
+
+
 def _number(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return a column as float64, null where it is not finite."""
     try:
         number = table[name].cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise DataError(f"column {name!r} of {path} is not a number.") from error
     return pc.if_else(pc.is_finite(number), number, pa.scalar(None, pa.float64()))

@@ -95,7 +95,7 @@ def highest(values: np.ndarray, uids: pa.Array | None, n: int) -> np.ndarray:
     if n == 0:
         return np.zeros(len(values), dtype=bool)
     cut = np.partition(values, len(values) - n)[len(values) - n]
-    chosen = values > cut
+    chosen: np.ndarray = values > cut
     ties = np.flatnonzero(values == cut)
     if uids is not None:
         ties = ties[order_of_texts(uids.take(pa.array(ties)))]

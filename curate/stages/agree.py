@@ -8,9 +8,8 @@ from pathlib import Path
 from curate.errors import unknown
 from curate.evaluation import agreement
 from curate.evaluation.agreement import Agreement, Ranking
-from curate.runs import run
+from curate.runs import run, units
 from curate.runs.run import Run
-from curate.scores.summary import ScoreSummary
 from curate.selection.selection import read_scores
 
 
@@ -32,7 +31,8 @@ def read_ranking(item: Run | str | Path, *, runs: Path, by: str) -> Ranking:
             raise unknown(f"run under {runs}/", str(item), run.names(runs))
         item = Run.open(found)
     table = item.scores(("uid", "memorization"))
-    return Ranking(item.name, table, ScoreSummary.read(item.path).reliability.encoders)
+    groups = frozenset(units.members(item).values()) or None
+    return Ranking(item.name, table, item.summary().reliability.encoders, groups)
 
 
 def agree(

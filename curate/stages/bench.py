@@ -150,15 +150,15 @@ class _Bench:
     def shard(self) -> Rate:
         """Measure the writing of shards."""
         data = self.recipe.data
-        source = sources.open_source(data.source, split=data.split, data=self.context.data)
+        source = sources.open_data(data, data=self.context.data)
         limit = min(IMAGES, data.limit or IMAGES)
         count = 0
 
         def write(turn: int) -> None:
             nonlocal count
             out = self.folder / ("shards" if turn == 0 else f"shards-{turn}")
-            facts = shards.write([(source, "train")], out, limit=limit, max_bad=data.max_bad)
-            count = int(facts["written"])
+            written = shards.write([(source, "train")], out, limit=limit, max_bad=data.max_bad)
+            count = int(written["written"])
 
         seconds = _rounds("shard", write, self.progress)
         return self._rate("shard", count, seconds)
@@ -202,17 +202,17 @@ class _Bench:
 
     def train(self, canvas: Canvas) -> Rate:
         """Measure whole training steps."""
-        wanted = min(self.recipe.train.batch_size, len(canvas.uids))
-        batch, step = wanted, self._train(canvas, min(SMALL, wanted), 1, 1)[-1]
+        full = min(self.recipe.train.batch_size, len(canvas.uids))
+        batch, step = full, self._train(canvas, min(SMALL, full), 1, 1)[-1]
         if self.device == "cpu":
             # A GPU takes hardly longer for many images than for few.
-            batch = int(np.clip(SMALL * SECONDS / step, min(SMALL, wanted), wanted))
+            batch = int(np.clip(SMALL * SECONDS / step, min(SMALL, full), full))
             step *= batch / SMALL
         block = int(np.clip(SECONDS / step, 1, 20))
         seconds = self._train(canvas, batch, block, ROUNDS)
         with FlopCounterMode(display=False) as counter:
-            self._train(canvas, min(SMALL, wanted), 1, 0, device="cpu")
-        work = counter.get_total_flops() / min(SMALL, wanted)
+            self._train(canvas, min(SMALL, full), 1, 0, device="cpu")
+        work = counter.get_total_flops() / min(SMALL, full)
         return self._rate("train", batch, seconds, times=block, work=work, ceiling="matmul",
                           threads=self.recipe.train.threads)  # fmt: skip
 
@@ -416,8 +416,8 @@ def bench(
     Raises:
         DataError: If the source has fewer than two images.
     """
-    recipe, there = recipe_of(name, runs=runs, overrides=overrides)
-    context = Context.of(there, data, device, 1, progress)
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
+    context = Context.of(run, data, device, 1, progress)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:
         try:

@@ -52,10 +52,10 @@ class Context:
         """
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown("device", self.device, ("auto", "cpu", "cuda"))
-        there = torch.cuda.is_available()
-        if self.device == "cuda" and not there:
+        cuda = torch.cuda.is_available()
+        if self.device == "cuda" and not cuda:
             raise UsageError("--device cuda: no CUDA device is visible; 'curate doctor' tells why.")
-        return ("cuda" if there else "cpu") if self.device == "auto" else self.device
+        return ("cuda" if cuda else "cpu") if self.device == "auto" else self.device
 
     def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""

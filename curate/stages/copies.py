@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from curate.data import sources
-from curate.data.decoding import quiet, reduced
+from curate.data import sources, splits
+from curate.data.decoding import Box, quiet, reduced
 from curate.data.sample import Entry
 from curate.data.shards import Reader
 from curate.errors import DataError, UsageError
-from curate.inspection import duplicates, thumbnails, triage
+from curate.inspection import decoys, duplicates, thumbnails, triage
+from curate.inspection.summary import CopySearch
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.runs import opening
 from curate.runtime.files import write_json, write_table
@@ -49,8 +50,10 @@ GROUP_SCHEMA = pa.schema(
 )
 """Columns of ``groups.parquet``, sorted by group; ``stands`` is the one of most pixels, then of the
 largest file, then the first."""
-SPLIT, EVERY = "train", "all"
-"""The split by which a source is asked for the others, and one that holds them all."""
+ASKED = (splits.TRAIN, splits.TEST, splits.VALIDATION)
+"""Splits that a source is asked for to learn of all that it has."""
+JPEG = b"\xff\xd8"
+"""What a JPEG begins with."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,7 @@ class Copies(Result):
         groups: Groups of images that pairs connect.
         copies: Images in groups.
         exact: Pairs of one file's copies; ``mirrored``, ``cropped`` and ``recoloured`` pairs, too.
-        threshold: Evidence that a pair has at least (``registration.Evidence``).
-        false_rate: Estimated share of false pairs.
-        decoys: Images turned upside down that passed the threshold, of ``decoy_queries``.
-        index: Kind of the search for whole images, and its recall where it is in part.
+        search: How they were searched for, and what is known of its errors.
     """
 
     out: Path
@@ -100,11 +100,7 @@ class Copies(Result):
     mirrored: int
     cropped: int
     recoloured: int
-    threshold: float
-    false_rate: float
-    decoys: int
-    decoy_queries: int
-    index: dict[str, Any]
+    search: CopySearch
 
 
 @dataclass(frozen=True)
@@ -242,18 +238,25 @@ class _Shards:
 
 def _made(data: bytes, path: str, source: str, split: str) -> tuple[_Seen | str, Any]:
     """Return what is kept of an image, or its path and why it cannot be read."""
+    sides: list[tuple[float, float]] = []
+
+    def shrunk(image: Image.Image, box: Box) -> Image.Image:
+        sides.append((box[2] - box[0], box[3] - box[1]))
+        return thumbnails.shrunk(image, box)
+
     try:
-        image, box = reduced(data, side=SIDE)
-        with Image.open(io.BytesIO(data)) as header:
-            whole = header.width * header.height
+        small = reduced(data, shrunk, side=SIDE)
     except DataError as error:
         return path, str(error)
-    width, height = box[2] - box[0], box[3] - box[1]
-    # A JPEG may have been decoded at a part of its size.
-    more = math.sqrt(whole / (width * height))
-    sides = round(width * more), round(height * more)
-    told = _Seen(hashlib.sha256(data).hexdigest()[:32], path, source, split, *sides, len(data))
-    return told, thumbnails.small(image, box)
+    [(width, height)] = sides
+    if data.startswith(JPEG):
+        # It may have been decoded at a part of its size.
+        with Image.open(io.BytesIO(data)) as header:
+            more = math.sqrt(header.width * header.height / (width * height))
+        width, height = width * more, height * more
+    shape = round(width), round(height)
+    told = _Seen(hashlib.sha256(data).hexdigest()[:32], path, source, split, *shape, len(data))
+    return told, thumbnails.pixels(small)
 
 
 def _open(name: str, wanted: Sequence[str] | None, runs: Path) -> _Source | _Shards:
@@ -272,11 +275,22 @@ def _open(name: str, wanted: Sequence[str] | None, runs: Path) -> _Source | _Sha
                 raise UsageError(f"run {run} has no shards yet; type 'curate train {name}' first.")
             return _Shards(name, shards)
     if wanted is None:
-        have = sources.open_source(name, split=SPLIT).splits
-        wanted = [one for one in have if one != EVERY] or have
+        wanted = _splits(name)
     if not wanted or not all(wanted):
         raise UsageError("--split needs the names of splits with commas between.")
     return _Source(name, [sources.open_source(name, split=split) for split in wanted], wanted)
+
+
+def _splits(name: str) -> list[str]:
+    """Return all splits of a source."""
+    refused: list[UsageError] = []
+    for split in ASKED:
+        try:
+            have = sources.open_source(name, split=split).splits
+            return [one for one in have if one != splits.EVERYTHING] or [*have]
+        except UsageError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 # Writing
@@ -332,11 +346,11 @@ def _written(
         mirrored=int(facts["mirrored"].sum()),
         cropped=int(facts["cropped"].sum()),
         recoloured=int(facts["recoloured"].sum()),
-        **found.facts,
+        search=found.search,
     )
     write_table(folder / "pairs.parquet", pairs)
     write_table(folder / "groups.parquet", groups)
-    write_json(folder / "copies.json", {**made.to_json(), "rule": duplicates.RULE})
+    write_json(folder / "copies.json", {**made.to_json(), "rule": decoys.RULE})
     return made
 
 

@@ -14,16 +14,34 @@ from curate.selection.manifest import Manifest
 
 
 def export(
-    manifest: str | Path, *, to: str, out: str | Path, progress: Progress = silent
+    manifest: str | Path,
+    *,
+    to: str,
+    out: str | Path,
+    null: bool = False,
+    progress: Progress = silent,
 ) -> Exported:
     """Write a manifest (``csv``) or what it keeps (any other format) for another tool.
+
+    Args:
+        manifest: A manifest (``.parquet``).
+        to: A name in ``selection.exports.EXPORTS``.
+        out: New file or folder.
+        null: Of ``paths`` alone: end each with a null byte, not with a line break.
+        progress: Progress callback.
 
     Raises:
         UsageError: For an unknown format, an ``out`` that is there, or a manifest outside a run
             whose images would be needed.
+        DataError: If a line break is in a path, a shard is damaged, or the manifest or the
+            inspection that goes with the images changed since it was made.
         MismatchError: If the manifest was made from another dataset than the run it lies in.
     """
     path, home = Path(manifest), run_directory.enclosing(Path(manifest))
-    made = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
+    kept = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
+    if home and to in exports.WITH_INSPECTION:
+        run = Run.open(home)
+        run.held("inspect", "inspect.parquet")
+        dataset.say_outdated(run, only="inspect")
     shards = home / "shards" if home else None
-    return exports.export(made, to=to, out=Path(out), shards=shards, progress=progress)
+    return exports.export(kept, to=to, out=Path(out), shards=shards, null=null, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import resource
 import shutil
 import sys
@@ -22,17 +23,21 @@ from curate.data.canvas import Canvas
 from curate.encoders import methods
 from curate.encoders.backbone import Encoder
 from curate.encoders.checkpoint import tensors_of
-from curate.encoders.training import optimizer, snapshot_epochs, train_encoder
+from curate.encoders.schedule import optimizer, snapshot_epochs
+from curate.encoders.training import train_encoder
 from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.progress import silent
 from curate.runtime.results import Result
+from curate.runtime.text import duration
 from curate.scores.alignment import align_images
 from curate.scores.plan import Plan, build_plan
 from curate.stages import train
 from curate.stages.context import Context
+
+log = logging.getLogger("curate")
 
 SECONDS = 20.0
 """A measurement on a batch that would take longer than this is made on a smaller one."""
@@ -123,19 +128,19 @@ def forecast(
         DataError: If there are fewer samples than the plan needs.
         MemoryError: If a step does not fit.
     """
-    recipe, run = recipe_of(name, runs=runs, overrides=overrides)
+    recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
-    made = _plan(recipe, context, run)
-    left = [e for e in made.encoders if run is None or not run.done(f"train/{e}")]
-    sizes = {e: int(made.inclusion[:, k].sum()) for k, e in enumerate(made.encoders)}
+    plan = _plan(recipe, context, run)
+    left = [e for e in plan.encoders if run is None or not run.done(f"train/{e}")]
+    sizes = {e: int(plan.inclusion[:, k].sum()) for k, e in enumerate(plan.encoders)}
     steps = [_steps(recipe, sizes[e]) for e in left]
     batch = min(recipe.train.batch_size, *sizes.values())
     encoder, tensors, parameters = _network(recipe)
     per_step, scaled = _step_seconds(recipe, batch, device)
     peak = None if scaled else _peak(device)
     workers = max(1, min(context.training_workers(recipe), len(left)))
-    n, e = len(made.uids), len(made.encoders)
+    n, e = len(plan.uids), len(plan.encoders)
     return Forecast(
         device=train.device_name(device),
         samples=n,
@@ -147,7 +152,7 @@ def forecast(
         seconds_per_step=per_step,
         scaled=scaled,
         workers=workers,
-        train_seconds=per_step * _longest(steps, workers),
+        train_seconds=per_step * longest(steps, workers),
         score_seconds=n * e * _score_seconds(recipe, encoder, device),
         peak_memory_bytes=peak,
         disk_bytes={
@@ -160,6 +165,21 @@ def forecast(
     )
 
 
+def say(run: Run, context: Context) -> None:
+    """Say how long the trainings that a run lacks will take, if it lacks any."""
+    left = forecast(
+        str(run.path), data=context.data, device=context.device, workers=context.workers
+    )
+    if left.to_train:
+        log.info(
+            "forecast    about %s to train %d encoders on %s, and %s to score",
+            duration(left.train_seconds),
+            left.to_train,
+            left.device,
+            duration(left.score_seconds),
+        )
+
+
 def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
     """Return the plan of the run, or one of as many made-up samples as the sources hold."""
     if run is not None and run.done("plan"):
@@ -168,7 +188,7 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
     for split in (recipe.data.split, recipe.data.extra):
         count = 0
         if split:
-            source = sources.open_source(recipe.data.source, split=split, data=context.data)
+            source = sources.open_data(recipe.data, split=split, data=context.data)
             count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
         counts.append(count)
     names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]
@@ -179,7 +199,7 @@ def _steps(recipe: Recipe, samples: int) -> int:
     return recipe.train.epochs * (samples // min(recipe.train.batch_size, samples))
 
 
-def _longest(steps: list[int], workers: int) -> int:
+def longest(steps: list[int], workers: int) -> int:
     """Return the steps of the worker that has most, each taking the next training when free."""
     loads = [0] * workers
     for n in steps:

@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 from curate.data.canvas import Canvas
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
-from curate.inspection import duplicates, neighbours, relations, spaces, thumbnails, triage
+from curate.inspection import decoys, duplicates, neighbours, relations, spaces, thumbnails, triage
 from curate.inspection.spaces import Space, embeddings
 from curate.inspection.summary import Inspection
 from curate.runs import sample_lookup, units
 from curate.runs.run import Run
 from curate.runs.sample_lookup import SampleCard
-from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
+from curate.runtime.results import plain
 from curate.scores.plan import Plan
-from curate.scores.summary import ScoreSummary
 from curate.stages.context import Context
 from curate.stages.shard import canvas
 from curate.stages.train import encoder_folder, train_run
@@ -93,7 +93,7 @@ def write_inspection(
     n = len(own)
 
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
-    found = neighbours.nearest(points, config.neighbours)
+    nearest_others = neighbours.nearest(points, config.neighbours)
     thumbs = thumbnails.of_canvas(images.array, progress=progress)
     thumbs = thumbs.take(np.concatenate([own, held_out]))
     pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
@@ -105,21 +105,22 @@ def write_inspection(
 
     labels = index["label"].fill_null(-1).to_numpy()[own]
     size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))
-    votes = triage.vote(labels, found.near)
+    votes = triage.vote(labels, nearest_others.near)
     reason, thresholds = triage.flaws(measured, labels, votes)
     names = pa.array(uids[own].astype(np.str_))
     memorization, rank = _scores(run, names)
-    outlier, lof = found.outlier_score(), found.local_outlier_factor()
+    outlier, lof = nearest_others.outlier_score(), nearest_others.local_outlier_factor()
     stands = triage.representatives(group, width.astype(np.int64) * height, size)
-    triaged = triage.triage(rank, outlier, reason, (group >= 0) & ~stands, thresholds)
+    copies = (group >= 0) & ~stands
+    triaged = triage.triage(rank, outlier, reason, copies, thresholds, _separation(run))
 
-    alone = found.near.shape[1] == 0
-    nearest = pa.nulls(n, pa.int64()) if alone else pa.array(found.near[:, 0])
+    alone = nearest_others.near.shape[1] == 0
+    nearest = pa.nulls(n, pa.int64()) if alone else pa.array(nearest_others.near[:, 0])
     columns = {
         "uid": names,
         "outlier_score": _known(outlier),
         "neighbour_uid": names.take(nearest),
-        "neighbour_distance": _known(outlier if alone else found.distance[:, 0]),
+        "neighbour_distance": _known(outlier if alone else nearest_others.distance[:, 0]),
         "duplicate_group": pa.array(group, mask=group < 0),
         "local_outlier_factor": _known(lof),
         "duplicate_split": leaks["split"],
@@ -135,16 +136,16 @@ def write_inspection(
     per_label, share = relations.by_label(memorization, labels)
     summary = {
         "samples": n,
-        "neighbours": found.near.shape[1],
+        "neighbours": nearest_others.near.shape[1],
         "space": {"kind": space.kind, "name": space.name, "dim": points.shape[1]},
-        "index": found.facts,
+        "index": nearest_others.search,
         "mean_outlier_score": None if alone else float(outlier.mean()),
         "duplicates": {
             "threshold": config.duplicate_threshold,
             "groups": int(group.max(initial=-1)) + 1,
             "samples": int((group >= 0).sum()),
-            "rule": duplicates.RULE,
-            "evidence": pairs.facts,
+            "rule": decoys.RULE,
+            "search": pairs.search,
         },
         "leaks": leaks["summary"],
         "relations": relations.correlations(
@@ -162,12 +163,12 @@ def write_inspection(
         ),
         "labels": per_label,
         "label_share": share,
-        "triage": {**triaged.summary, "separation": _separation(run)},
+        "triage": triaged.summary,
     }
     paths = [run.path / name for name in FILES]
     write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
-    write_table(paths[1], _neighbour_table(names, found))
-    write_json(paths[2], summary)
+    write_table(paths[1], _neighbour_table(names, nearest_others))
+    write_json(paths[2], plain(summary))
     unit.complete(paths, encoder=space.name)
 
 
@@ -222,11 +223,11 @@ def _leaks(
     }
 
 
-def _neighbour_table(names: pa.Array, found: neighbours.Nearest) -> pa.Table:
-    offsets = pa.array(np.arange(len(names) + 1) * found.near.shape[1], pa.int32())
+def _neighbour_table(names: pa.Array, nearest: neighbours.Nearest) -> pa.Table:
+    offsets = pa.array(np.arange(len(names) + 1) * nearest.near.shape[1], pa.int32())
     lists = (
         pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), kind))
-        for values, kind in ((found.near, pa.int32()), (found.distance, pa.float32()))
+        for values, kind in ((nearest.near, pa.int32()), (nearest.distance, pa.float32()))
     )
     return pa.table([names, *lists], schema=NEIGHBOUR_SCHEMA)
 
@@ -245,7 +246,7 @@ def _separation(run: Run) -> str | None:
     """Return what the scores say of themselves, None without scores."""
     if units.scores_digest(run) is None:
         return None
-    return ScoreSummary.read(run.path).separation
+    return run.summary().separation
 
 
 def _known(values: np.ndarray) -> pa.Array:
@@ -272,17 +273,16 @@ def inspect_run(run: Run, context: Context) -> Inspection:
                 device=context.resolved_device(),
                 progress=context.progress,
             )
-    table, summary = run.path / "inspect.parquet", read_json(run.path / "inspect.json")
-    return Inspection.from_json({**summary, "path": table})
+    return Inspection.load(run.path / "inspect.json", path=run.path / "inspect.parquet")
 
 
-def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
+def encoder_to_inspect(run: Run, plan: Plan) -> spaces.Space:
     """Return the space in which neighbours are found.
 
     Raises:
         UsageError: If the recipe names an encoder that is not there.
     """
-    return spaces.space_of(run.recipe.inspect.encoder, made.encoders)
+    return spaces.space_of(run.recipe.inspect.encoder, plan.encoders)
 
 
 @overload

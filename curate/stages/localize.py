@@ -16,10 +16,10 @@ from curate.errors import DataError, DivergedError, UsageError, unknown
 from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
-from curate.runtime.files import read_json, write_json, write_table
+from curate.runtime.files import write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
-from curate.scores.layers import Found, LayerRow, layer_rows, measure, unit_table
+from curate.scores.layers import LayerMeasurement, LayerRow, layer_rows, measure, unit_table
 from curate.scores.plan import Plan
 from curate.stages import shard, train
 from curate.stages.context import Context
@@ -30,8 +30,9 @@ class Localized(Result):
     """What ``localize.json`` holds: where in an encoder memorization lies.
 
     Attributes:
-        encoders: f, that was trained on the samples, and g, that was not.
-        candidates: Samples that were measured.
+        encoders: f and g.
+        candidates: Samples that f was trained on and g was not.
+        independent: Samples that g was trained on and f was not.
         views: Views of each.
         distance: Between representations, as in the recipe.
         layers: From the images on.
@@ -41,6 +42,7 @@ class Localized(Result):
 
     encoders: tuple[str, ...]
     candidates: int
+    independent: int
     views: int
     distance: str
     layers: tuple[LayerRow, ...]
@@ -56,7 +58,10 @@ def localize(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Localized:
-    """Measure LayerMem and UnitMem of a pair of encoders, on the samples only the first has seen.
+    """Measure LayerMem and UnitMem of a pair of encoders, on what only one of them has seen.
+
+    LayerMem counts the samples of either encoder, so that the offset between both is in neither;
+    UnitMem is of those that only the first has seen.
 
     Args:
         run: A run; what is missing for encoders is done first.
@@ -67,7 +72,7 @@ def localize(
 
     Raises:
         UsageError: If the names are not two different encoders of the plan.
-        DataError: If fewer than two samples are in f and not in g.
+        DataError: If fewer than two samples are in f and not in g, or the other way round.
         DivergedError: If a layer gives values that are not finite.
     """
     context = Context.of(run, data, device, 1, progress)
@@ -82,43 +87,58 @@ def localize(
         }
         unit = units.Unit(run, "localize", parts)
         if unit.intact() is None:
-            inside = plan.inclusion[:, plan.encoders.index(f)]
-            uids = plan.uids[inside & ~plan.inclusion[:, plan.encoders.index(g)]]
-            if len(uids) < 2:
-                raise DataError(
-                    f"{len(uids)} samples are in {f} and not in {g}; two are needed to localize."
-                )
+            candidates, independent = _only_in(plan, f, g), _only_in(plan, g, f)
             canvas = shard.canvas(run, context)
             where, config = context.resolved_device(), run.recipe
             folders = [train.encoder_folder(run, context, name) for name in (f, g)]
             pair = [load_encoder(folder, device=where) for folder in folders]
             with unit.making("localize"):
-                found = measure(
-                    pair,
-                    canvas.array,
-                    canvas.rows(uids),
-                    randomness.uid_keys(uids),
-                    config.measuring_views(),
-                    config.score,
-                    progress=context.progress,
+                of_f, of_g = (
+                    measure(
+                        pair,
+                        canvas.array,
+                        canvas.rows(uids),
+                        randomness.uid_keys(uids),
+                        config.measuring_views(),
+                        config.score,
+                        progress=context.progress,
+                    )
+                    for uids in (candidates, independent)
                 )
-                _check_finite(found, run)
+                _check_finite(of_f, run)
+                _check_finite(of_g, run)
                 content = {
                     "encoders": [f, g],
-                    "candidates": len(uids),
+                    "candidates": len(candidates),
+                    "independent": len(independent),
                     "views": config.score.views,
                     "distance": config.score.distance,
-                    "layers": plain(layer_rows(found)),
+                    "layers": plain(layer_rows(of_f, of_g)),
                 }
-                write_table(table_path, unit_table(found, (f, g), uids))
+                write_table(table_path, unit_table(of_f, (f, g), candidates))
                 write_json(path, content)
                 unit.complete([path, table_path])
-        return Localized.from_json({**read_json(path), "path": path, "units": table_path})
+        return Localized.load(path, path=path, units=table_path)
 
 
-def _check_finite(found: Found, run: Run) -> None:
-    for i, name in enumerate(found.names):
-        if not np.isfinite(found.align[:, i]).all():
+def _only_in(plan: Plan, inside: str, outside: str) -> np.ndarray:
+    """Return the uids of the samples that one encoder was trained on and the other was not, bytes.
+
+    Raises:
+        DataError: If they are fewer than two.
+    """
+    first, second = (plan.inclusion[:, plan.encoders.index(name)] for name in (inside, outside))
+    uids: np.ndarray = plan.uids[first & ~second]
+    if len(uids) < 2:
+        raise DataError(
+            f"{len(uids)} samples are in {inside} and not in {outside}; two are needed to localize."
+        )
+    return uids
+
+
+def _check_finite(measured: LayerMeasurement, run: Run) -> None:
+    for i, name in enumerate(measured.names):
+        if not np.isfinite(measured.align[:, i]).all():
             raise DivergedError(
                 f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
                 "train.lr or set train.clip_norm, and start over with fresh (--fresh)."

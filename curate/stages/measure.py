@@ -102,9 +102,9 @@ def measure(
         scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
         canvas = shard.canvas(run, context)
         samples, rows, public = _samples(run, plan, scores, canvas)
-        wanted, left_out = measures.choose(kinds, samples.labelled)
+        chosen, left_out = measures.choose(kinds, samples.labelled)
         columns = _kept(run, scores["uid"])
-        if missing := [kind for kind in wanted if kind not in columns]:
+        if missing := [kind for kind in chosen if kind not in columns]:
             with run.timed("measure"):
                 columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
         columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
@@ -118,7 +118,7 @@ def measure(
             write_json(summary_path, plain({"measures": every, "left_out": left_out}))
             unit.complete([path, summary_path])
     return Measured(
-        {kind: _row(kind, columns[kind], scores) for kind in wanted}, tuple(left_out), path
+        {kind: _row(kind, columns[kind], scores) for kind in chosen}, tuple(left_out), path
     )
 
 
@@ -127,9 +127,9 @@ def _samples(
 ) -> tuple[Samples, np.ndarray, np.ndarray]:
     """Return the samples of the plan, and the rows of the canvas that have them and public ones."""
     index = dataset.index(run, ["label", "split"])
-    given = index["label"].fill_null(-1).to_numpy()
-    classes = np.unique(given[given >= 0])
-    labels = np.where(given >= 0, np.searchsorted(classes, given), -1)
+    labels = index["label"].fill_null(-1).to_numpy()
+    classes = np.unique(labels[labels >= 0])
+    labels = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
     rows = canvas.rows(plan.uids)
     role = run.facts().get("test_role")
     of_tests = pc.equal(index["split"], role).to_numpy() if role else np.zeros(len(labels), bool)
@@ -145,7 +145,7 @@ def _samples(
         labels=labels[rows],
         classes=len(classes),
         align=align,
-        public_words=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
+        public_keys=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
     return samples, rows, public
@@ -185,9 +185,9 @@ def _compute(
     public: np.ndarray,
 ) -> dict[str, pa.Array]:
     """Return measures by name, (N,) float64 with null where undefined."""
-    made: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
+    by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
     device, repeats = context.resolved_device(), plan.repeats
-    asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in made.values())]
+    asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in by_kind.values())]
     for done, e in enumerate(asked, 1):
         folder = train.encoder_folder(run, context, plan.encoders[e])
         encoder = load_encoder(folder, device=device)
@@ -206,11 +206,13 @@ def _compute(
                 "finite; lower train.lr or set train.clip_norm, and start over with fresh "
                 "(--fresh)."
             )
-        for m in made.values():
+        for m in by_kind.values():
             if m.wants(look.repeat):
                 m.add(look)
         context.progress("measure", done, len(asked))
-    return {kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in made.items()}
+    return {
+        kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in by_kind.items()
+    }
 
 
 def _corners(encoder: Encoder, canvas: Canvas, rows: np.ndarray) -> Callable[[int], np.ndarray]:
@@ -234,8 +236,8 @@ def _features(
             pixels = torch.from_numpy(some).to(device).float() / 255
             if corner is not None:
                 pixels = enlarged(pixels, corner)
-            found = pool(encoder.forward_float(pixels))
-            out[start : start + BATCH] = found.float().cpu().numpy()
+            features = pool(encoder.forward_float(pixels))
+            out[start : start + BATCH] = features.float().cpu().numpy()
     return out
 
 

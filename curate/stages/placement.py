@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,16 @@ class Placed:
     places: np.ndarray
     starts: np.ndarray
 
+    def of_repeats(self, repeats: Collection[int]) -> Placed:
+        """Return the same samples with the encoders of some repeats of the plan alone."""
+        chosen = np.isin(self.repeats, list(repeats))
+        return replace(
+            self,
+            encoders=tuple(np.array(self.encoders)[chosen].tolist()),
+            inclusion=self.inclusion[:, chosen],
+            repeats=self.repeats[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Part:
@@ -63,50 +73,50 @@ class Part:
         )
 
 
-def placed(run: Run, made: Plan) -> Placed:
+def placed(run: Run, plan: Plan) -> Placed:
     """Find the samples of a plan in the shards of its run.
 
     Raises:
         DataError: If one is in none.
     """
-    n, start, found = len(made.uids), 0, [0]
+    n, start, bounds = len(plan.uids), 0, [0]
     rows, places = (on_disk(n, np.int32, run.path / "cache") for _ in range(2))
     for index in Reader(run.path / "shards").parts(["uid"]):
         uids = packed_uids(index["uid"])
         # A uid that is longer than any of the plan's is cut here, and differs below.
-        at = np.searchsorted(made.uids, uids.astype(made.uids.dtype))
+        at = np.searchsorted(plan.uids, uids.astype(plan.uids.dtype))
         at = np.minimum(at, n - 1)
-        mine = np.flatnonzero(made.uids[at] == uids)
+        mine = np.flatnonzero(plan.uids[at] == uids)
         mine = mine[np.argsort(at[mine], kind="stable")]
-        new = slice(found[-1], found[-1] + len(mine))
+        new = slice(bounds[-1], bounds[-1] + len(mine))
         rows[new], places[new] = at[mine], start + mine
-        found.append(new.stop)
+        bounds.append(new.stop)
         start += len(uids)
-    if found[-1] != n:
+    if bounds[-1] != n:
         raise DataError(
-            f"{n - found[-1]} of {n} samples of {run.path / 'plan.parquet'} are not in the shards' "
-            "index; start over with --fresh."
+            f"{n - bounds[-1]} of {n} samples of {run.path / 'plan.parquet'} are not in the "
+            "shards' index; start over with --fresh."
         )
     return Placed(
-        made.kind,
-        made.group,
-        made.encoders,
-        made.inclusion,
-        made.repeats,
+        plan.kind,
+        plan.group,
+        plan.encoders,
+        plan.inclusion,
+        plan.repeats,
         rows,
         places,
-        np.array(found),
+        np.array(bounds),
     )
 
 
-def by_shard(run: Run, made: Placed) -> Iterator[Part]:
+def by_shard(run: Run, placement: Placed) -> Iterator[Part]:
     """Yield the plan's samples shard by shard."""
     start = 0
     columns = ["uid", "key", "shard", "label"]
     for s, index in enumerate(Reader(run.path / "shards").parts(columns)):
-        here = slice(made.starts[s], made.starts[s + 1])
+        here = slice(placement.starts[s], placement.starts[s + 1])
         if here.start < here.stop:
-            name, places = Path(index["shard"][0].as_py()).stem, made.places[here]
+            name, places = Path(index["shard"][0].as_py()).stem, placement.places[here]
             uids = packed_uids(index["uid"])[places - start]
-            yield Part(name, uids, made.rows[here], places, index)
+            yield Part(name, uids, placement.rows[here], places, index)
         start += index.num_rows

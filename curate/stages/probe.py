@@ -7,20 +7,23 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curate.data import shards, sources
 from curate.data.canvas import build_canvas, open_canvas
 from curate.encoders.backbone import load_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
+from curate.evaluation.config import ProbeConfig
 from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
 from curate.runs import dataset
 from curate.runs import run as run_directory
+from curate.runs.opening import open_run
 from curate.runs.run import Run
-from curate.runtime.files import read_json, write_json
+from curate.runtime.files import read_json, sealed, write_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.stages import shard
@@ -89,7 +92,7 @@ def probe_data(
             fit=fit,
             progress=context.progress,
         )
-        write_json(ready, {**wanted, "test_role": "test" if test else None})
+        write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
@@ -97,11 +100,13 @@ def probe_data(
 def _files(name: str, data: Path | None) -> str | None:
     """Return a digest of the names, sizes and times of a source's files; None for one without."""
     place = data or Path(name.partition(":")[2] or name)
-    if not place.exists():
+    # Tars may be named by a pattern.
+    places = [place] if place.exists() else sorted(place.parent.glob(place.name or "*"))
+    if not places:
         return None
     digest = hashlib.sha256(str(place.resolve()).encode())
-    for path in [place, *sorted(place.rglob("*"))]:
-        stat = path.stat()
+    for path in (p for found in places for p in [found, *sorted(found.rglob("*"))]):
+        stat = path.lstat()  # a link may lead nowhere
         digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
@@ -146,8 +151,9 @@ class Probed(Result):
 def probe(
     encoder: str | Path,
     *,
-    on: Sequence[str] = ("self",),
+    on: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -158,29 +164,37 @@ def probe(
 
     Args:
         encoder: An encoder's folder.
-        on: ``self`` (the labels of the encoder's run) or SOURCEs.
-        kinds: ``linear`` or ``knn``; None takes both.
+        on: ``self`` (the labels of the encoder's run) or SOURCEs; None takes ``probe.sources`` of
+            the run's recipe.
+        kinds: ``linear`` or ``knn``; None takes ``probe.kinds`` of the run's recipe, or both.
+        overrides: Late settings of the encoder's run, ``{"section.key": value}``.
         data: Where a SOURCE's data lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
     Raises:
+        UsageError: For an unknown kind, or settings of an encoder that belongs to no run.
         DataError: If samples have no labels.
+        MismatchError: If settings would train the run's encoders anew.
     """
-    chosen = tuple(kinds or probes.PROBES)
+    folder = Path(encoder)
+    home = run_directory.enclosing(folder)
+    if overrides and home is None:
+        raise UsageError(f"{folder} belongs to no run whose settings could be replaced.")
+    run = open_run(str(home), overrides=overrides, create=False) if home else None
+    asked = run.recipe.probe if run else ProbeConfig()
+    on, chosen = tuple(on or asked.sources), tuple(kinds or asked.kinds)
     for kind in chosen:
         if kind not in probes.PROBES:
             raise unknown("probe", kind, probes.PROBES)
-    folder = Path(encoder)
-    home = run_directory.enclosing(folder)
-    run = Run.open(home) if home else None
     with contextlib.ExitStack() as during:
         if run:
             during.enter_context(run.lock())
         context = Context.of(None, data, device, 1, progress)
         if not (folder / "config.json").is_file():
             raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
-        network = load_encoder(folder, device=context.resolved_device())
+        held = run.held_encoder(folder) if run else folder
+        network = load_encoder(held, device=context.resolved_device())
         if run:
             during.enter_context(run.timed("probe"))
             read = run.path / "probes" / "data"
@@ -188,10 +202,14 @@ def probe(
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
         size, channels = network.size, network.channels
         sets = [probe_data(run, name, context, read, size=size, channels=channels) for name in on]
-        results = [r for s in sets for r in measure_probes(network, s, chosen, progress=progress)]
+        results = [
+            result
+            for data_set in sets
+            for result, _ in measure_probes(network, data_set, chosen, progress=progress)
+        ]
         if run is None or home is None:
             return Probed(folder, tuple(results), None)
         place = folder.resolve().relative_to(home)
         path = run.path / "probes" / f"{slug(str(place))}-on-{slug('-'.join(on))}.json"
-        write_json(path, {"encoder": str(place), "results": plain(results)})
+        write_json(path, sealed({"encoder": str(place), "results": plain(results)}))
         return Probed(folder, tuple(results), path)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import UsageError
-from curate.runs import more_views
+from curate.runs import more_views, units
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
@@ -71,10 +71,10 @@ def seconds(text: str) -> float:
     Raises:
         UsageError: If it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if found is None or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None or not float(match[1]):
         raise UsageError(f"budget {text}: expected a duration such as 90s, 30m, 2h or 1d.")
-    return float(found[1]) * SECONDS[found[2]]
+    return float(match[1]) * SECONDS[match[2]]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,12 @@ def refine(
     Reliability follows the Spearman-Brown formula, ``r / (1 - r)`` in proportion to repeats, which
     says how many are to be added; what is there is not done again.
 
+    A run that is tested again and again until its verdict is a good one gets one by chance. So each
+    look spends half of what is left of the probability to be wrong (1/2, 1/4, ... of what a run
+    without ``until`` has; Lan & DeMets 1983 of such spending): ``scores.json`` counts ``looks`` and
+    its verdict is taken at their level. It ends, too, where even the upper end of the interval of
+    reliability foretells more than ``MOST_REPEATS`` repeats.
+
     Args:
         run: Any run; it is extended in place.
         until: ``reliability=X`` (of views and encoders), or ``overlap=X``: the share of the
@@ -159,6 +165,9 @@ def refine(
     while True:
         begun = time.monotonic()
         with run.lock():
+            plan, shown = run.recipe.plan, run.recipe.score.views
+            more = units.views_digest(run)
+            run.look({"repeats": plan.repeats, "views": shown, "more": more})
             summary = score.score_run(run, context)
             chosen = _chosen(run) if goal.kind == "overlap" else None
             value = _value(summary, chosen)
@@ -238,22 +247,27 @@ def _next(
     if value is not None and value >= goal.value:
         return None, "reached"
     repeats, views = run.recipe.plan.repeats, run.recipe.score.views
-    found, spent = summary.reliability, run.facts()["seconds"]
-    if chosen is not None and found.encoders is not None:
-        unsure = top_probability.doubtful(chosen.scores, chosen.n, found.encoders)
+    reliability, spent = summary.reliability, run.facts()["seconds"]
+    if chosen is not None and reliability.encoders is not None:
+        unsure = top_probability.doubtful(chosen.scores, chosen.n, reliability.encoders)
         if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
             # Measured from the first view on: twice as many take twice the time.
             share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
             if left is not None and share * spent.get("align", 0.0) > left:
                 return None, "budget"
             return unsure, "more views where the selection is in doubt"
-    elif _views_err_more(found) and views < MOST_VIEWS:
+    elif _views_err_more(reliability) and views < MOST_VIEWS:
         if left is not None and spent.get("align", 0.0) > left:
             return None, "budget"
         return {"views": min(2 * views, MOST_VIEWS)}, "more views"
     if repeats >= MOST_REPEATS:
         return None, "as many repeats as are ever made"
-    more = min(_repeats(repeats, found.encoders, goal), MOST_REPEATS) - repeats
+    if out_of_reach(repeats, reliability.high, goal):
+        return None, (
+            f"even the upper end of its interval, {reliability.high:.2f}, foretells more than "
+            f"{MOST_REPEATS:,} repeats"
+        )
+    more = min(repeats_foretold(repeats, reliability.encoders, goal), MOST_REPEATS) - repeats
     if left is not None:
         each = (spent.get("train", 0.0) + spent.get("align", 0.0)) / repeats
         more = min(more, int(left / each) if each > 0 else more)
@@ -262,15 +276,23 @@ def _next(
     return {"repeats": repeats + more}, "more encoders"
 
 
-def _views_err_more(found: Reliability) -> bool:
+def _views_err_more(reliability: Reliability) -> bool:
     """Return whether the larger part of the error would go with more views."""
-    if found.views is None or found.encoders is None:
+    if reliability.views is None or reliability.encoders is None:
         return False
-    views, both = 1 - found.views, 1 - found.encoders
+    views, both = 1 - reliability.views, 1 - reliability.encoders
     return bool(both > 0 and views > LARGER * both)
 
 
-def _repeats(repeats: int, reliability: float | None, goal: Goal) -> int:
+def out_of_reach(repeats: int, high: float | None, goal: Goal) -> bool:
+    """Return whether the upper end of reliability's interval rules a goal for it out."""
+    if high is None or goal.kind != "reliability":
+        return False
+    needed = goal.value / (1 - goal.value) * (1 - high) / max(high, 1e-9)
+    return repeats * needed > MOST_REPEATS
+
+
+def repeats_foretold(repeats: int, reliability: float | None, goal: Goal) -> int:
     """Return how many repeats are foretold to reach the goal, within ``GROWTH``."""
     if reliability is None:
         return max(2, repeats)

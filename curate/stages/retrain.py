@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import UsageError
 from curate.runs import dataset, units
-from curate.runs import run as run_directory
-from curate.runs.opening import open_run
+from curate.runs.opening import run_of
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import file_sha256
@@ -54,13 +52,7 @@ def retrain(
         MismatchError: If it was made from another dataset than the run's.
     """
     path = Path(manifest)
-    if run is None:
-        home = run_directory.enclosing(path)
-        if home is None:
-            raise UsageError(f"{path} lies in no run; name the run to train in.")
-        run = Run.open(home)
-    elif not isinstance(run, Run):
-        run = open_run(run, runs=runs, create=False)
+    run = run_of(path, run, runs=runs)
     with run.lock():
         context = Context.of(run, None, device, 1, progress)
         kept = dataset.read_for(run, path).kept()

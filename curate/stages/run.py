@@ -10,17 +10,20 @@ import numpy as np
 from curate import reports
 from curate.data.sample import packed_uids
 from curate.evaluation.comparison import Comparison
+from curate.runs import fitting
 from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.scores import verdict
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.selection import selection
-from curate.stages import compare, inspect, probe, score, select, shard, train
+from curate.stages import compare, forecast, inspect, probe, score, select, shard, train
 from curate.stages.context import Context
+from curate.stages.learned import Learned, learned_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Completed(Result):
         dropped: Samples that it drops.
         separation: Whether scores tell members from non-members.
         comparison: None where the recipe asks for none.
+        learned: Whether the encoders beat random weights; None unless the recipe was fitted to
+            the images and these have labels.
         report: The report.
     """
 
@@ -47,6 +52,7 @@ class Completed(Result):
     dropped: int
     separation: str
     comparison: Comparison | None
+    learned: Learned | None
     report: Path
 
 
@@ -72,6 +78,7 @@ def refuse_early(run: Run, context: Context, plan: Plan) -> None:
     inspect.encoder_to_inspect(run, plan)
     if compares(run):
         compare.check_removals(run.recipe.compare.remove, scored)
+        compare.check_repeats(run, run.recipe.compare)
         probe.probe_sets(run, context)
 
 
@@ -83,6 +90,7 @@ def run(
     device: str = "auto",
     workers: int | None = 1,
     fresh: bool = False,
+    require: str | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Do the whole line for a recipe and return the run.
@@ -95,14 +103,15 @@ def run(
         workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
             their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
         fresh: Set an existing run aside and start over.
+        require: ``reliability=X``: go on by a ranking that is as reliable, or end with the scores.
         progress: Progress callback (what, done, total).
 
     Raises:
         CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
     """
-    made = open_run(recipe, runs=runs, fresh=fresh, data=data)
-    run_all(made, data=data, device=device, workers=workers, progress=progress)
-    return made
+    opened = open_run(recipe, runs=runs, fresh=fresh, data=data)
+    run_all(opened, data=data, device=device, workers=workers, require=require, progress=progress)
+    return opened
 
 
 def run_all(
@@ -111,22 +120,30 @@ def run_all(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    require: str | None = None,
     progress: Progress = silent,
 ) -> Completed:
-    """Do every stage of a run that is not done.
+    """Do every stage of a run that is not done; see ``run``.
 
     Raises:
         CurateError: The first error of a stage; what was finished before it stays.
     """
     context = Context.of(run, data, device, workers, progress)
+    if require is not None:
+        verdict.required(require)
     with run.lock():
         shard.shard_run(run, context)
         refuse_early(run, context, train.plan(run, context))
-        train.train_run(run, context)
+        if fitting.is_fitted(run):
+            forecast.say(run, context)
+        plan = train.train_run(run, context)
         score.align(run, context)
         summary = score.score_run(run, context)
+        verdict.require(require, summary.reliability, run.name)
         inspect.inspect_run(run, context)
         selected = select.select_run(run, run.recipe.select)
+        # A recipe that nobody tried on these images may train what knows nothing of them.
+        learned = learned_run(run, context, plan) if fitting.is_fitted(run) else None
         compared = None
         if compares(run):
             compared = compare.compare_run(run, context, run.recipe.compare)
@@ -140,5 +157,6 @@ def run_all(
         dropped=selected.dropped,
         separation=summary.separation,
         comparison=compared,
+        learned=learned,
         report=page,
     )

@@ -6,7 +6,7 @@ Both go shard by shard, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,30 +14,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
-from curate.encoders.backbone import load_encoder
-from curate.encoders.training import snapshot_epochs, snapshot_name
-from curate.errors import DataError, DivergedError
-from curate.runs import more_views, units
+from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.schedule import snapshot_epochs
+from curate.encoders.training import snapshot_name
+from curate.errors import DivergedError
+from curate.runs import dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.runtime.files import on_disk, read_json, replacing, write_json, write_table
+from curate.runtime.files import on_disk, replacing, write_json, write_table
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
-from curate.runtime.results import Result
 from curate.scores import estimator, separation
-from curate.scores.alignment import Alignment, align_images
+from curate.scores.alignment import Alignment, align_images, centres_of
+from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
-from curate.scores.significance import check, tests
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
-from curate.stages import shard, train
+from curate.stages import expectation, shard, train
 from curate.stages.context import Context
 from curate.stages.placement import Part, Placed, by_shard, placed
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
+HELD_WEIGHTS = 1 << 32
+"""Weights of encoders that are held at a time, in bytes: the samples are gone through again for
+those that are left."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Moment:
 
 
 END = Moment()
+NO_HALVES = (np.empty(0), np.empty(0))
 
 
 def align(run: Run, context: Context, when: Moment = END) -> Placed:
@@ -106,7 +111,7 @@ def _align(
         named: Gives the name of a unit, and the stem of its file, from that of the shard.
     """
     sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    digests = shard_digests(run)
+    digests = dataset.shard_digests(run)
     wanted = {
         (s, e): units.align(
             run,
@@ -126,48 +131,109 @@ def _align(
             missing.setdefault(s, []).append(e)
     if not missing:
         return
-    run.check_code("align", wanted.values())
-    pixels, config = shard.pixels(run, context), run.recipe
+    run.check_code("align", wanted.values(), device)
+    pixels = shard.pixels(run, context)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    encoders = {
-        e: load_encoder(train.encoder_folder(run, context, e) / when.place, device=device)
-        for e in used
-    }
+    folders = {e: train.encoder_folder(run, context, e) / when.place for e in used}
+    groups = _together(folders)
+    todo = [[s for s in missing if set(missing[s]) & set(group)] for group in groups]
     with run.timed("align"):
-        done, total = 0, sum(sizes[s] for s in missing)
+        done, total = 0, sum(sizes[s] for shards in todo for s in shards)
         context.progress("align", done, total)
-        for part in by_shard(run, made):
-            names = missing.get(part.name, [])
-            if not names:
-                continue
-            tables: dict[str, list[pa.Table]] = {e: [] for e in names}
-            for some, views in shown(part):
-                found = align_images(
-                    {e: encoders[e] for e in names},
-                    pixels[some.places],
-                    randomness.uid_keys(some.uids),
-                    config.measuring_views(),
-                    config.score.model_copy(update={"views": views}),
-                    representation=config.encoder.representation,
-                    device=device,
-                )
-                for name, alignment in found.items():
-                    if not np.isfinite(alignment.align).all():
-                        raise DivergedError(
-                            f"encoder {name} of {run.path} gives representations that are not "
-                            "finite; lower train.lr or set train.clip_norm, and start over with "
-                            "--fresh."
-                        )
-                    tables[name].append(alignment.to_table(some.uids, views))
-                done += len(some.uids)
-                context.progress("align", done, total)
-            for name, found_here in tables.items():
-                table = pa.concat_tables(found_here)
-                path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
-                unit = wanted[part.name, name]
-                with unit.making():
-                    write_table(path, table)
-                    unit.complete([path], device, n=table.num_rows)
+        for group in groups:
+            encoders = {e: load_encoder(folders[e], device=device) for e in group}
+            centres = _centres(run, made, encoders, pixels, device)
+            for part in by_shard(run, made):
+                here = {e: encoders[e] for e in missing.get(part.name, []) if e in encoders}
+                if not here:
+                    continue
+                tables: dict[str, list[pa.Table]] = {e: [] for e in here}
+                for some, views in shown(part):
+                    for name, alignment in _measured(
+                        run, here, some, views, pixels, device, centres
+                    ):
+                        tables[name].append(alignment.to_table(some.uids, views))
+                    done += len(some.uids)
+                    context.progress("align", done, total)
+                for name, found in tables.items():
+                    path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
+                    unit = wanted[part.name, name]
+                    with unit.making():
+                        table = pa.concat_tables(found)
+                        write_table(path, table)
+                        unit.complete([path], device, n=table.num_rows)
+
+
+def _together(folders: Mapping[str, Path]) -> list[list[str]]:
+    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
+    groups: list[list[str]] = []
+    held = 0
+    for name, folder in folders.items():
+        size = (folder / "weights.safetensors").stat().st_size
+        if not groups or held + size > HELD_WEIGHTS:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += size
+    return groups
+
+
+def _measured(
+    run: Run,
+    encoders: Mapping[str, Encoder],
+    part: Part,
+    views: int,
+    pixels: np.ndarray,
+    device: str,
+    centres: Mapping[str, torch.Tensor] | None,
+) -> Iterator[tuple[str, Alignment]]:
+    """Yield the alignment of each of some encoders on the samples of a part.
+
+    Raises:
+        DivergedError: If an encoder's is not finite.
+    """
+    config = run.recipe
+    found = align_images(
+        encoders,
+        pixels[part.places],
+        randomness.uid_keys(part.uids),
+        config.measuring_views(),
+        config.score.model_copy(update={"views": views}),
+        representation=config.encoder.representation,
+        device=device,
+        centres=centres,
+    )
+    for name, alignment in found.items():
+        if not np.isfinite(alignment.align).all():
+            raise DivergedError(
+                f"encoder {name} of {run.path} gives representations that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with --fresh."
+            )
+        yield name, alignment
+
+
+def _centres(
+    run: Run,
+    made: Placed,
+    encoders: Mapping[str, Encoder],
+    pixels: np.ndarray,
+    device: str,
+) -> dict[str, torch.Tensor] | None:
+    """Return what is taken off the representations of some encoders; None where nothing is."""
+    config = run.recipe
+    if not config.score.centre:
+        return None
+    n = len(made.rows)
+    keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
+    for part in by_shard(run, made):
+        keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
+    return centres_of(
+        encoders,
+        pixels[places[drawn(keys, REFERENCES)]],
+        config.score,
+        representation=config.encoder.representation,
+        device=device,
+    )
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:
@@ -202,17 +268,6 @@ def snapshots(run: Run) -> units.Unit | None:
     return units.Unit(run, "snapshots", {"score": units.score(run).key})
 
 
-def shard_digests(run: Run) -> dict[str, str]:
-    """Return the sha256 of each shard by its stem."""
-    record = run.done("shard")
-    assert record is not None, "shards come first"
-    return {
-        Path(name).stem: output["sha256"]
-        for name, output in record["outputs"].items()
-        if name.endswith(".tar")
-    }
-
-
 def _mean_loss(run: Run, epoch: int) -> float | None:
     """Return the loss in an epoch, averaged over the encoders; None where it was not finite."""
     losses = []
@@ -236,19 +291,26 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         memorization_N = on_disk(n, np.float64, scratch)
         delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
         errors = estimator.Errors()
-        for part, found, _ in _estimates(run, made, offsets, when):
+        for part, found, *_ in _estimates(run, made, offsets, when):
             errors.add(found)
             memorization_N[part.rows] = found.memorization
             if delta_N is not None:
                 delta_N[part.rows] = found.delta
         ranks_N = estimator.rank(memorization_N, scratch)
+        folders = {e: train.encoder_folder(run, context, e) / when.place for e in made.encoders}
+        collected = expectation.Collected(run, made, errors)
+        prior = errors.prior
+        for part, found, _, halves in _estimates(run, made, offsets, when, prior, halved=True):
+            collected.add(part, found, halves)
+        awaited = expectation.expected(collected, folders, context)
         signal = separation.summarise(
             memorization_N,
             errors,
             made.group,
             delta=delta_N,
             fixed_groups=made.kind in ("pair", "halves"),
-        )
+            looks=run.looks(),
+        ).to_json()
         more = more_views.more_views(run) if when == END else more_views.NONE
         about = {
             "views": recipe.score.views,
@@ -258,8 +320,9 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             "representation": recipe.encoder.representation,
             "calibrated": recipe.score.calibrate,
             "encoders": list(made.encoders),
-            "interval": interval(errors.prior),
+            "interval": interval(prior),
             "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
+            "expectation": awaited.facts.to_json(),
         }
         summary = ScoreSummary.from_json(signal | about)
         with (
@@ -267,13 +330,30 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found, views in _estimates(run, made, offsets, when, errors.prior):
+            for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
-                table = ScoreTable.build(part.index, part.uids, group, found, ranks, views)
+                more_columns = awaited.columns(part.rows)
+                table = ScoreTable.build(
+                    part.index, part.uids, group, found, ranks, views, more_columns
+                )
                 out.write_table(table.table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
+    """Return the memorization that some repeats of a scored run's plan give alone, re-estimated.
+
+    Returns:
+        (N,) float64 in the order of the plan (``made``), NaN where they do not define it.
+    """
+    some = made.of_repeats(repeats)
+    offsets = _offsets(run, some, END)
+    memorization_N = on_disk(len(made.rows), np.float64, run.path / "cache")
+    for part, found, *_ in _estimates(run, some, offsets, END):
+        memorization_N[part.rows] = found.memorization
+    return memorization_N
 
 
 def interval(prior: Prior) -> Interval:
@@ -303,10 +383,20 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 
 def _estimates(
-    run: Run, made: Placed, offsets: np.ndarray, when: Moment, prior: Prior | None = None
-) -> Iterator[tuple[Part, estimator.Estimate, int]]:
-    """Yield the samples of each shard, their scores, and with how many views they were measured."""
+    run: Run,
+    made: Placed,
+    offsets: np.ndarray,
+    when: Moment,
+    prior: Prior | None = None,
+    *,
+    halved: bool = False,
+) -> Iterator[tuple[Part, estimator.Estimate, int, tuple[np.ndarray, np.ndarray]]]:
+    """Yield the samples of each shard, their scores, the number of their views, and their halves.
+
+    Halves (``estimator.halves``) are empty unless ``halved``.
+    """
     more = more_views.more_views(run) if when == END else more_views.NONE
+    cells = expectation.cells(run)
     for whole in by_shard(run, made):
         views = more.of(whole.uids)
         for k in np.unique(views):
@@ -315,20 +405,27 @@ def _estimates(
             found = _alignments(run, made, when, name, int(k))
             rows = slice(None) if k else chosen
             part = whole.only(chosen)
-            yield (
-                part,
-                estimator.estimate(
-                    np.stack([a.align[rows] for a in found], axis=1),
-                    np.stack([a.leave_one_out[rows] for a in found], axis=1),
-                    made.inclusion[part.rows],
-                    offsets,
-                    repeat=made.repeats,
-                    calibrate=run.recipe.score.calibrate,
-                    pair=made.kind in ("pair", "halves"),
-                    prior=prior,
-                ),
-                int(k) or run.recipe.score.views,
+            align_nE = np.stack([a.align[rows] for a in found], axis=1)
+            left_out_nEK = np.stack([a.leave_one_out[rows] for a in found], axis=1)
+            inclusion = made.inclusion[part.rows]
+            calibrate = run.recipe.score.calibrate
+            estimate = estimator.estimate(
+                align_nE,
+                left_out_nEK,
+                inclusion,
+                offsets,
+                repeat=made.repeats,
+                calibrate=calibrate,
+                pair=made.kind in ("pair", "halves"),
+                prior=prior,
             )
+            halves = NO_HALVES
+            if halved:
+                level = offsets if calibrate else np.zeros_like(offsets)
+                halves = estimator.halves(
+                    align_nE, left_out_nEK, inclusion, level, repeat=made.repeats, cells=cells
+                )
+            yield part, estimate, int(k) or run.recipe.score.views, halves
 
 
 def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:
@@ -353,6 +450,18 @@ class Scored(ScoreSummary):
     already: bool
 
 
+def _is_scored(run: Run) -> bool:
+    """Return whether a run's scores are there, and what they were made from is recorded."""
+    members, along = units.members(run), snapshots(run)
+    if not members or not units.plan(run).intact():
+        return False
+    trained = (units.train(run, name) for name in members)
+    # Encoders that were deleted are not trained again for scores that are there.
+    known = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
+    made = [units.score(run), *([along] if along else [])]
+    return known and all(unit.intact() for unit in made)
+
+
 def score(
     run: Run,
     *,
@@ -363,59 +472,8 @@ def score(
 ) -> Scored:
     """Score every candidate of a run; what is missing before that is done first."""
     with run.lock():
-        parts = [units.score(run) if units.members(run) else None, snapshots(run)]
-        wanted = parts if run.recipe.train.snapshots else parts[:1]
-        already = all(unit is not None and unit.intact() for unit in wanted)
+        already = _is_scored(run)
         if not already:
             score_run(run, Context.of(run, data, device, workers, progress))
-    content = read_json(run.path / "scores.json")
-    return Scored.from_json({**content, "path": run.path / "scores.parquet", "already": already})
-
-
-@dataclass(frozen=True)
-class Significant(Result):
-    """The samples whose memorization is above 0 beyond chance.
-
-    Attributes:
-        fdr: Expected share of false ones among them.
-        n_tested: Samples that have a score.
-        n: How many are significant.
-        samples: Their uid, memorization, se, p and q, the surest first.
-    """
-
-    fdr: float
-    n_tested: int
-    n: int
-    samples: pa.Table
-
-
-def significant(run: Run, fdr: float = 0.05) -> Significant:
-    """Return the samples of a scored run whose memorization is above 0 beyond chance.
-
-    Args:
-        run: A scored run whose plan shows how much encoders err.
-        fdr: Expected share of false ones among those returned (Benjamini & Hochberg 1995).
-
-    Raises:
-        UsageError: If ``fdr`` is not between 0 and 1.
-        DataError: If the run is not scored, or its plan has one encoder a side.
-    """
-    check(fdr)
-    table = run.scores().select(["uid", "memorization", "se"])
-    table = table.filter(table["memorization"].is_valid())
-    summary = ScoreSummary.read(run.path)
-    if summary.reliability.encoders is None:
-        raise DataError(
-            f"run {run.path} has one encoder on each side, whose errors cannot be told from "
-            "memorization; give the plan repeats (--set plan.repeats=3)."
-        )
-    p, q = tests(
-        table["memorization"].to_numpy(),
-        table["se"].to_numpy(),
-        freedom=summary.interval.freedom,
-    )
-    found = np.flatnonzero(q <= fdr)
-    found = found[np.lexsort((found, p[found]))]
-    rows = table.take(pa.array(found))
-    rows = rows.append_column("p", pa.array(p[found])).append_column("q", pa.array(q[found]))
-    return Significant(fdr, len(p), len(found), rows)
+    table = run.path / "scores.parquet"
+    return Scored.load(run.path / "scores.json", path=table, already=already)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from curate.data import shards, sources
+from curate.data import account, shards, sources, splits
 from curate.data.canvas import Canvas, build_canvas, open_pixels
 from curate.data.sample import packed_uids
+from curate.data.sources import Source
 from curate.errors import DataError, MismatchError
 from curate.runs import units
 from curate.runs.dataset import index
@@ -21,6 +23,7 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.stages.context import Context
 
+LOG = logging.getLogger("curate.shard")
 INDEX = ("shards/index.parquet", "shards/dataset.json")
 """Files of the shards that are checked whole; an image is checked when it is read."""
 
@@ -72,6 +75,8 @@ class Sharded(Split):
         fingerprint: Of all images, labels and splits.
         classes: Names of the labels, in their order; empty where labels have no names.
         splits: By name.
+        account: What became of all that the sources held, by role: ``in``, ``written``,
+            ``rejected``, ``left_out``, the reasons of each, and what was ``chosen``.
         shards: The tars, by name.
         index: ``index.parquet``.
         path: The folder.
@@ -80,6 +85,7 @@ class Sharded(Split):
     fingerprint: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
+    account: dict[str, Any]
     shards: dict[str, Shard]
     index: File
     path: Path
@@ -112,7 +118,7 @@ def shard_run(run: Run, context: Context) -> None:
             test_role=test_role,
         )
         files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        unit.complete(files, fingerprint=facts["fingerprint"])
+        unit.complete(files, by_content=True, fingerprint=facts["fingerprint"])
 
 
 def _written(
@@ -128,15 +134,19 @@ def _written(
         replace: Whether what the folder holds was made by other settings.
     """
     data = run.recipe.data
-    source = sources.open_source(data.source, split=data.split, data=context.data)
-    test = split_for_tests(data.test, source.splits, data.split)
+
+    def opened(split: str) -> Source:
+        return sources.open_data(data, split=split, data=context.data)
+
+    source = opened(data.split)
+    test = split_for_tests(data.test, source.splits, source.split)
     # A held-out split that is both is written once.
     roles = {"extra": data.extra, "test": None if test == data.extra else test}
     parts = [(source, "train")]
-    for role, split in roles.items():
-        if split:
-            other = sources.open_source(data.source, split=split, data=context.data)
-            parts.append((other, role))
+    if data.extra:
+        parts.append((opened(data.extra), "extra"))
+    if roles["test"]:
+        parts.append((sources.open_tests(roles["test"], source, reopen=opened), "test"))
     facts = None if replace else _sound(folder, record)
     if facts is None and (replace or (folder / "index.parquet").exists() or record is not None):
         # Finished once, and damaged since; the source is open, so that nothing is lost with them.
@@ -145,6 +155,7 @@ def _written(
         facts = shards.write(
             parts, folder, limit=data.limit, max_bad=data.max_bad, progress=context.progress
         )
+        say(facts)
     return facts, next((role for role in ("extra", "test") if test and roles[role] == test), None)
 
 
@@ -170,7 +181,13 @@ def split_for_tests(wanted: str | None, have: Sequence[str], train: str) -> str 
     """Return the split that probes are tested on; None makes them hold samples out."""
     if wanted != "auto":
         return wanted
-    return next((s for s in ("test", "validation", "val") if s in have and s != train), None)
+    return splits.for_tests(have, train)
+
+
+def say(facts: Mapping[str, Any]) -> None:
+    """Say what became of all that the sources held, and what was chosen."""
+    for line in account.lines(facts):
+        LOG.info("%s", line)
 
 
 def canvas(run: Run, context: Context) -> Canvas:
@@ -209,6 +226,10 @@ def shard(
     out: str | Path,
     *,
     split: str = "train",
+    test: str | None = None,
+    label: str | None = None,
+    image: str | None = None,
+    outside: bool = False,
     data: str | Path | None = None,
     limit: int | None = None,
     max_bad: float = 0.01,
@@ -216,12 +237,35 @@ def shard(
 ) -> Sharded:
     """Write a source's images to WebDataset tars with an index in a new folder.
 
+    Args:
+        source: A SOURCE, or the path of a folder, of parquet files or of tars.
+        out: New folder.
+        split: Split of the source: a name, a pattern of paths, or ``all``.
+        test: What is for tests and written besides: a split, a pattern, a folder or a SOURCE.
+        label: Column of labels, or ``none``.
+        image: Column of images.
+        outside: Whether links and rows may lead out of the source's folder.
+        data: Where the source lies on this machine.
+        limit: Use this many samples of each split.
+        max_bad: Largest share of samples that may be rejected.
+        progress: Progress callback.
+
     Raises:
-        UsageError: For an unknown source, or a folder that is not empty.
+        UsageError: For an unknown source, a folder that is not empty, or what can be read in two
+            ways.
         DataError: If nothing could be read, or more than ``max_bad`` was rejected.
     """
-    opened = sources.open_source(source, split=split, data=Path(data) if data else None)
-    facts = shards.write(
-        [(opened, "train")], Path(out), limit=limit, max_bad=max_bad, progress=progress
-    )
+    place = Path(data) if data else None
+
+    def opened(name: str) -> Source:
+        return sources.open_source(
+            source, split=name, data=place, label=label, image=image, outside=outside
+        )
+
+    first = opened(split)
+    parts = [(first, "train")]
+    if test is not None:
+        parts.append((sources.open_tests(test, first, reopen=opened), "test"))
+    facts = shards.write(parts, Path(out), limit=limit, max_bad=max_bad, progress=progress)
+    say(facts)
     return Sharded.from_json({**facts, "path": out})

@@ -56,14 +56,15 @@ def plan(run: Run, context: Context) -> Plan:
 
 def train_run(run: Run, context: Context) -> Plan:
     """Train the encoders of the plan that are not trained."""
-    made = plan(run, context)
-    wanted = {name: units.train(run, name) for name in made.encoders}
-    missing = [name for name, unit in wanted.items() if not unit.done()]
+    encoder_plan = plan(run, context)
+    unit_of = {name: units.train(run, name) for name in encoder_plan.encoders}
+    missing = [name for name, unit in unit_of.items() if not unit.done()]
     if missing:
-        run.check_code("train", wanted.values())
+        run.check_settings(unit_of[name] for name in missing)
         device = context.resolved_device()
+        run.check_code("train", unit_of.values(), device)
         run.note(device=device_name(device))
-        missing = [name for name in missing if not wanted[name].fetch(device)]
+        missing = [name for name in missing if not unit_of[name].fetch(device)]
     if missing:
         canvas(run, context)
         with run.timed("train"):
@@ -72,7 +73,7 @@ def train_run(run: Run, context: Context) -> Plan:
                 for name in missing
             ]
             run_units(jobs, context.training_workers(run.recipe), context.progress)
-    return made
+    return encoder_plan
 
 
 def encoder_folder(run: Run, context: Context, name: str) -> Path:
@@ -92,12 +93,18 @@ def device_name(device: str) -> str:
 def train_one(path: Path, name: str, device: str, progress: Progress = silent) -> None:
     """Train one encoder of the plan: a unit of work."""
     run = Run.open(path)
-    made = Plan.read(run.path / "plan.parquet")
+    encoder_plan = Plan.read(run.path / "plan.parquet")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
     seed = randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
     train_unit(
-        run, units.train(run, name), made.members(name), seed, f"encoders/{name}", device, progress
+        run,
+        units.train(run, name),
+        encoder_plan.members(name),
+        seed,
+        f"encoders/{name}",
+        device,
+        progress,
     )
 
 
@@ -148,8 +155,8 @@ def train_unit(
         steps=steps,
     )
     files = [path for path in out.rglob("*") if path.is_file()]
-    kept = device if unit.name.startswith("train/") else None
-    unit.complete(files, kept, n=len(uids), **trained, **facts)
+    keep = unit.name.startswith("train/")
+    unit.complete(files, device, keep=keep, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(

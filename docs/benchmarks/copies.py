@@ -52,7 +52,7 @@ def found_in(images: Thumbnails) -> tuple[duplicates.Pairs, set[Pair]]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{len(images):,} images: {time.monotonic() - wall:.0f} s, {time.process_time() - cpu:.0f} "
-        f"s of processor, {peak:.1f} GiB at the peak; {found.facts}"
+        f"s of processor, {peak:.1f} GiB at the peak; {found.search}"
     )
     return found, set(zip(found.a.tolist(), found.b.tolist(), strict=True))
 
@@ -61,7 +61,7 @@ def kept(images: list[Image.Image]) -> Thumbnails:
     """Return thumbnails of images."""
     out = Thumbnails.empty(len(images))
     for i, image in enumerate(images):
-        grey, colour = thumbnails.of_small(thumbnails.small(image)[None])
+        grey, colour = thumbnails.of_small(thumbnails.pixels(thumbnails.shrunk(image))[None])
         out.grey[i], out.colour[i] = grey[0], colour[0]
         out.detail[i] = thumbnails.detail(*image.size)
     return out
@@ -180,7 +180,7 @@ def collages(images: list[Image.Image], number: int, folder: Path) -> None:
             kind = list(KINDS)[k % len(KINDS)]
             pairs[kind].add((k, i))
             image = KINDS[kind](image, random).convert("RGB")
-        growing.add(thumbnails.small(image), SIDE, SIDE)
+        growing.add(thumbnails.pixels(thumbnails.shrunk(image)), SIDE, SIDE)
     told(pairs, found_in(growing.done())[1])
 
 

@@ -8,10 +8,11 @@
 ``plans`` trains every plan twice, with all seeds different, for equal compute: ``--passes`` times
 an epoch over the whole dataset in each of the two runs. It prints the reliability that each run
 states, and the correlation of the two rankings, which is what reliability foretells. ``views``
-scores one pair of encoders with six score seeds, for several numbers of views.
-``estimators`` measures the encoders of one run in several ways; the reliability is that between two
-halves of the repeats, with the Spearman-Brown formula for all of them. ``precision`` measures the
-encoders of three recipes on the same views in float32 and in bfloat16.
+scores one pair of encoders with six score seeds, for several numbers of views. ``estimators``
+measures the encoders of one run in several ways; the reliability is that between two halves of the
+repeats on views of their own, with the Spearman-Brown formula for all of them, and what counts is
+the correlation with the plain scores of a second run that shares nothing with the first.
+``precision`` measures the encoders of three recipes on the same views in float32 and in bfloat16.
 """
 
 # ruff: noqa: T201 (a script talks on stdout)
@@ -32,7 +33,8 @@ import curate
 from curate.encoders.backbone import load_encoder
 from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.scores.alignment import align_images
+from curate.scores.alignment import align_images, centres_of
+from curate.scores.plan import Plan
 from curate.scores.standard_errors import contrast
 from curate.stages import shard
 from curate.stages.context import Context
@@ -138,19 +140,25 @@ def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float
     config = run.recipe.score.model_copy(
         update={k: v for k, v in settings.items() if k != "representation"}
     )
+    representation = settings.get("representation", run.recipe.encoder.representation)
     context = Context("cpu", 1, None)
     pixels = shard.pixels(run, context)
     encoders = {e: load_encoder(run.path / "encoders" / e, device="cpu") for e in made.encoders}
     part = next(by_shard(run, made))
     began = time.monotonic()
+    shown = pixels[part.places]
+    centres = None
+    if config.centre:
+        centres = centres_of(encoders, shown, config, representation=representation, device="cpu")
     found = align_images(
         encoders,
-        pixels[part.places],
+        shown,
         randomness.uid_keys(part.uids),
         run.recipe.measuring_views(),
         config,
-        representation=settings.get("representation", run.recipe.encoder.representation),
+        representation=representation,
         device="cpu",
+        centres=centres,
     )
     spent = time.monotonic() - began
     out = np.empty((len(made.rows), len(made.encoders)))
@@ -158,55 +166,99 @@ def measured(run: Run, made: Placed, **settings: Any) -> tuple[np.ndarray, float
     return out, spent
 
 
-def between_halves(align: np.ndarray, made: Placed, draws: int = 50) -> tuple[float, float]:
-    """Return mean and deviation, over divisions, of how two halves of the repeats correlate."""
-    level = align - align.mean(axis=0)
+def between_halves(
+    aligns: tuple[np.ndarray, np.ndarray], made: Placed, draws: int = 50
+) -> tuple[float, float]:
+    """Return mean and deviation, over divisions, of how two halves of the repeats correlate.
+
+    Args:
+        aligns: Of all encoders on two sets of views: each half is taken from its own.
+        made: The plan.
+        draws: Divisions.
+    """
+    levels = [align - align.mean(axis=0) for align in aligns]
     count, random, found = int(made.repeats.max()) + 1, np.random.default_rng(0), []
     for _ in range(draws):
         order = random.permutation(count)
         halves = [np.isin(made.repeats, order[h::2]) for h in (0, 1)]
-        x, y = (contrast(level[:, h], made.inclusion[:, h]) for h in halves)
+        x, y = (
+            contrast(level[:, half], made.inclusion[:, half])
+            for level, half in zip(levels, halves, strict=True)
+        )
         r = np.corrcoef(x, y)[0, 1]
         found.append(2 * r / (1 + r))
     return float(np.mean(found)), float(np.std(found))
 
 
 def estimators(home: Path, passes: int) -> None:
-    """Print the reliability of several ways to measure the same encoders."""
-    repeats = max(2, passes // 100)
-    run = scored(
-        home,
-        "estimators",
-        {"plan": {"kind": "parts", "parts": 4, "repeats": repeats}, "train.epochs": 100},
-        None,
-    )
-    made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
+    """Print what several ways to measure the same encoders say of a run of other seeds."""
+    plan = {"kind": "parts", "parts": 4, "repeats": max(2, passes // 100)}
+    runs = [
+        scored(
+            home,
+            f"estimators-{seed}",
+            {
+                "plan": {**plan, "seed": seed},
+                "train.epochs": 100,
+                "train.seed": seed,
+                "score.seed": 10 + seed,
+            },
+            None,
+        )
+        for seed in (0, 1)
+    ]
+    both = [placed(run, Plan.read(run.path / "plan.parquet")) for run in runs]
+    pooled = {"representation": "pooled"}
+    full = {"representation": "full"}
     ways: dict[str, dict[str, Any]] = {
-        f"anchored, l2, {k} views": {"views": k} for k in (2, 5, 10, 20, 40)
+        f"anchored, l2, {k} views, full": {"views": k, **full} for k in (2, 5, 10, 20, 40)
     }
     ways |= {
-        "anchored, cosine, 10 views": {"views": 10, "distance": "cosine"},
-        "anchored, angular, 10 views": {"views": 10, "distance": "angular"},
-        "all pairs, l2, 5 views": {"views": 5, "pairing": "all"},
-        "all pairs, l2, 10 views": {"views": 10, "pairing": "all"},
-        "anchored, l2, 10 views, pooled": {"views": 10, "representation": "pooled"},
-        "anchored, l2, 40 views, pooled": {"views": 40, "representation": "pooled"},
+        "anchored, cosine, 10 views, full": {"views": 10, "distance": "cosine", **full},
+        "anchored, angular, 10 views, full": {"views": 10, "distance": "angular", **full},
+        "all pairs, l2, 10 views, full": {"views": 10, "pairing": "all", **full},
+        "anchored, l2, 10 views, pooled": {"views": 10, **pooled},
+        "anchored, l2, 40 views, pooled": {"views": 40, **pooled},
+        "anchored, l2, 10 views, full, centred": {"views": 10, "centre": True, **full},
+        "anchored, l2, 10 views, pooled, centred": {"views": 10, "centre": True, **pooled},
+        "anchored, cosine, 10 views, pooled, centred": {
+            "views": 10,
+            "distance": "cosine",
+            "centre": True,
+            **pooled,
+        },
+        "anchored, l2, 40 views, pooled, centred": {"views": 40, "centre": True, **pooled},
+    }
+
+    def own(run: Run, made: Placed, **settings: Any) -> np.ndarray:
+        align = measured(run, made, **settings)[0]
+        return contrast(align - align.mean(axis=0), made.inclusion)
+
+    # What is foretold: the second run, with other views, in the paper's way and pooled.
+    others = {
+        name: [own(run, made, seed=20 + k, views=20, **how) for k, (run, made) in enumerate(pairs)]
+        for name, how in (("full", full), ("pooled", pooled))
+        for pairs in [list(zip(runs, both, strict=True))]
     }
     print(
-        f"{len(made.encoders)} encoders, trained in "
-        f"{run.facts()['seconds']['train']:.0f} s\n\n"
-        "| how | seconds | reliability ± division | correlation with anchored, l2, 40 views |\n"
-        "|---|---|---|---|"
+        f"{len(both[0].encoders)} encoders a run\n\n"
+        "| how | seconds | reliability ± division, disjoint views | with plain scores of another "
+        "run, full | pooled |\n|---|---|---|---|---|"
     )
-    found = {name: measured(run, made, **settings) for name, settings in ways.items()}
-    level = {n: a - a.mean(axis=0) for n, (a, _) in found.items()}
-    best = contrast(level["anchored, l2, 40 views"], made.inclusion)
-    for name, (align, spent) in found.items():
-        r, sd = between_halves(align, made)
-        own = contrast(level[name], made.inclusion)
+    for name, settings in ways.items():
+        spent, between, foretold = [], [], {"full": [], "pooled": []}
+        for k, (run, made) in enumerate(zip(runs, both, strict=True)):
+            found = [measured(run, made, seed=2 * k + half, **settings) for half in (0, 1)]
+            spent += [seconds for _, seconds in found]
+            between.append(between_halves((found[0][0], found[1][0]), made))
+            values = contrast(found[0][0] - found[0][0].mean(axis=0), made.inclusion)
+            for kind, theirs in others.items():
+                foretold[kind].append(stats.pearsonr(values, theirs[1 - k]).statistic)
+        r, sd = np.mean(between, axis=0)
         print(
-            f"| {name} | {spent:.1f} | {r:.2f} ± {sd:.2f} | "
-            f"{stats.pearsonr(own, best).statistic:.2f} |",
+            f"| {name} | {np.mean(spent):.1f} | {r:.2f} ± {sd:.2f} | "
+            f"{', '.join(f'{x:.2f}' for x in foretold['full'])} | "
+            f"{', '.join(f'{x:.2f}' for x in foretold['pooled'])} |",
             flush=True,
         )
 
@@ -219,7 +271,7 @@ def precision(home: Path) -> None:
     )
     for recipe in ("digits", "digits-mae", "digits-dino"):
         run = scored(home, recipe, {"plan.repeats": 2}, None, recipe)
-        made = placed(run, shard.Plan.read(run.path / "plan.parquet"))
+        made = placed(run, Plan.read(run.path / "plan.parquet"))
         se = run.scores(["se"])["se"].to_numpy().mean()
         for representation in ("full", "pooled"):
             exact, lower = (

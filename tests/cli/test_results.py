@@ -4,14 +4,18 @@ import pytest
 
 from curate.cli.results.pipeline import score_lines
 from curate.scores.summary import GroupTest, Interval, Reliability, ScoreSummary
+from curate.scores.verdict import verdict
 
 
-def summary(encoders):
+def summary(encoders, low):
+    high = None if low is None else 2 * encoders - low
+    found = Reliability(views=0.9, encoders=encoders, note="views only", low=low, high=high)
     return ScoreSummary(
         groups={},
         tests=(GroupTest("m>0", 3.0, 0.001, 0.5, (9,)),),
         separation="clear",
-        reliability=Reliability(views=0.9, encoders=encoders, note="views only"),
+        reliability=found,
+        verdict=verdict("clear", found),
         normalised_mean=0.1,
         n_scored=9,
         n_unscored=0,
@@ -23,14 +27,15 @@ def summary(encoders):
 
 
 @pytest.mark.parametrize(
-    ("encoders", "said"),
+    ("encoders", "low", "said"),
     [
-        (0.85, "another run would rank much alike"),
-        (0.5, "trust groups such as the top tenth"),
-        (-0.06, "reliability -0.06 (views and encoders; views alone 0.90): the order of single"),
-        (None, "reliability 0.90 (views only)"),
+        (0.85, 0.8, "verdict     the ranking: "),
+        (0.5, 0.3, "trust groups such as the top tenth"),
+        (-0.06, -0.2, "verdict     the group: "),
+        (-0.06, -0.2, "reliability -0.06 of views and encoders, 0.90 of views alone"),
+        (None, None, "reliability 0.90 (views only)"),
     ],
 )
-def test_the_ranking_is_judged_in_plain_words(encoders, said):
-    lines = score_lines(summary(encoders))
+def test_the_ranking_is_judged_in_plain_words(encoders, low, said):
+    lines = score_lines(summary(encoders, low))
     assert any(said in line for line in lines)

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import struct
-import threading
-import time
 import zlib
 from collections import Counter
 
@@ -23,7 +21,6 @@ from curate.data.decoding import (
     picture,
 )
 from curate.errors import DataError
-from curate.runtime.threads import in_order
 from tests.rendered import encoded, every_mode, turned
 from tests.rendered import picture as render
 
@@ -207,28 +204,6 @@ def test_a_png_is_the_same_on_every_machine():
     )
 
 
-@pytest.mark.parametrize(("size", "most"), [(1, 2000), (2**22, 40), (2**30, 40)])
-def test_work_comes_back_in_order_and_few_at_a_time(size, most, monkeypatch):
-    monkeypatch.setattr("curate.runtime.threads.cores", lambda: 8)
-    taken = 0
-
-    def numbers():
-        nonlocal taken
-        for i in range(5000):
-            taken += 1
-            yield i
-
-    done = in_order(lambda i: i * i, numbers(), size=lambda i: size)
-    assert next(done) == 0
-    assert taken < most
-    assert list(done) == [i * i for i in range(1, 5000)]
-
-
-@pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
-def test_no_item_is_lost_at_the_edge_of_a_group(n):
-    assert list(in_order(str, range(n), size=lambda i: 1)) == [str(i) for i in range(n)]
-
-
 @pytest.mark.parametrize("kind", ["RGB", "YCbCr", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_of_any_colours_is_checked_whole(kind, progressive):
@@ -303,26 +278,23 @@ def test_the_beginning_of_a_jpeg_tells_what_all_of_it_would():
     assert seen[True, False] > 300 and seen[True, True] > 5 and seen[False, True] > 100, seen
 
 
-@pytest.mark.parametrize("cores", [1, 2, 5])
-def test_the_callers_thread_works_too_and_an_error_keeps_its_place(cores, monkeypatch):
-    monkeypatch.setattr("curate.runtime.threads.cores", lambda: cores)
-    mine, theirs = set(), set()
-
-    def work(i):
-        time.sleep(1e-4)
-        (mine if threading.current_thread() is threading.main_thread() else theirs).add(i)
-        if i == 1000:
-            raise DataError("the thousandth")
-        return i
-
-    seen = []
-    with pytest.raises(DataError, match="the thousandth"):
-        for i in in_order(work, range(3000), size=lambda i: 1):
-            seen.append(i)
-    assert seen == list(range(1000 - 1000 % 32))
-    assert mine and theirs and not mine & theirs
+def test_a_png_with_a_long_text_is_an_image_and_a_damaged_one_is_told():
+    plain = encode_png(render(1, 9, 9))
+    text = b"zTXtnote\0\0" + zlib.compress(bytes(2**21))
+    for place in (33, len(plain) - 12):  # before and behind the pixels
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+        data = plain[:place] + chunk + plain[place:]
+        assert check(data) == check(plain)
+        assert np.array_equal(np.asarray(picture(data)), np.asarray(picture(plain)))
+        broken = data[: place + 40] + b"\xff" + data[place + 41 :]
+        with pytest.raises(DataError, match="damaged"):
+            check(broken)
 
 
-def test_an_error_in_a_thread_reaches_the_caller():
-    with pytest.raises(DataError, match="empty"):
-        list(in_order(check, [encoded(render(1, 9, 9), "PNG"), b""], size=len))
+def test_a_large_image_in_strips_has_the_pixels_of_the_whole(monkeypatch):
+    for name in MODES:
+        data = MODES[name][0]
+        whole = np.asarray(picture(data))
+        with monkeypatch.context() as patch:
+            patch.setattr("curate.data.decoding.STRIP", 20)
+            assert np.array_equal(np.asarray(picture(data)), whole), name

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 
 from curate.data.ordering import (
-    order_of_scores,
     order_of_texts,
     places,
     repeats,
@@ -50,18 +49,6 @@ def test_words_are_numbers_of_eight_bytes():
     wanted = [int.from_bytes(t.ljust(8, b"\0"), "big") for t in (b"abcdefgh", b"k", b"")]
     assert words(array).tolist() == wanted
     assert words(array, 1).tolist() == [int.from_bytes(b"ij\0\0\0\0\0\0", "big"), 0, 0]
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 1000])
-def test_scores_are_ordered_as_a_stable_sort_does(n):
-    rng = np.random.default_rng(1)
-    for scores in (
-        rng.normal(size=n),
-        np.round(rng.normal(size=n), 1),
-        rng.choice([0.0, -0.0, 1e-300, -1e-300, 5e-324, 1e300, np.inf, -np.inf], n),
-    ):
-        wanted = np.argsort(-scores, kind="stable")
-        assert order_of_scores(scores).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from curate.encoders import backbone
 from curate.encoders.backbone import BACKBONES, Encoder, load_encoder, pool
 from curate.errors import DataError, UsageError
 
@@ -78,7 +79,7 @@ def test_small_images_get_a_stem_that_keeps_their_size():
     assert small.tokens == 16
 
 
-def test_normalisation_is_inside():
+def test_an_encoder_normalises_pixels_itself():
     encoder = Encoder("convnet", size=8, channels=3).eval()
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     pixels = images.float() / 255
@@ -127,3 +128,21 @@ def test_damaged_encoders_are_named(tmp_path):
     weights.unlink()
     with pytest.raises(DataError, match="cannot load the encoder"):
         load_encoder(folder)
+
+
+def test_float32_on_cuda_is_float32_unless_tf32_is_asked_for():
+    meant = {
+        (precision, device): backbone.computed_in(precision, device)
+        for precision in ("auto", "float32", "tf32", "bfloat16")
+        for device in ("cpu", "cuda")
+    }
+    assert meant == {
+        ("auto", "cpu"): "float32", ("auto", "cuda"): "bfloat16",
+        ("float32", "cpu"): "float32", ("float32", "cuda"): "float32",
+        ("tf32", "cpu"): "float32", ("tf32", "cuda"): "tf32",
+        ("bfloat16", "cpu"): "bfloat16", ("bfloat16", "cuda"): "bfloat16",
+    }  # fmt: skip
+    for precision, kind in (("tf32", "tf32"), ("float32", "ieee"), ("auto", "ieee")):
+        backbone.allow_tf32(precision)
+        assert torch.backends.cuda.matmul.fp32_precision == kind
+        assert torch.backends.cudnn.conv.fp32_precision == kind

@@ -105,17 +105,39 @@ def test_views_of_one_storage_are_written_as_tensors_of_their_own(tmp_path):
     assert found["a"].tolist() == [0, 1, 2] and found["b"].tolist() == whole.T.tolist()
 
 
-def test_running_statistics_are_put_back(tmp_path):
+def test_running_statistics_are_put_back():
     net = network()
-    buffers = checkpoint.Buffers(net)
+    kept = checkpoint.Kept(checkpoint.statistics_of(net))
     net(torch.rand(5, 3, 4, 4))
-    buffers.keep()
+    kept.keep()
     before = {n: b.clone() for n, b in net.named_buffers() if b.is_floating_point()}
     net(torch.full((5, 3, 4, 4), float("nan")))
     assert net[1].running_mean.isnan().all()
-    buffers.put_back()
+    kept.put_back()
     assert all(torch.equal(b, before[n]) for n, b in net.named_buffers() if n in before)
-    checkpoint.Buffers(torch.nn.Linear(1, 1)).put_back()
+    checkpoint.Kept([]).put_back()
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_tensors_are_put_back_bit_for_bit_where_the_device_says_so(good):
+    odd = [0.0, -0.0, 1.5, float("nan"), float("inf"), -1e-42]
+    before = [torch.tensor(odd), torch.tensor(-2.5), torch.tensor(odd, dtype=torch.float64),
+              torch.rand(2, 3, 2, 2).to(memory_format=torch.channels_last),
+              torch.tensor(odd).bfloat16(), torch.tensor([7, -1])]  # fmt: skip
+    live = [t.clone() for t in before]
+    kept = checkpoint.Kept(live)
+    for _ in range(2):
+        kept.keep()
+        after = [t.flip(0) if t.ndim == 1 else t * 3 + 1 for t in live]
+        after[3][0, 0, 0, 0] = float("nan")
+        for t, value in zip(live, after, strict=True):
+            t.copy_(value)
+        kept.put_back(unless=torch.tensor(good))
+        wanted = after if good else before
+        for t, value in zip(live, wanted, strict=True):
+            bits = checkpoint.INTEGERS[t.element_size()]
+            assert torch.equal(t.view(bits), value.view(bits))
+        before = [t.clone() for t in live]
 
 
 def test_facts_are_json(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from curate.data.sample import content_uid
 from curate.encoders import dp_sgd, methods, training
 from curate.encoders.backbone import Encoder
 from curate.encoders.config import PrivacyConfig
-from curate.encoders.dp_sgd import Gradients, Guarantee
+from curate.encoders.dp_sgd import Guarantee, PrivateGradients
 from curate.encoders.methods.base import Batch, Method
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.runs import recipe
@@ -31,7 +32,7 @@ UIDS = np.array([content_uid(image.tobytes()) for image in IMAGES], dtype=object
 MAE = {"method": "mae", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 
 
-def made(**overrides):
+def recipe_of(**overrides):
     content = {
         "name": "tiny",
         "data": {"source": "digits", "size": 8, "channels": 1},
@@ -54,15 +55,15 @@ def loop_of(canvas, config, seed=0):
     encoder = Encoder(config.encoder.backbone, size=8, channels=1, patch=config.encoder.patch)
     method = methods.build(config.encoder.method, encoder, config.method_config, 10)
     return training.Loop(
-        method.train(), canvas, UIDS, LABELS, config.training_spec(), seed, "cpu", None
+        method.train(), config.training_spec(), canvas=canvas, uids=UIDS, labels=LABELS, seed=seed
     )
 
 
 def trained(canvas, out, uids=UIDS, seed=1, states=None, progress=lambda *_: None, **overrides):
-    facts = training.train_encoder(
+    outcome = training.train_encoder(
         canvas,
         uids,
-        made(**overrides).training_spec(),
+        recipe_of(**overrides).training_spec(),
         seed=seed,
         out=out,
         device="cpu",
@@ -70,13 +71,13 @@ def trained(canvas, out, uids=UIDS, seed=1, states=None, progress=lambda *_: Non
         labels=LABELS,
         progress=progress,
     )
-    return facts, (out / "weights.safetensors").read_bytes()
+    return outcome, (out / "weights.safetensors").read_bytes()
 
 
 def autograd(loop, batch):
     """Return the gradients of one batch by plain autograd, flattened, float64."""
     loop.method.zero_grad()
-    loop._loss(batch).backward()
+    loop.loss(batch).backward()
     parts = [p.grad.flatten() for p in loop.method.parameters() if p.requires_grad]
     return torch.cat(parts).double()
 
@@ -91,10 +92,10 @@ TEACHER = {"encoder": {"backbone": "vit_micro", "patch": 4, "method": "supervise
     ids=["mae-float64", "mae", "supervised", "alignment"],
 )  # fmt: skip
 def test_gradients_are_those_of_one_sample_at_a_time(canvas, overrides, dtype, off):
-    loop = loop_of(canvas, made(**overrides))
+    loop = loop_of(canvas, recipe_of(**overrides))
     loop.method.to(dtype)
-    batch = loop._batch(0, np.arange(6))
-    gradients, losses = loop.private.per_sample(batch)
+    batch = loop.batch(0, *loop.feed.of(np.arange(6)))
+    gradients, losses = loop.gradients.per_sample(batch)
     assert set(gradients) == {n for n, p in loop.method.named_parameters() if p.requires_grad}
     together = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
 
@@ -103,9 +104,9 @@ def test_gradients_are_those_of_one_sample_at_a_time(canvas, overrides, dtype, o
         return float((found - wanted).norm() / wanted.norm())
 
     for i in range(6):
-        alone = dp_sgd._part(batch, slice(i, i + 1))
+        alone = dp_sgd.part_of(batch, slice(i, i + 1))
         assert differs(together[i], alone) < off
-        assert losses[i].item() == pytest.approx(loop._loss(alone).item(), rel=1e-5)
+        assert losses[i].item() == pytest.approx(loop.loss(alone).item(), rel=1e-5)
     # What the method calls its loss is the mean, or clipping would bound something else.
     assert differs(together.mean(0), batch) < off
 
@@ -121,18 +122,18 @@ def test_clipping_by_hand():
 
 
 def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch):
-    loop = loop_of(canvas, made(**{"train.dp.clip": 0.05}))
-    monkeypatch.setattr(loop.private, "together", 4)
+    loop = loop_of(canvas, recipe_of(**{"train.dp.clip": 0.05}))
+    monkeypatch.setattr(loop.gradients, "together", 4)
 
     def gradient(chosen):
-        loop.private.backward(loop._batch(0, np.array(chosen, dtype=int)), 7, 30)
-        return torch.cat([p.grad.flatten() for p in loop.private.trained.values()]).double() * 30
+        loop.gradients.backward(loop.batch(0, *loop.feed.of(np.array(chosen, dtype=int))), 7)
+        return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).double() * 30
 
     everyone, nobody = gradient(range(9)), gradient([])
     moved = [float((everyone - gradient([j for j in range(9) if j != i])).norm()) for i in range(9)]
     assert max(moved) == pytest.approx(0.05, rel=1e-4) == min(moved)
     # All norms are above 0.05, so that the sum is one of vectors of that length.
-    gradients, _ = loop.private.per_sample(loop._batch(0, np.arange(9)))
+    gradients, _ = loop.gradients.per_sample(loop.batch(0, *loop.feed.of(np.arange(9))))
     each = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
     wanted = (0.05 * each / each.norm(dim=1, keepdim=True)).sum(0)
     torch.testing.assert_close(everyone - nobody, wanted, rtol=1e-3, atol=1e-5)
@@ -140,9 +141,9 @@ def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch)
 
 def test_noise_has_the_stated_deviation_and_is_one_of_seed_and_step(canvas):
     def noise(step, seed=0, **overrides):
-        loop = loop_of(canvas, made(**overrides), seed)
-        assert loop.private.backward(loop._batch(0, np.arange(0)), step, 30) is None
-        return torch.cat([p.grad.flatten() for p in loop.private.trained.values()]).numpy() * 30
+        loop = loop_of(canvas, recipe_of(**overrides), seed)
+        assert loop.gradients.backward(loop.batch(0, *loop.feed.of(np.arange(0))), step) is None
+        return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).numpy() * 30
 
     one = noise(0, **{"train.dp.noise": 3.0})
     n = len(one)
@@ -211,7 +212,7 @@ def test_what_promises_nothing_is_said():
 
 
 def test_a_training_is_its_seed_s_and_says_what_it_promises(canvas, tmp_path):
-    facts, one = trained(canvas, tmp_path / "a")
+    outcome, one = trained(canvas, tmp_path / "a")
     _, two = trained(canvas, tmp_path / "b", uids=UIDS[::-1])
     _, other = trained(canvas, tmp_path / "c", seed=2)
     assert one == two != other
@@ -220,10 +221,10 @@ def test_a_training_is_its_seed_s_and_says_what_it_promises(canvas, tmp_path):
         "delta": 1e-3, "noise_multiplier": 1.0, "clip": 0.5, "sample_rate": 1 / 3, "steps": 6,
         "accountant": "rdp",
     }  # fmt: skip
-    assert facts["privacy"] == promised and facts["steps"] == 6 and facts["skipped"] == 0
+    assert outcome.to_json()["privacy"] == promised and (outcome.steps, outcome.skipped) == (6, 0)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["privacy"] == promised
-    facts, plain = trained(canvas, tmp_path / "d", **{"train.dp": None})
-    assert plain != one and "privacy" not in facts
+    outcome, plain = trained(canvas, tmp_path / "d", **{"train.dp": None})
+    assert plain != one and "privacy" not in outcome.to_json()
 
 
 @pytest.mark.parametrize("batch_size", [30, 1])
@@ -231,7 +232,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, batch_s
     # With one sample expected, a third of the batches are empty.
     overrides = {"train.batch_size": batch_size, "train.epochs": 2}
     uids = UIDS[:: N // 10] if batch_size == 1 else UIDS
-    facts, wanted = trained(canvas, tmp_path / "undisturbed", uids, **overrides)
+    outcome, wanted = trained(canvas, tmp_path / "undisturbed", uids, **overrides)
     out, states = tmp_path / "stopped", tmp_path / "states"
 
     def stop_after(step):
@@ -243,13 +244,13 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, batch_s
         assert not out.exists()
     again, found = trained(canvas, out, uids, states=states, **overrides)
     assert found == wanted
-    assert {**again, "seconds": 0} == {**facts, "seconds": 0}
+    assert replace(again, seconds=0) == replace(outcome, seconds=0)
 
 
 def test_a_step_without_samples_is_noise_alone(canvas, tmp_path, monkeypatch):
     monkeypatch.setattr(dp_sgd, "poisson", lambda *_: np.empty(0, dtype=np.int64))
-    facts, _ = trained(canvas, tmp_path / "a")
-    assert facts["loss"] is None and facts["steps"] == 6 and facts["skipped"] == 0
+    outcome, _ = trained(canvas, tmp_path / "a")
+    assert (outcome.loss, outcome.steps, outcome.skipped) == (None, 6, 0)
     monkeypatch.undo()
     trained(canvas, tmp_path / "b", **{"train.dp.noise": 0.0, "train.lr": 1e-30})
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in "ab")
@@ -278,11 +279,13 @@ def test_a_sample_that_is_not_finite_adds_nothing():
 
     method = Bent()
     promised = Guarantee(None, 1e-3, 0.0, 10.0, 0.5, 1)
-    gradients = Gradients(method, method.forward, promised, 0)
+    gradients = PrivateGradients(
+        method, method.forward, keys=np.empty(0), seed=0, guarantee=promised, batch=2
+    )
     views = torch.tensor([1.0, float("inf"), 4.0, float("nan")])
-    assert gradients.backward(Batch(views=[views]), 0, 2) == pytest.approx(2.5)
+    assert gradients.backward(Batch(views=[views]), 0).item() == pytest.approx(2.5)
     assert method.weight.grad.item() == pytest.approx(2.5)
-    assert np.isnan(gradients.backward(Batch(views=[views[[1, 3]]]), 0, 2))
+    assert gradients.backward(Batch(views=[views[[1, 3]]]), 0).isnan()
     assert method.weight.grad.item() == 0
 
 
@@ -313,12 +316,12 @@ def test_what_has_no_gradients_of_single_samples_is_refused(canvas, tmp_path, ov
 )
 def test_recipes_that_cannot_be_meant(overrides, said):
     with pytest.raises(UsageError, match=said):
-        made(**overrides)
+        recipe_of(**overrides)
 
 
 def test_a_recipe_without_privacy_takes_it_by_set():
-    assert made(**{"train.dp": None, "train.dp.epsilon": "8"}).train.dp.epsilon == 8
-    assert made().fingerprint() != made(**{"train.dp.noise": 2.0}).fingerprint()
+    assert recipe_of(**{"train.dp": None, "train.dp.epsilon": "8"}).train.dp.epsilon == 8
+    assert recipe_of().fingerprint() != recipe_of(**{"train.dp.noise": 2.0}).fingerprint()
 
 
 def test_a_missing_opacus_is_named(canvas, tmp_path, monkeypatch):

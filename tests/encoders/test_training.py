@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
-from curate.encoders import methods, training, views
+from curate.encoders import checkpoint, methods, schedule, training, views
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.methods.base import Method
+from curate.encoders.views.apply import augment
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
 from curate.runtime import randomness, signals, versions
@@ -25,7 +27,7 @@ IMAGES = np.round(load_digits().images[:N, None] * 255 / 16).astype(np.uint8)
 UIDS = np.array([content_uid(image.tobytes()) for image in IMAGES], dtype=object)
 
 
-def made(**overrides):
+def recipe_of(**overrides):
     content = {
         "name": "tiny",
         "data": {"source": "digits", "size": 8, "channels": 1},
@@ -54,16 +56,16 @@ def canvas():
 
 
 def trained(canvas, out, uids=UIDS, seed=1, steps=None, **overrides):
-    facts = training.train_encoder(
+    outcome = training.train_encoder(
         canvas,
         uids,
-        made(**overrides).training_spec(),
+        recipe_of(**overrides).training_spec(),
         seed=seed,
         out=out,
         device="cpu",
         steps=steps,
     )
-    return facts, (out / "weights.safetensors").read_bytes()
+    return outcome, (out / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,12 @@ def trained(canvas, out, uids=UIDS, seed=1, steps=None, **overrides):
     ids=["simclr", "mae", "lars", "sgd"],
 )
 def test_same_seed_same_bytes_whatever_the_order_of_the_uids(canvas, tmp_path, overrides):
-    facts, one = trained(canvas, tmp_path / "a", **overrides)
+    outcome, one = trained(canvas, tmp_path / "a", **overrides)
     _, two = trained(canvas, tmp_path / "b", uids=UIDS[::-1], **overrides)
     assert one == two
     _, other = trained(canvas, tmp_path / "c", seed=2, **overrides)
     assert one != other
-    assert facts["steps"] == 9 and facts["epochs"] == 3 and facts["skipped"] == 0
+    assert (outcome.steps, outcome.epochs, outcome.skipped) == (9, 3, 0)
     images = torch.from_numpy(IMAGES)
     assert torch.isfinite(load_encoder(tmp_path / "a")(images)).all()
 
@@ -100,7 +102,7 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
     training.train_encoder(
         canvas,
         UIDS,
-        made(**overrides).training_spec(),
+        recipe_of(**overrides).training_spec(),
         seed=0,
         out=tmp_path,
         device="cpu",
@@ -119,10 +121,10 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
 def test_every_sample_is_seen_once_an_epoch_where_batches_fill_it(canvas):
     method = Idle(None)
     loop = training.Loop(
-        method, canvas, UIDS, None, made(**{"train.batch_size": 40}).training_spec(), 0, "cpu", None
+        method, recipe_of(**{"train.batch_size": 40}).training_spec(), canvas=canvas, uids=UIDS
     )
     assert (loop.per_epoch, loop.total) == (3, 9)
-    orders = [loop.order(epoch).tolist() for epoch in range(3)]
+    orders = [loop.gradients.order(epoch).tolist() for epoch in range(3)]
     assert all(sorted(order) == list(range(N)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
@@ -133,23 +135,16 @@ def test_the_order_of_shared_samples_does_not_depend_on_the_others(canvas):
     orders = []
     for uids in (np.array(sorted(UIDS), dtype=object), few):
         loop = training.Loop(
-            method,
-            canvas,
-            uids,
-            None,
-            made(**{"train.batch_size": 8}).training_spec(),
-            0,
-            "cpu",
-            None,
+            method, recipe_of(**{"train.batch_size": 8}).training_spec(), canvas=canvas, uids=uids
         )
-        orders.append([u for u in uids[loop.order(0)] if u in set(few)])
+        orders.append([u for u in uids[loop.gradients.order(0)] if u in set(few)])
     shared = [u for u in orders[0] if u in set(orders[1])]
     assert shared == orders[1]
 
 
 def test_equal_steps_and_small_sets(canvas, tmp_path):
-    facts, _ = trained(canvas, tmp_path / "a", uids=UIDS[:10], steps=7)
-    assert facts["steps"] == 7 and facts["epochs"] == 7
+    outcome, _ = trained(canvas, tmp_path / "a", uids=UIDS[:10], steps=7)
+    assert outcome.steps == 7 and outcome.epochs == 7
     with pytest.raises(DataError, match="at least 2"):
         trained(canvas, tmp_path / "b", uids=UIDS[:1])
 
@@ -161,34 +156,19 @@ def test_divergence_is_named_and_leaves_no_weights(canvas, tmp_path):
     assert not (tmp_path / "a" / "weights.safetensors").exists()
 
 
-def test_learning_rate_warms_up_and_falls_to_zero():
-    rates = [training.learning_rate(s, 100, 10, 2.0) for s in range(100)]
-    assert rates[0] == pytest.approx(0.2) and rates[9] == pytest.approx(2.0)
-    assert rates[10] == 2.0 and rates[55] == pytest.approx(1.0) and rates[99] < 0.001
-    assert training.learning_rate(0, 5, 0, 1.0) == 1.0
-    assert training.learning_rate(4, 5, 5, 1.0) == 1.0
-
-
-def test_biases_and_normalisation_are_not_decayed():
-    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
-    for name in ("adamw", "sgd", "lars"):
-        groups = training.optimizer(network, made(**{"train.optimizer": name}).train).param_groups
-        assert groups[0]["weight_decay"] > 0 and [p.ndim for p in groups[0]["params"]] == [2]
-        assert groups[1]["weight_decay"] == 0 and len(groups[1]["params"]) == 3
-
-
 def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp_path, monkeypatch):
     shown = {}
-    real = training.augment
+    real = training.view_of
 
-    def spy(pixels, spec, *, key, keys, view):
-        out = real(pixels, spec, key=key, keys=keys, view=view)
-        for word, image in zip(keys.tolist(), out, strict=True):
-            shown.setdefault((word, view), []).append(image.numpy().tobytes())
+    def spy(x, spec, draws):
+        out = real(x, spec, draws)
+        for word, image in zip(draws.state.tolist(), out, strict=True):
+            shown.setdefault((word, draws.view), []).append(image.numpy().tobytes())
         return out
 
-    monkeypatch.setattr(training, "augment", spy)
-    shared = int(randomness.uid_keys(UIDS[:1]).view(np.int64)[0])
+    monkeypatch.setattr(training, "view_of", spy)
+    word = randomness.hash64(randomness.stream(1, "views"), randomness.uid_keys(UIDS[:1]))
+    shared = int(word.view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
         trained(canvas, tmp_path / str(k), uids=uids)
     for view in range(6):
@@ -222,7 +202,7 @@ def without_times(out):
                          ids=["simclr", "mae", "lars", "sgd"])  # fmt: skip
 @pytest.mark.parametrize("steps", [(1,), (3, 7), (2, 3, 8), (9,)])
 def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrides, steps):
-    facts, wanted = trained(canvas, tmp_path / "undisturbed", **overrides)
+    outcome, wanted = trained(canvas, tmp_path / "undisturbed", **overrides)
     out, states = tmp_path / "stopped", tmp_path / "states"
 
     def go_on(progress):
@@ -230,7 +210,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
         return training.train_encoder(
             canvas,
             UIDS,
-            made(**overrides).training_spec(),
+            recipe_of(**overrides).training_spec(),
             seed=1,
             out=out,
             device="cpu",
@@ -248,7 +228,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
     assert [done for _, done, _ in seen] == list(range(steps[-1] + 1, 10))
     assert (out / "weights.safetensors").read_bytes() == wanted
     assert without_times(out) == without_times(tmp_path / "undisturbed")
-    assert {**again, "seconds": 0} == {**facts, "seconds": 0}
+    assert replace(again, seconds=0) == replace(outcome, seconds=0)
 
 
 def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeypatch):
@@ -260,14 +240,14 @@ def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeyp
         training.train_encoder(
             canvas,
             UIDS,
-            made(**{"train.save_every": every}).training_spec(),
+            recipe_of(**{"train.save_every": every}).training_spec(),
             seed=1,
             out=tmp_path / "out",
             device="cpu",
             states=tmp_path / "states",
         )
         assert stored == wanted
-    assert made(**{"train.save_every": 1}).fingerprint() == made().fingerprint()
+    assert recipe_of(**{"train.save_every": 1}).fingerprint() == recipe_of().fingerprint()
 
 
 def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
@@ -277,7 +257,7 @@ def test_a_state_of_another_training_is_not_taken(canvas, tmp_path):
         training.train_encoder(
             canvas,
             uids,
-            made().training_spec(),
+            recipe_of().training_spec(),
             seed=seed,
             out=tmp_path / "out",
             device="cpu",
@@ -303,7 +283,7 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
         training.train_encoder(
             canvas,
             UIDS,
-            made().training_spec(),
+            recipe_of().training_spec(),
             seed=1,
             out=tmp_path / "out",
             device="cpu",
@@ -317,6 +297,37 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
     monkeypatch.setattr(versions, "of_stage", lambda stage: {**now, "torch": "99.0"})
     with pytest.raises(MismatchError, match=rf"torch: '{re.escape(now['torch'])}' -> '99.0'"):
         train(lambda *_: None)
+
+
+def test_another_kind_of_device_does_not_go_on_with_a_training(canvas, tmp_path):
+    spec = recipe_of(**{"train.save_every": 0}).training_spec()
+    loop = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    loop.run(tmp_path)
+    again = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    again.resume(tmp_path)
+    assert again.progress.step == loop.total - 1
+    state = max(tmp_path.glob("*.json"))
+    about = json.loads(state.read_text())
+    assert about["device"] == "cpu"
+    state.write_text(json.dumps({**about, "device": "cuda"}))
+    with pytest.raises(MismatchError, match="was made on cuda, and numbers on cpu are others"):
+        again.resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "kind"),
+    [("auto", "float32", "ieee"), ("float32", "float32", "ieee"),
+     ("tf32", "float32", "ieee"), ("bfloat16", "bfloat16", "ieee")],
+)  # fmt: skip
+def test_an_encoder_says_where_and_in_what_it_was_computed(
+    canvas, tmp_path, precision, found, kind
+):
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # PyTorch's own choice
+    trained(canvas, tmp_path, **{"train.precision": precision, "train.epochs": 1})
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert (about["device"], about["precision"]) == ("cpu", found)
+    assert torch.backends.cudnn.conv.fp32_precision == kind
+    assert torch.backends.cuda.matmul.fp32_precision == kind
 
 
 class Sometimes(Idle):
@@ -339,27 +350,85 @@ class Sometimes(Idle):
 
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, caplog):
     method = Sometimes(None, {2, 3})
-    loop = training.Loop(method, canvas, UIDS, None, made().training_spec(), 0, "cpu", None)
-    facts = loop.run(tmp_path, lambda _: None, lambda *_: None)
-    assert facts["skipped"] == 2 and method.after == loop.total - 2
+    loop = training.Loop(method, recipe_of().training_spec(), canvas=canvas, uids=UIDS)
+    outcome = loop.run(tmp_path)
+    assert outcome.skipped == 2 and method.after == loop.total - 2
     assert method.statistic.item() == loop.total - 2 and method.weight.isfinite().all()
     assert "2 steps with a loss that was not finite" in caplog.text
+
+
+class Spoilt(methods.base.Method):
+    """A method whose loss is not finite at some steps, after it has changed its statistics."""
+
+    def __init__(self, method, bad):
+        super().__init__(method.encoder)
+        self.method, self.bad, self.calls = method, bad, 0
+        self.n_views = method.n_views
+
+    def view(self, number, spec):
+        return self.method.view(number, spec)
+
+    def forward(self, batch):
+        self.calls += 1
+        return self.method(batch) * (float("nan") if self.calls in self.bad else 1.0)
+
+    def after_step(self, batch):
+        self.method.after_step(batch)
+
+
+DINO = {
+    "encoder.method": "dino", "encoder.local_views": 2, "encoder.hidden_dim": 64,
+    "encoder.bottleneck_dim": 32, "encoder.out_dim": 64, "encoder.batch_norm": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", [{}, DINO, {"train.optimizer": "lars", "train.lr": 0.3},
+                                       {"train.optimizer": "sgd", "train.lr": 0.03,
+                                        "train.clip_norm": 1.0}],
+                         ids=["simclr", "dino", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("bad", [set(), {1}, {2, 3, 9}], ids=["none", "first", "some"])
+def test_a_device_that_takes_steps_back_itself_trains_the_same(canvas, tmp_path, overrides, bad):
+    ends = []
+    for ahead in (1, 4, 50):
+        chosen = recipe_of(**overrides)
+        torch.manual_seed(3)
+        encoder = Encoder("convnet", size=8, channels=1)
+        method = Spoilt(methods.build(chosen.encoder.method, encoder, chosen.method_config), bad)
+        loop = training.Loop(method.train(), chosen.training_spec(), canvas=canvas, uids=UIDS)
+        loop.ahead = ahead
+        outcome = loop.run(None)
+        tensors = checkpoint.tensors_of(loop.method, loop.optimizer)
+        losses = [line["loss"] for line in loop.progress.log]
+        ends.append((outcome.skipped, losses, {n: t.clone() for n, t in tensors.items()}))
+    for skipped, losses, tensors in ends[1:]:
+        assert (skipped, losses) == ends[0][:2] and skipped == len(bad)
+        for name, tensor in tensors.items():
+            # What is counted without being trained may have seen the steps that were taken back.
+            counted = name.endswith("num_batches_tracked")
+            assert counted or torch.equal(tensor, ends[0][2][name]), name
+
+
+def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp_path):
+    method = Sometimes(None, set(range(4, 100)))
+    spec = recipe_of(**{"train.save_every": 0, "train.epochs": 30}).training_spec()
+    loop = training.Loop(method, spec, canvas=canvas, uids=UIDS)
+    loop.ahead = 50
+    with pytest.raises(DivergedError, match=r"step 13 of 90"):
+        loop.run(tmp_path)
+    assert max(path.stem for path in tmp_path.glob("*.json")) == "000000003"
+    assert method.statistic.item() == 3 and method.weight.isfinite().all()
 
 
 def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
     loop = training.Loop(
         method,
-        canvas,
-        UIDS,
-        None,
-        made(**{"train.save_every": 0, "train.epochs": 9}).training_spec(),
-        0,
-        "cpu",
-        None,
+        recipe_of(**{"train.save_every": 0, "train.epochs": 9}).training_spec(),
+        canvas=canvas,
+        uids=UIDS,
     )
     with pytest.raises(DivergedError, match=r"step 13 of 27"):
-        loop.run(tmp_path, lambda _: None, lambda *_: None)
+        loop.run(tmp_path)
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
 
 
@@ -368,12 +437,16 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
         supervised = True
 
     labels = np.arange(N)
-    loop = training.Loop(Taught(None), canvas, UIDS, labels, made().training_spec(), 0, "cpu", None)
-    assert loop._batch(0, np.array([3, 5])).labels.tolist() == loop.rows[[3, 5]].tolist()
+    loop = training.Loop(
+        Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels
+    )
+    assert (
+        loop.batch(0, *loop.feed.of(np.array([3, 5]))).labels.tolist() == loop.rows[[3, 5]].tolist()
+    )
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
             training.Loop(
-                Taught(None), canvas, UIDS, missing, made().training_spec(), 0, "cpu", None
+                Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=missing
             )
 
 
@@ -389,7 +462,7 @@ def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
     training.train_encoder(
         canvas,
         UIDS,
-        made(**overrides).training_spec(),
+        recipe_of(**overrides).training_spec(),
         seed=1,
         out=tmp_path / "out",
         device="cpu",
@@ -398,7 +471,7 @@ def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
     )
     folders = sorted((tmp_path / "out" / "snapshots").iterdir())
     assert [folder.name for folder in folders] == ["00002", "00004"]
-    assert list(training.snapshot_epochs(made(**overrides).train)) == [2, 4]
+    assert list(schedule.snapshot_epochs(recipe_of(**overrides).train)) == [2, 4]
     for folder, state in zip(folders, kept, strict=True):
         wanted = {n.removeprefix("method.encoder."): t for n, t in state.items()
                   if n.startswith("method.encoder.")}  # fmt: skip
@@ -423,7 +496,7 @@ def test_no_snapshot_is_lost_where_a_training_was_killed(canvas, tmp_path):
             training.train_encoder(
                 canvas,
                 UIDS,
-                made(**overrides).training_spec(),
+                recipe_of(**overrides).training_spec(),
                 seed=1,
                 out=out,
                 device="cpu",
@@ -447,22 +520,23 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     _, regular = trained(canvas, tmp_path / "regular", **{"train.alignment_lambda": 0.5})
     assert regular != plain
 
-    recipe_ = made(**{"train.alignment_lambda": 0.25})
+    recipe_ = recipe_of(**{"train.alignment_lambda": 0.25})
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
-    loop = training.Loop(method, canvas, UIDS, None, recipe_.training_spec(), 0, "cpu", None)
-    batch = loop._batch(0, np.arange(5))
+    loop = training.Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
+    batch = loop.batch(0, *loop.feed.of(np.arange(5)))
     assert len(batch.views) == 2 and len(batch.extra) == 2
-    key, words = randomness.stream(0, "views"), torch.from_numpy(loop.keys[:5].view(np.int64))
+    key = randomness.stream(0, "views")
+    words = torch.from_numpy(randomness.uid_keys(UIDS)[:5].view(np.int64))
     pixels = torch.from_numpy(IMAGES[loop.rows[:5]])
     total = 0.0
     z = []
     for view in (2, 3):
-        shown = training.augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
+        shown = augment(pixels, views.VIEWS["digits"], key=key, keys=words, view=view)
         z.append(encoder.forward_float(shown).detach().flatten(1).double())
     for a, b in zip(*z, strict=True):
         total += float((a / a.norm() - b / b.norm()).norm()) / 5
-    assert loop._alignment(batch).item() == pytest.approx(total, rel=1e-5)
+    assert training.mean_alignment(encoder, batch).item() == pytest.approx(total, rel=1e-5)
     with torch.no_grad():
         wanted = 0.75 * float(method(batch)) - 0.25 * total
-    assert loop._step(0, np.arange(5), 0.0) == pytest.approx(wanted, rel=1e-4)
+    assert loop.step(batch, 0.0).item() == pytest.approx(wanted, rel=1e-4)

@@ -1,16 +1,12 @@
 """Agreement of rankings: against scipy, by hand, and where the truth is known."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from curate.errors import DataError, UsageError
 from curate.evaluation.agreement import Ranking, agree
-from tests.command import curate
 
 pytestmark = pytest.mark.numeric
 
@@ -20,7 +16,7 @@ def ranking(name, scores, reliability=None, uids=None):
     return Ranking(name, pa.table({"uid": uids, "memorization": scores}), reliability)
 
 
-def test_it_is_scipys_on_the_samples_that_both_score():
+def test_correlations_are_scipys_on_the_samples_that_both_score():
     random = np.random.default_rng(0)
     x = random.normal(size=300)
     y = 0.5 * x + random.normal(size=300)
@@ -42,7 +38,7 @@ def test_it_is_scipys_on_the_samples_that_both_score():
     assert pair.disattenuated is None
 
 
-def test_tops_by_hand():
+def test_the_overlap_of_tops_is_the_share_they_have_in_common():
     a = ranking("a", [9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0])
     b = ranking("b", [9.0, 1, 8, 7, 0, 5, 3, 2, 4, 6])
     (pair,) = agree([a, b], [1, 3, 10]).pairs
@@ -113,33 +109,20 @@ def test_what_cannot_be_compared_is_told():
         agree([a, ranking("b", np.ones(9))])
 
 
-def test_runs_and_files_are_compared_from_the_command_line(tiny_runs, tmp_path):
-    table = pq.read_table(tiny_runs / "tiny" / "scores.parquet")
-    rows = zip(table["uid"].to_pylist(), table["memorization"].to_pylist(), strict=True)
-    other = tmp_path / "other.csv"
-    other.write_text("uid,loss\n" + "".join(f"{uid},{-m}\n" for uid, m in rows))
-    result = curate("agree", "tiny", "tiny", other, "--by", "loss", "--top", "10,20", "--runs",
-                    tiny_runs, "--json")  # fmt: skip
-    assert result.code == 0, result.err
-    facts = json.loads(result.out)
-    first, second, _ = facts["pairs"]
-    assert first["n"] == 80 and first["kendall"]["value"] == pytest.approx(1)
-    assert second["spearman"]["value"] == pytest.approx(-1)
-    assert [t["n"] for t in second["tops"]] == [10, 20]
-    assert second["tops"][0]["overlap"] == 0 and second["disattenuated"] is None
+def test_runs_that_share_groups_are_no_two_witnesses():
+    random = np.random.default_rng(0)
+    truth = random.normal(size=500)
+    x, y = truth + random.normal(size=(2, 500))
 
-    words = curate("agree", "tiny", "tiny", other, "--by", "loss", "--runs", tiny_runs)
-    assert "Kendall tau-b +1.000" in words.out and "Kendall tau-b of every two:" in words.out
-    assert "top 8: 100.0% shared" in words.out
+    def run(name, scores, *groups):
+        table = ranking(name, scores).table
+        return Ranking(name, table, 0.5, frozenset(groups) if groups else None)
 
-
-@pytest.mark.parametrize(("given", "code", "text"), [
-    (("tiny",), 2, "at least two"),
-    (("tiny", "tinny"), 2, "Did you mean 'tiny'"),
-    (("tiny", "tiny", "--top", "x"), 2, "--top x"),
-    (("tiny", "tiny", "--top", "81"), 2, "top 81"),
-    (("tiny", "none.parquet"), 3, "none.parquet"),
-])  # fmt: skip
-def test_what_the_command_cannot_compare_is_told(tiny_made, given, code, text):
-    result = curate("agree", *given, "--runs", tiny_made[1])
-    assert result.code == code and text in result.err and result.out == ""
+    (apart,) = agree([run("a", x, "p", "q"), run("b", y, "r", "s", "t")]).pairs
+    assert (apart.shared_groups, apart.groups) == (0, 2)
+    assert apart.disattenuated == pytest.approx(apart.pearson.value / 0.5)
+    (alike,) = agree([run("a", x, "p", "q"), run("b", y, "q", "s", "t")]).pairs
+    assert (alike.shared_groups, alike.groups, alike.disattenuated) == (1, 2, None)
+    (unknown,) = agree([run("a", x, "p"), run("b", y)]).pairs
+    assert (unknown.shared_groups, unknown.groups) == (None, None)
+    assert unknown.disattenuated is not None

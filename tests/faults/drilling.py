@@ -232,6 +232,16 @@ def differing(here, there):
 
 
 def copied(source, to):
-    """Copy a folder of files."""
-    shutil.copytree(source, to, symlinks=True)
+    """Copy a folder of files; those that are links to one file are that in the copy, too."""
+    first = {}
+
+    def copy(file, target):
+        inode = os.lstat(file).st_ino
+        if inode in first and not Path(file).is_symlink():
+            os.link(first[inode], target)
+        else:
+            shutil.copy2(file, target, follow_symlinks=False)
+            first[inode] = target
+
+    shutil.copytree(source, to, symlinks=True, copy_function=copy)
     return to

@@ -9,6 +9,7 @@ from pathlib import Path
 ROWS = {
     "kill": "kill -9 at any moment of any stage, then the same command again",
     "crash": "a crash between any write, fsync and rename",
+    "store": "kill -9 while a run links from and writes into the store, and while it is cleaned",
     "damage": "tar cut anywhere, one bit flipped anywhere",
     "image": "corrupt, truncated, empty, non-image, decompression-bomb file in a source",
     "name": "repeated, dotted, case-clashing, unicode, very long names",
@@ -28,7 +29,8 @@ ROWS = {
 """Every fault that something is promised for, in the order of docs/reliability.md."""
 GOOD = ("survived", "detected")
 BAD = ("lost", "undetected", "canaries fired")
-BEGIN, END = "<!-- drills: begin -->", "<!-- drills: end -->"
+ENDS = ("named", "mended", "all results equal", "used in silence")
+"""What becomes of an artefact that is damaged where it lies; none may end as the last says."""
 
 
 class Recorder:
@@ -36,16 +38,29 @@ class Recorder:
 
     def __init__(self):
         self.counts = {row: Counter() for row in ROWS}
+        self.damage = {}
         self.bad = []
 
     def plain(self):
         """Return the counts as plain dicts, which can be sent to another process."""
-        return {row: dict(counts) for row, counts in self.counts.items()}
+        both = {"drills": self.counts, "damage": self.damage}
+        return {
+            name: {row: dict(found) for row, found in counts.items()}
+            for name, counts in both.items()
+        }
 
     def add(self, plain):
         """Add what another process counted."""
-        for row, counts in plain.items():
+        for row, counts in plain.get("drills", {}).items():
             self.counts[row].update(counts)
+        for row, counts in plain.get("damage", {}).items():
+            self.damage.setdefault(row, Counter()).update(counts)
+
+    def damaged(self, artefact, fault, end, why=""):
+        """Count what became of an artefact that was damaged; ``end`` is one of ``ENDS``."""
+        self.damage.setdefault(f"{artefact} | {fault}", Counter())[end] += 1
+        if end == ENDS[-1]:
+            self.bad.append(f"{artefact}, {fault}, {end}: {why}")
 
     def survived(self, row, n=1):
         """Count drills after which everything was as without the fault."""
@@ -71,25 +86,37 @@ class Recorder:
         self.counts[row][kind] += 1
         self.bad.append(f"{kind}: {why}")
 
-    def table(self):
-        """Return the table in Markdown."""
-        lines = [
-            f"| fault | tried | {' | '.join((*GOOD, *BAD))} |",
-            f"|---|{'---:|' * (1 + len(GOOD) + len(BAD))}",
-        ]
-        for row, text in (*ROWS.items(), (None, "**all**")):
-            found = self.counts[row] if row else sum(self.counts.values(), Counter())
-            cells = [found.total(), *(found[kind] for kind in (*GOOD, *BAD))]
-            lines.append(f"| {text} | {' | '.join(f'{n:,}' for n in cells)} |")
-        return "\n".join(lines)
+    def tables(self):
+        """Return the tables of what was tried in Markdown, by the name of their marks."""
+        found = {}
+        if any(counts.total() for counts in self.counts.values()):
+            rows = {text: self.counts[row] for row, text in ROWS.items()}
+            found["drills"] = _table("| fault |", "|---|", rows, (*GOOD, *BAD), "**all** |")
+        if self.damage:
+            head = "| artefact | what was done to it |"
+            found["damage"] = _table(head, "|---|---|", self.damage, ENDS, "**all** | |")
+        return found
 
     def write(self, page, about):
-        """Put the table between the two marks of a page."""
+        """Put each table between its two marks of a page; one of which nothing was tried stays."""
         text = Path(page).read_text(encoding="utf-8")
-        block = f"{BEGIN}\n{about}\n\n{self.table()}\n{END}"
-        made, n = re.subn(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL)
-        assert n == 1, f"{page} lacks the marks {BEGIN} and {END}"
-        Path(page).write_text(made, encoding="utf-8")
+        for name, table in self.tables().items():
+            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+            block = f"{begin}\n{about}\n\n{table}\n{end}"
+            parts = re.split(f"{begin}.*?{end}", text, flags=re.DOTALL)
+            assert len(parts) == 2, f"{page} lacks the marks {begin} and {end}"
+            text = block.join(parts)
+        Path(page).write_text(text, encoding="utf-8")
+
+
+def _table(head, rule, rows, kinds, last):
+    """Return rows of counts in Markdown, and their sum."""
+    lines = [f"{head} tried | {' | '.join(kinds)} |", f"{rule}{'---:|' * (1 + len(kinds))}"]
+    whole = sum(rows.values(), Counter())
+    for text, found in (*((f"{row} |", rows[row]) for row in rows), (last, whole)):
+        cells = [found.total(), *(found[kind] for kind in kinds)]
+        lines.append(f"| {text} {' | '.join(f'{n:,}' for n in cells)} |")
+    return "\n".join(lines)
 
 
 def machine():

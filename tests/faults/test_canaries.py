@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from tests.faults.drilling import copied
 from tests.faults.line import ALONE, TINY
 from tests.faults.test_tars import Payload
@@ -49,7 +49,7 @@ def _sized(run, record, path):
     """Make a record say what it would if it had been made with the file that is there."""
     facts = json.loads((run / record).read_text())
     facts["outputs"][str(path.relative_to(run))]["bytes"] = path.stat().st_size
-    (run / record).write_text(json.dumps(facts))
+    write_json(run / record, sealed(facts))
 
 
 def replaced(*names, forget=()):
@@ -237,7 +237,7 @@ def test_metadata_is_text_and_datasets_are_not_unpickled(zygotes, faults, place)
             faults.lost("canary", f"{source}: {ended}")
 
 
-def test_the_canaries_sing(place):
+def test_every_payload_runs_where_it_is_loaded_carelessly(place):
     """Every payload runs where it is loaded by what must never load it."""
     for number, load in enumerate(
         (

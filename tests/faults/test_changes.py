@@ -102,7 +102,7 @@ def test_an_edited_recipe_is_refused(line, zygotes, faults, place):
 
 def test_other_code_is_refused_within_a_stage(line, zygotes, faults, place, drills):
     patches = [
-        (["curate.runtime.versions", "_digest", "another"], "curate code: "),
+        (["curate.runtime.versions", "code_of", "another"], "curate code: "),
         (["curate.runtime.versions", "versions", {"torch": "0.1", "curate": "9"}], "torch: "),
     ]
     for name, first in (("train", 80), ("score", 40), ("compare", 20)):

@@ -12,7 +12,7 @@ from curate.data.canvas import open_canvas
 from curate.data.shards import Reader
 from curate.encoders import training
 from curate.runs.recipe import load_recipe
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from tests.faults.drilling import copied, snapshot
 from tests.faults.line import ALONE, OFTEN, TINY
 
@@ -67,11 +67,11 @@ def test_single_steps_that_are_not_finite_are_skipped_and_counted(
         monkeypatch.setattr(training.methods, "build", poisoned)
         out = place / f"{number}"
         arguments = {"seed": 1, "out": out, "device": "cpu"}
-        facts = training.train_encoder(canvas, uids, recipe.training_spec(), **arguments)
-        if facts["skipped"] == len(bad) and finite(out / "weights.safetensors"):
+        trained = training.train_encoder(canvas, uids, recipe.training_spec(), **arguments)
+        if trained.skipped == len(bad) and finite(out / "weights.safetensors"):
             faults.survived("loss", len(bad))
         else:
-            faults.lost("loss", f"steps {bad} of loss {value}: {facts}")
+            faults.lost("loss", f"steps {bad} of loss {value}: {trained}")
 
 
 def _index_of(reader, table):
@@ -97,7 +97,7 @@ def spoiled(kind):
         made = facts["outputs"][f"encoders/{name}/weights.safetensors"]
         # As if the training had ended so: weights that only changed since are trained again.
         made["bytes"], made["sha256"] = path.stat().st_size, file_sha256(path)
-        record.write_text(json.dumps(facts))
+        write_json(record, sealed(facts))
 
     return spoil
 

@@ -43,7 +43,7 @@ def recipe(place, **sections):
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
-def test_few_images(n, zygotes, faults, place):
+def test_every_plan_takes_few_images_or_says_how_many_it_needs(n, zygotes, faults, place):
     write(place, {"a": (n + 1) // 2, "b": n // 2, "empty": 0})
     codes = (3,) if n == 0 else CLEAR
     told(

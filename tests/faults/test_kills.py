@@ -1,5 +1,6 @@
 """Kill -9 at any moment of any stage; then the same command makes what it would have made."""
 
+import shutil
 import signal
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.faults.drilling import Moment, copied, differing, events, snapshot, times
 from tests.faults.interrupted import drill
-from tests.faults.line import STAGES
+from tests.faults.line import ALONE, OFTEN, STAGES, TINY, go
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -110,3 +111,68 @@ def test_a_run_that_is_killed_while_it_is_begun_anew_loses_neither(
             faults.lost("crash", f"fresh, {moment}: {wrong}")
         else:
             faults.survived("crash")
+
+
+BESIDE = {
+    "measured otherwise": ["--name", "beside", "--set", "views.measure=noise"],
+    "trained otherwise": ["--name", "beside", "--set", "train.seed=1", *OFTEN],
+}
+"""Runs beside the tiny one: what each shares with it is linked, what it makes is stored."""
+
+
+@pytest.fixture(scope="module")
+def store_line(line, zygotes, home):
+    """Commands that work on the store, as they go undisturbed."""
+    before, made = line["score"].folder, {}
+    for name, settings in BESIDE.items():
+        place = home / f"store-{name.replace(' ', '-')}"
+        made[name] = go(zygotes, place, before, ["score", TINY, *ALONE, *settings])
+    without = copied(made["measured otherwise"].folder, home / "store-without")
+    shutil.rmtree(without / "runs/beside")
+    made["cleaned"] = go(zygotes, home / "store-cleaned", without, ["clean", "--runs", "runs"])
+    return made
+
+
+@pytest.mark.parametrize("name", [*BESIDE, "cleaned"])
+def test_the_store_loses_nothing_when_a_command_is_killed(
+    name, store_line, zygotes, faults, drills, place
+):
+    undisturbed = store_line[name]
+    half = events(f"store {name}", drills // 2, undisturbed.events)
+    moments = [*half, *times(f"store {name}", drills - len(half), undisturbed.seconds)]
+
+    def kill(zygote, numbered):
+        number, moment = numbered
+        interrupt = moment.request(signal.SIGKILL)
+        return drill(zygote, undisturbed, place / f"{number}", interrupt)
+
+    ended = zygotes.map(kill, enumerate(moments), f"kill store, {name}")
+    for moment, (_, wrong) in zip(moments, ended, strict=True):
+        if wrong:
+            faults.lost("store", f"{name}, {moment}: {wrong}")
+        else:
+            faults.survived("store")
+    assert sum(first.code == -signal.SIGKILL for first, _ in ended) >= len(half)
+
+
+def test_a_run_beside_is_made_of_what_a_killed_cleaning_left(
+    store_line, zygotes, faults, drills, place
+):
+    """Whatever of the store is gone by then is made again, and is the same."""
+    cleaned, beside = store_line["cleaned"], store_line["measured otherwise"]
+    moments = events("cleaned, then made", max(2, drills // 2), cleaned.events)
+
+    def kill(zygote, moment):
+        work = copied(cleaned.before, place / f"{moment.event}")
+        first = zygote.type(work, *cleaned.arguments, **moment.request(signal.SIGKILL))
+        last = zygote.type(work, *beside.arguments)
+        # Where all alignments are still in the store, no image is decoded.
+        gone = [n for n in differing(snapshot(work), beside.after) if "canvas" not in n]
+        right = (first.code, last.code) == (-signal.SIGKILL, 0) and not gone
+        return None if right else f"{first}, {last}, {gone}"
+
+    for moment, wrong in zip(moments, zygotes.map(kill, moments), strict=True):
+        if wrong:
+            faults.lost("store", f"cleaned, then made, {moment}: {wrong}")
+        else:
+            faults.survived("store")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from curate.inspection import duplicates, matching, thumbnails
+from curate.inspection import decoys, duplicates, matching, thumbnails
+from curate.inspection.summary import CopySearch, IndexUsed
 from tests.rendered import picture
 
 pytestmark = pytest.mark.numeric
@@ -59,7 +60,7 @@ def test_a_copy_is_found_and_nothing_else(kind):
     assert len(found & planted) >= 9
     assert len(found - planted) <= 1
     assert (about.similarity >= 0.5).all()
-    assert about.facts["false_rate"] <= duplicates.RATE
+    assert about.search.false_rate <= decoys.RATE
     assert (about.a < about.b).all()
 
 
@@ -88,14 +89,17 @@ def test_images_of_one_colour_are_like_no_other():
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_images(n):
+def test_two_copies_are_a_pair_and_fewer_images_are_none(n):
     assert len(pairs(SCENES[:1] * n)[0] if n else ()) == (n == 2)
+
+
+SEARCH = CopySearch(300.0, 0.0, 0, 0, IndexUsed("flat", None, 0))
 
 
 def groups(n, *found, uids=None):
     a, b = np.array(found, dtype=np.int64).reshape(-1, 2).T
     ones, no = np.ones(len(a), np.float32), np.zeros(len(a), bool)
-    made = duplicates.Pairs(a, b, ones, ones, no, no, no, {})
+    made = duplicates.Pairs(a, b, ones, ones, no, no, no, SEARCH)
     names = np.array(uids or [f"{i:032d}" for i in range(n)])
     return made.groups(n, names).tolist()
 
@@ -138,7 +142,7 @@ def test_inverted_lists_find_copies_too(monkeypatch):
     copies = [COPIES["flip"](image) for image in SCENES[:10]]
     found, about = pairs([*SCENES, *copies])
     assert len(found & {(i, 120 + i) for i in range(10)}) >= 9
-    assert about.facts["index"]["kind"] == "ivf"
+    assert about.search.index.kind == "ivf"
 
 
 def test_what_was_done_is_said():
@@ -158,36 +162,3 @@ def test_what_was_done_is_said():
 
 def found_in_order(about):
     return list(zip(about.a.tolist(), about.b.tolist(), strict=True))
-
-
-def test_a_pair_that_does_not_stand_out_among_many_alike_is_none():
-    alike = [(a, b) for a in range(12) for b in range(a + 1, 12)]
-    a, b = np.array([*alike, (12, 13)], dtype=np.int64).T
-    many, one = np.full(len(alike), 450.0), [450.0]
-    same = [np.zeros(len(a)) for _ in range(3)]
-    made = matching.Found(
-        *(a, b, np.zeros(len(a), np.int64), np.append(many, one)),
-        *(np.full(len(a), 0.9), *same),
-    )
-    good = duplicates._good(made, made, 300.0)
-    assert good.tolist() == [False] * len(alike) + [True]
-    strong = matching.Found(**{**vars(made), "evidence": made.evidence * 10})
-    assert duplicates._good(strong, strong, 300.0).all()
-
-
-def test_decoys_raise_the_threshold():
-    def of(evidence, shift):
-        n = len(evidence)
-        a = 2 * np.arange(n, dtype=np.int64) + shift
-        rest = [np.zeros(n) for _ in range(3)]
-        return matching.Found(
-            *(a, a + 1, np.zeros(n, np.int64), np.asarray(evidence), np.full(n, 0.9), *rest)
-        )
-
-    found = of(np.linspace(310, 2000, 500), 0)
-    low, told = duplicates._threshold(found, of([], 0), 2000, 2000)
-    assert (low, told["decoys"]) == (300, 0)
-    high, told = duplicates._threshold(found, of([400.0] * 20 + [650.0], 5001), 2000, 2000)
-    assert 400 < high < 650
-    assert told["decoys"] == 1
-    assert 0 < told["false_rate"] <= duplicates.RATE

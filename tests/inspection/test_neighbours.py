@@ -9,6 +9,7 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from curate.errors import DivergedError, ResourceError
 from curate.inspection import neighbours
+from curate.inspection.summary import IndexUsed
 
 pytestmark = pytest.mark.numeric
 
@@ -40,7 +41,7 @@ def test_agrees_with_every_distance_computed(digits, k):
     np.testing.assert_allclose(found.outlier_score(), np.sort(apart)[:, :k].mean(1), atol=1e-5)
     named = np.take_along_axis(apart, found.near, axis=1)
     np.testing.assert_allclose(named, found.distance, atol=1e-5)
-    assert found.facts == {"kind": "flat", "recall": None, "queries": 0}
+    assert found.search == IndexUsed("flat", None, 0)
 
 
 def test_the_local_outlier_factor_is_scikit_learns(digits):
@@ -81,13 +82,13 @@ def test_more_than_fit_an_exact_index_are_searched_in_part_and_it_says_how_well(
     monkeypatch.setattr(neighbours, "PROBED", 8)
     part = neighbours.nearest(digits, 5)
     same = (exact.near[:, :, None] == part.near[:, None]).any(axis=2).mean()
-    assert part.facts["kind"] == "ivf"
-    assert part.facts["queries"] == 300
-    assert 0.5 < part.facts["recall"] < 1
+    assert part.search.kind == "ivf"
+    assert part.search.queries == 300
+    assert 0.5 < part.search.recall < 1
     # The recall that is told counts a point itself among the k + 1.
-    assert part.facts["recall"] == pytest.approx((5 * same + 1) / 6, abs=0.02)
+    assert part.search.recall == pytest.approx((5 * same + 1) / 6, abs=0.02)
     monkeypatch.setattr(neighbours, "PROBED", 10_000)
-    assert neighbours.nearest(digits, 5).facts["recall"] > 0.99
+    assert neighbours.nearest(digits, 5).search.recall > 0.99
 
 
 def test_fewer_samples_than_neighbours_asked_for():

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from curate.inspection import relations
+from curate.inspection.relations import LabelMean
 
 pytestmark = pytest.mark.numeric
 
@@ -14,10 +15,10 @@ def test_a_correlation_is_spearmans_and_its_interval_covers():
     for _ in range(400):
         x, y = random.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 80).T
         found = relations.correlations(x, {"brightness": y})["brightness"]
-        held += found["low"] <= rho <= found["high"]
-    assert found["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert found["n"] == 80
-    assert found["text"] == relations.RELATIONS["brightness"]
+        held += found.low <= rho <= found.high
+    assert found.spearman == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert found.n == 80
+    assert found.text == relations.RELATIONS["brightness"]
     assert 0.92 < held / 400 < 0.99
 
 
@@ -32,8 +33,8 @@ def test_what_cannot_be_correlated_is_left_out():
         },
     )
     assert set(found) == {"contrast"}
-    assert found["contrast"]["spearman"] == pytest.approx(1.0)
-    assert found["contrast"]["n"] == 5
+    assert found["contrast"].spearman == pytest.approx(1.0)
+    assert found["contrast"].n == 5
     assert relations.correlations(np.full(6, np.nan), {"contrast": m}) == {}
 
 
@@ -44,17 +45,17 @@ def test_labels_are_told_apart_as_far_as_they_are():
     table, share = relations.by_label(noise + label, label)
     # Between labels the variance is 1.25, within it is 1.
     assert share == pytest.approx(1.25 / 2.25, abs=0.03)
-    assert table["3"]["n"] == 500
-    assert table["3"]["mean"] == pytest.approx(3 + noise[1500:].mean())
-    assert table["3"]["se"] == pytest.approx(noise[1500:].std(ddof=1) / 500**0.5)
+    assert table["3"].n == 500
+    assert table["3"].mean == pytest.approx(3 + noise[1500:].mean())
+    assert table["3"].se == pytest.approx(noise[1500:].std(ddof=1) / 500**0.5)
     assert abs(relations.by_label(noise, label)[1]) < 0.01
 
 
-def test_labels_of_few_samples():
+def test_a_label_of_one_sample_has_a_mean_and_no_error():
     nan = np.nan
     assert relations.by_label(np.array([nan, 1.0]), np.array([0, -1])) == ({}, None)
     table, share = relations.by_label(np.array([1.0, 2.0]), np.array([0, 1]))
-    assert table == {"0": {"n": 1, "mean": 1.0, "se": None}, "1": {"n": 1, "mean": 2.0, "se": None}}
+    assert table == {"0": LabelMean(1, 1.0, None), "1": LabelMean(1, 2.0, None)}
     assert share is None
 
 

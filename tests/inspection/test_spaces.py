@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from curate.data.canvas import Canvas
-from curate.encoders.pretrained import pretrained
-from curate.errors import DataError, ResourceError, UsageError
+from curate.errors import DataError, UsageError
 from curate.inspection import spaces
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
+from curate.runtime.files import write_json
 from curate.runtime.progress import silent
 from tests.command import TINY, curate
 
@@ -107,17 +107,6 @@ def test_a_pretrained_network_takes_grey_images_of_any_size(monkeypatch):
     np.testing.assert_allclose(found, again[::-1], atol=1e-5)
 
 
-def test_weights_that_cannot_be_had_are_a_clear_error(monkeypatch):
-    import timm
-
-    def refuse(*_, **__):
-        raise OSError("no route to host. Try later.")
-
-    monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(ResourceError, match=r"cannot be had \(no route to host\)"):
-        pretrained("resnet18")
-
-
 def inspected(runs):
     """Inspect the tiny run and return what is printed."""
     result = curate("inspect", "tiny", "--runs", runs, "--json", "--device", "cpu")
@@ -135,7 +124,7 @@ def test_a_run_may_be_inspected_in_each_of_them(tiny_runs, tmp_path):
     ):
         recipe = load_recipe(str(TINY), {"inspect.encoder": name})
         run = Run(tiny_runs / "tiny", recipe)
-        run._write_facts({**run.facts(), "recipe": recipe.resolved()})
+        write_json(run.path / "run.json", {**run.facts(), "recipe": recipe.resolved()})
         facts = inspected(tiny_runs)
         assert facts["space"] == {"kind": kind, "name": name, "dim": dim}
         same = facts["mean_outlier_score"] == own["mean_outlier_score"]

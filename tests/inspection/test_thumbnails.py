@@ -20,7 +20,9 @@ def test_those_of_a_canvas_are_those_of_the_pictures(side, tmp_path):
     whole = thumbnails.of_canvas(pixels)
     growing = thumbnails.Growing(tmp_path)
     for image in pixels:
-        small = thumbnails.small(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))))
+        small = thumbnails.pixels(
+            thumbnails.shrunk(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))))
+        )
         growing.add(small, side, side)
     one_by_one = growing.done()
     assert len(whole) == len(one_by_one) == 300

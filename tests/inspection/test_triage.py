@@ -41,7 +41,7 @@ def test_colour_is_measured_as_luma():
     assert triage.quality(red)["brightness"][0] == pytest.approx(0.299)
 
 
-def test_batches_change_nothing():
+def test_the_quality_of_an_image_does_not_depend_on_its_batch():
     pixels = np.concatenate([stacked(CLEAN)] * 6)
     found = triage.quality(pixels)
     for values in found.values():
@@ -119,19 +119,19 @@ def test_classes_in_order_of_precedence():
     assert alike.classes.tolist() == ["redundant", "typical", "redundant"] + ["typical"] * 7
     both = sorted_out(rank, outlier, reason=["label", *[None] * 9], redundant=[1, *[0] * 9])
     assert both.classes[0] == "broken"
-    assert both.summary["counts"] == {"tail": 0, "broken": 1, "redundant": 0, "typical": 9}
-    assert both.summary["reasons"] == {"blank": 0, "noise": 0, "blurred": 0, "label": 1}
-    assert flawed.summary["flaws"]["blank"] == 2
-    assert plain.summary["thresholds"]["rank"] == 2
-    assert plain.summary["thresholds"]["contrast"] == 0.1
+    assert both.summary.counts == {"tail": 0, "broken": 1, "redundant": 0, "typical": 9}
+    assert both.summary.reasons == {"blank": 0, "noise": 0, "blurred": 0, "label": 1}
+    assert flawed.summary.flaws["blank"] == 2
+    assert plain.summary.thresholds["rank"] == 2
+    assert plain.summary.thresholds["contrast"] == 0.1
 
 
 def test_without_scores_nothing_is_said_of_memorization():
     found = sorted_out([0] * 4, [9, 1, 1, 1], reason=["blank", *[None] * 3], redundant=[0, 1, 0, 0])
     assert found.classes.tolist() == ["typical", "redundant", "typical", "typical"]
-    assert found.summary["scored"] is False
-    assert found.summary["thresholds"]["rank"] is None
-    assert found.summary["flaws"]["blank"] == 1
+    assert found.summary.scored is False
+    assert found.summary.thresholds["rank"] is None
+    assert found.summary.flaws["blank"] == 1
 
 
 def test_samples_without_a_score_are_not_memorized():

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from curate.data import canvas as images
 from curate.data import shards
 from curate.data.sample import Entry
+from curate.data.sources.base import Whole
 from curate.evaluation import comparison
 from curate.inspection.neighbours import INSPECT_SCHEMA
 from curate.runtime.files import read_json, write_json, write_table
@@ -24,18 +25,19 @@ from curate.scores.plan import build_plan
 from curate.scores.table import ScoreTable
 from curate.selection import strategies
 from curate.selection.manifest import Manifest
+from tests.answered import answered
 
 PLANS = {
     "pair": PairPlan(kind="pair", shared=0.4, candidates=0.2, independent=0.2, extra=0.1),
     "halves": HalvesPlan(kind="halves"),
-    "folds": FoldsPlan(kind="folds", folds=4, repeats=2),
+    "folds": FoldsPlan(kind="folds", folds=4, repeats=3),
     "subsets": SubsetsPlan(kind="subsets", subsets=6),
 }
 VIEWS = 10
 
 
 @dataclass
-class Digits:
+class Digits(Whole):
     """A source of digits, in grey or in colour, whose names are as given."""
 
     n: int
@@ -44,6 +46,7 @@ class Digits:
     scale: int = 1
     colour: bool = False
     name: str = "digits"
+    split: str = "all"
     splits: tuple[str, ...] = ("all",)
     rejected: list = field(default_factory=list)
 
@@ -104,7 +107,7 @@ def make_run(
     errors = estimator.Errors()
     errors.add(found)
     delta = found.delta if kind == "pair" else None
-    summary = separation.summarise(found.memorization, errors, plan.group, delta=delta)
+    summary = separation.summarise(found.memorization, errors, plan.group, delta=delta).to_json()
     summary |= {
         "views": VIEWS,
         "pairing": "anchored",
@@ -112,6 +115,7 @@ def make_run(
         "representation": "full",
         "calibrated": True,
         "encoders": list(plan.encoders),
+        "interval": {"confidence": 0.95, "freedom": None, "quantile": 1.96},
         "offsets": dict(zip(plan.encoders, fit.offsets().tolist(), strict=True)),
     }
     write_json(path / "scores.json", summary)
@@ -199,7 +203,7 @@ def add_selection(
         chosen,
         strategy=strategy,
         parameters={"count": keep},
-        provenance={"separation": read_json(path / "scores.json")["separation"]},
+        provenance={key: read_json(path / "scores.json")[key] for key in ("separation", "verdict")},
     )
     made.write(path / "manifests" / f"{name}.parquet")
 
@@ -215,8 +219,10 @@ def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
                     {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
                      "kind": kind, "accuracy": accuracy}
                 )  # fmt: skip
-    summary = comparison.summarise(rows, 270)
-    comparison.write(path / "comparisons" / "remove-50", rows, summary, {"budget": "epochs"})
+    answers = answered(rows)
+    summary = comparison.summarise(rows, answers, 270)
+    folder = path / "comparisons" / "remove-50"
+    comparison.write(folder, rows, answers, summary, {"budget": "epochs"})
 
 
 def add_probe(path: Path, encoder: str) -> None:

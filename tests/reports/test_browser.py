@@ -11,8 +11,10 @@ import pytest
 
 from curate import reports
 from curate.reports.viewer.server import View
+from curate.runs import units
+from curate.runs.recipe import build
 from curate.runs.run import Run
-from curate.runtime.files import write_json, write_table
+from curate.runtime.files import read_json, write_json, write_table
 from curate.selection.manifest import Manifest
 from curate.stages.inspect import NEIGHBOUR_SCHEMA
 from tests.chromium import BINARY, Browser
@@ -70,8 +72,12 @@ def hostile(tmp_path_factory):
     near = np.stack([np.roll(rows, 1), np.roll(rows, 2)], axis=1).tolist()
     table = pa.table([uids, near, [[0.25, 0.5]] * len(uids)], schema=NEIGHBOUR_SCHEMA)
     write_table(path / "inspect_neighbours.parquet", table)
-    for unit in ("score", "inspect"):
-        write_json(path / "records" / f"{unit}.json", {"outputs": {}})
+    facts = read_json(path / "run.json")
+    recipe = build(facts["recipe"], {}, where="the run").resolved()
+    write_json(path / "run.json", {**facts, "recipe": recipe})
+    run = Run.open(path)
+    units.score(run).complete([path / "scores.parquet", path / "scores.json"])
+    units.inspect(run, None).complete([path / "inspect.parquet"])
     return path
 
 
@@ -309,7 +315,7 @@ def test_an_image_leads_to_its_neighbours(served, page):
     assert not page.js("document.querySelector('dialog').open")
 
 
-def test_pages_turn(served, page):
+def test_the_next_page_shows_other_samples(served, page):
     page.open(served.url)
     ready(page, 180)
     first = uids(page)

@@ -2,8 +2,13 @@ import pytest
 
 from curate.evaluation import comparison
 from curate.reports import comparisons
+from tests.answered import answered
 
 pytestmark = pytest.mark.numeric
+
+
+def summarised(rows):
+    return comparison.summarise(rows, answered(rows), 400).to_json()
 
 
 def compared(seeds, strategies=("top", "random")):
@@ -12,7 +17,7 @@ def compared(seeds, strategies=("top", "random")):
          "accuracy": 0.9 + 0.01 * k + (0.02 + 0.001 * k if s == "top" else 0.0)}
         for k in range(seeds) for s in strategies
     ]  # fmt: skip
-    return comparison.summarise(rows, 400).to_json() | {"settings": {"budget": "steps"}}
+    return summarised(rows) | {"settings": {"budget": "steps"}}
 
 
 def test_differences_are_in_percentage_points_with_their_interval():
@@ -27,11 +32,13 @@ def test_differences_are_in_percentage_points_with_their_interval():
 def test_a_comparison_shows_figure_differences_and_arms():
     made = comparisons.shown("remove-100", compared(3))
     ((_, finding, note),) = made["figures"]
-    assert finding == "1 of 1 intervals exclude 0; about 0.1 would by chance."
-    assert "95\u00a0% t-interval" in note and "equal steps" in made["note"]
+    assert finding == "For this selection: 1 of 1 intervals exclude 0; about 0.1 would by chance."
+    assert "choice of test images" in note and "equal steps" in made["note"]
+    (found,) = comparisons.differences(compared(3))
+    interval = f"+{found['low']:.2f} to +{found['high']:.2f}\u00a0points"
     assert made["differences"][2] == [
         ["keep the 300 most memorized", "the run’s own labels", "linear probe",
-         "+2.10\u00a0points", "+1.85 to +2.35\u00a0points", "3"]
+         "+2.10\u00a0points", "+21.00 of 1,000", interval, "3"]
     ]  # fmt: skip
     arms = {row[0]: row[3:] for row in made["arms"][2]}
     assert arms == {
@@ -42,7 +49,7 @@ def test_a_comparison_shows_figure_differences_and_arms():
 
 def test_one_seed_has_no_interval():
     made = comparisons.shown("x", compared(1))
-    assert made["differences"][2][0][4] == "none (one seed)"
+    assert made["differences"][2][0][5] == "none (one seed)"
     assert made["arms"][2][0][4] == "–"
 
 
@@ -68,7 +75,7 @@ def test_two_sizes_make_a_curve_of_each_source_and_probe():
         for kind in ("linear", "knn") for remove in (50, 100) for k in range(3)
         for s in ("top", "random")
     ]  # fmt: skip
-    _, linear, knn = comparisons.shown("x", comparison.summarise(rows, 400).to_json())["figures"]
+    _, linear, knn = comparisons.shown("x", summarised(rows))["figures"]
     for (drawn, finding, note), probe in ((linear, "Linear"), (knn, "K-NN")):
         assert finding == (
             f"{probe} probe on the run’s own labels: of the intervals of 2 differences from "

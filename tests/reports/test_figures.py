@@ -151,6 +151,6 @@ def test_degenerate_scores_are_drawn_without_a_warning(values, recwarn):
 
 def test_a_far_outlier_does_not_flatten_the_histogram():
     values = np.r_[rng.normal(0, 1, 5000), 1e6]
-    edges = figures._edges(values, 30)
+    edges = figures.bin_edges(values, 30)
     assert edges[0] <= values.min() and edges[-1] == 1e6
     assert np.histogram(values, edges)[0][:-1].max() < 1000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.evaluation.agreement import Ranking, agree
-from curate.reports.findings import _lying, agreement_figure, findings
+from curate.reports.findings import agreement_figure, findings, intervals_lie
 from curate.reports.material import gather
 from curate.runtime.files import write_json
 from tests.reports.made_run import make_run
@@ -63,7 +63,7 @@ def test_raw_scores_have_no_offset_to_remove(runs):
     ],
 )  # fmt: skip
 def test_a_mean_is_told_from_zero_only_by_its_interval(rows, want):
-    assert _lying(rows) == want
+    assert intervals_lie(rows) == want
 
 
 def test_what_has_no_data_is_left_out(tmp_path):

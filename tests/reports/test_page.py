@@ -109,7 +109,8 @@ def test_every_plan_has_its_page(runs, kind):
     links = [a["href"][1:] for a in page.of("a")]
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids)) and set(links) <= set(ids)
-    assert "Yes: separation is clear" in page.text("verdict")
+    said = "The ranking" if kind == "folds" else "The group, not the ranking"
+    assert said in page.text("verdict")
     assert "No selection has been made from this run yet." in page.text("selections")
     assert "Nothing was retrained yet" in page.text("comparison")
     # Two galleries of 25, 14 outliers, 3 + 2 near-duplicates; an image, 8 views and a neighbour.
@@ -127,10 +128,10 @@ def test_one_file_is_written_and_says_where(run):
     assert out.read_text(encoding="utf-8") == render(gather(run))
 
 
-def test_no_separation_is_said_before_anything_else(tmp_path):
+def test_that_scores_show_nothing_is_said_before_anything_else(tmp_path):
     page = page_of(make_run(tmp_path / "run", kind="pair", effect=0.0))
     assert page.text("verdict").startswith(
-        "Verdict Is there separation of seen from unseen? ▲ No separation"
+        "Verdict What do the scores show? ▲ Nothing Nothing: the scores do not tell"
     )
     assert "Do not select by these scores." in page.text("next")
 
@@ -150,8 +151,8 @@ def test_selections_comparison_and_probe_are_shown_with_their_numbers(full_run):
     assert "Yes, it makes a difference" in page.text("verdict")
     assert "all but the 50 most memorized of 270 scored 220 (81.5 %) 50" in page.text("selections")
     text = page.text("comparison")
-    assert "−2.20 points −2.70 to −1.70 points 3" in text
-    assert "1 of 2 intervals exclude 0; about 0.1 would by chance." in text
+    assert re.search(r"−2\.20 points −\d+\.\d\d of 1,000 −\d\.\d\d to −\d\.\d\d points 3", text)
+    assert "For this selection: 1 of 2 intervals exclude 0; about 0.1 would by chance." in text
     assert "encoders/fold0 the run’s own labels linear probe 91.25 % 80" in text
 
 

@@ -46,7 +46,7 @@ def test_selections_say_what_they_keep_and_how_sure_that_is(full_run):
     # Drawn by lot, 50 of 270 and 100 of 270 would be the share of those picked twice.
     for name, luck in (("drop-50", 19), ("top-100", 37)):
         share = re.fullmatch(rf"(\d+)\u00a0% \(luck: {luck}\u00a0%\)", found[name][3])
-        assert luck < int(share.group(1)) < 100 and found[name][4] == "clear"
+        assert luck < int(share.group(1)) < 100 and found[name][4] == "ranking"
 
 
 def test_kept_samples_that_have_no_score_are_not_called_memorized(tmp_path):
@@ -81,14 +81,14 @@ def test_what_was_run_is_told(runs):
     assert rows(tables.times(gather(runs["folds"])))["train"] == [
         "2\u00a0min 4\u00a0s",
         "92\u00a0%",
-        # Eight encoders, each on three quarters of 270 images, 50 times.
-        f"{8 * 50 * 270 * 3 // 4:,}",
+        # Twelve encoders, each on three quarters of 270 images, 50 times.
+        f"{12 * 50 * 270 * 3 // 4:,}",
     ]
 
 
 def test_selections_say_what_they_save_and_when_that_pays(full_run, runs):
     caption, head, body, _ = tables.savings(gather(full_run))
-    # 8 encoders of 15.5 s each for 81,000 images; 135 s for shards, trainings and scores.
+    # 12 encoders of 15.5 s each for 121,500 images; 135 s for shards, trainings and scores.
     assert caption.startswith("Time: the scores took 2\u00a0min 15\u00a0s; ")
     assert head[1] == "saved by a training of 50 epochs"
     assert [(row[0], row[1].value, row[2].value) for row in body] == [

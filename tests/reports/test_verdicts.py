@@ -1,58 +1,49 @@
 import pytest
 
 from curate.reports import verdicts
+from curate.scores.summary import Reliability
+from curate.scores.verdict import verdict
 
 
 def outcome(name, p, statistic=5.0):
     return {"name": name, "statistic": statistic, "p": p, "cohens_d": 0.5, "n": [50]}
 
 
-def summary(separation, *tests, views=None, encoders=None):
-    reliability = {"views": views, "encoders": encoders}
-    return {"separation": separation, "tests": list(tests), "reliability": reliability}
+def summary(separation, *tests, views=None, encoders=None, low=None):
+    high = None if low is None else 2 * encoders - low
+    found = Reliability(views=views, encoders=encoders, note="", low=low, high=high)
+    said = verdict(separation, found).to_json()
+    return {"verdict": said, "tests": list(tests), "reliability": found.to_json()}
 
 
-def test_clear_separation_names_the_tests_that_decided_and_no_other():
-    found = verdicts.signal(
-        summary("clear", outcome("C>S", 1e-9), outcome("C>E", 1e-8), outcome("C>0", 0.5))
-    )
-    assert (found.state, found.answer) == ("good", "Yes: separation is clear")
+def test_a_ranking_names_the_tests_that_decided_and_no_other():
+    tests = (outcome("C>S", 1e-9), outcome("C>E", 1e-8), outcome("C>0", 0.5))
+    found = verdicts.scores(summary("clear", *tests, views=0.9, encoders=0.5, low=0.4))
+    assert (found.state, found.answer) == ("good", "The ranking")
     assert "C>S" in found.because and "C>E" in found.because and "C>0" not in found.because
-    assert "not yet of single images" in found.because
+    assert "reliability 0.50, 95 % interval 0.40 to 0.60" in found.because
 
 
-def test_no_separation_is_said_plainly_with_its_numbers():
-    found = verdicts.signal(summary("none", outcome("m>0", 0.4, statistic=0.25)))
-    assert (found.state, found.answer) == ("bad", "No separation")
+def test_nothing_is_said_plainly_with_its_numbers():
+    found = verdicts.scores(summary("none", outcome("m>0", 0.4, statistic=0.25)))
+    assert (found.state, found.answer) == ("bad", "Nothing")
     assert "t\u00a0=\u00a00.25, p\u00a0=\u00a00.4" in found.because
     assert "no better than a random one" in found.because
 
 
 @pytest.mark.parametrize("tests", [(), (outcome("m>0", None, statistic=None),)])
 def test_what_could_not_be_tested_is_not_called_tested(tests):
-    found = verdicts.signal(summary("none", *tests))
-    assert (found.state, found.answer) == ("bad", "No separation: not testable")
-    assert "p\u00a0" not in found.because
+    found = verdicts.scores(summary("none", *tests))
+    assert (found.state, found.answer) == ("bad", "Nothing")
+    assert "no test could be made" in found.because and "p\u00a0" not in found.because
 
 
-@pytest.mark.parametrize(
-    ("views", "encoders", "state", "answer"),
-    [
-        (None, None, "open", "Unknown"),
-        (0.9, None, "open", "Unknown: views only"),
-        (0.9, 0.85, "good", "Good: 0.85 of 1"),
-        (0.9, 0.5, "open", "Moderate: 0.50 of 1"),
-        (0.9, 0.1, "bad", "Poor: 0.10 of 1"),
-        (0.9, -0.7, "bad", "Poor: 0.00 of 1"),
-    ],
-)
-def test_the_ranking_is_judged_by_both_parts_of_its_noise(views, encoders, state, answer):
-    found = verdicts.ranking(summary("clear", views=views, encoders=encoders))
-    assert (found.state, found.answer) == (state, answer)
-
-
-def test_reliability_of_views_alone_is_called_an_upper_limit():
-    assert "upper limit" in verdicts.ranking(summary("clear", views=0.95)).because
+@pytest.mark.parametrize(("encoders", "low"), [(None, None), (0.7, None), (0.1, 0.05)])
+def test_a_mean_is_the_group_and_not_the_ranking(encoders, low):
+    tests = (outcome("m>0", 1e-9),)
+    found = verdicts.scores(summary("clear", *tests, views=0.95, encoders=encoders, low=low))
+    assert (found.state, found.answer) == ("open", "The group, not the ranking")
+    assert "Counting views alone, reliability is 0.95: an upper limit" in found.because
 
 
 def difference(mean, half, p):

@@ -31,7 +31,7 @@ def test_the_ledger_of_a_run(tiny_runs):
     assert row.pays_back_after == math.ceil(wanted / saved)
 
 
-def test_from_the_command_line(tiny_runs):
+def test_the_ledger_is_printed_and_given_as_json(tiny_runs):
     shown = typed("ledger", "tiny", "--runs", tiny_runs)
     assert shown.code == 0, shown.err
     assert "pays for its scores after" in shown.out

@@ -143,7 +143,7 @@ def test_where_views_err_most_only_samples_in_doubt_get_more(run, monkeypatch):
     assert set(views.tolist()) <= {3, 6, 12}
 
 
-def test_told_on_the_command_line(run, tmp_path):
+def test_scoring_says_how_many_samples_got_more_views(run, tmp_path):
     uids = run.scores()["uid"].to_pylist()
     more_views.give(run, pa.array(uids[:3]), np.array([6, 6, 6]))
     found = typed(

@@ -16,6 +16,7 @@ from curate.runs.recipe import (
     without_neutral_keys,
 )
 from curate.runs.recipe_files import read
+from curate.scores.config import COVARIATES
 from tests.command import TINY
 
 
@@ -69,6 +70,16 @@ def test_numbers_of_the_command_line_are_numbers(text, value):
     assert tiny(train__lr=text).train.lr == value
 
 
+def test_what_foretells_scores_and_what_is_selected_by_are_named_ones():
+    asked = {"score.covariates": "[pixels, label]", "select.by": "expected"}
+    found = load_recipe("digits", asked)
+    assert found.score.covariates == ("pixels", "label") and found.select.by == "expected"
+    assert load_recipe("digits").score.covariates == COVARIATES and "label" not in COVARIATES
+    for setting in ("score.covariates", "select.by"):
+        with pytest.raises(UsageError, match="'colour'"):
+            load_recipe("digits", {setting: "[colour]" if "cov" in setting else "colour"})
+
+
 def test_lists_null_and_words_of_the_command_line_are_read_as_yaml():
     recipe = tiny(
         compare__remove="[5, 10]",
@@ -92,7 +103,7 @@ def test_overrides_leave_the_content_they_are_applied_to_alone():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"train.warmup_epochs": 5}, "train.warmup_epochs exceeds train.epochs"),
+        ({"train.warmup_epochs": 5}, "train.warmup_epochs 5 exceeds train.epochs 2; set both"),
         ({"select.count": 5}, "give exactly one of count and fraction"),
         ({"score.pairing": "all", "score.views": 1}, "needs at least 2 views"),
         ({"name": "a/b"}, "name: "),

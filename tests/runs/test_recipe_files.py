@@ -35,17 +35,17 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
         find("fashion-mist")
 
 
-def test_a_name_that_is_no_recipe_gets_a_short_answer(tmp_path):
+def test_a_name_that_is_no_recipe_gets_a_short_answer(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
         recipe_files.find("cifar10-simclear")
     assert str(caught.value) == (
         "unknown recipe 'cifar10-simclear'. Did you mean 'cifar10-simclr'? "
         "'curate recipes' lists all."
     )
-    folder = tmp_path / "my photos"
-    folder.mkdir()
-    with pytest.raises(UsageError, match=r"is a folder.*imagenet-100k --data '.*my photos'"):
-        recipe_files.find(str(folder))
+    (tmp_path / "my photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"is a folder.*'curate run './my photos''"):
+        recipe_files.find("my photos")
 
 
 def test_a_recipe_beside_the_user_comes_before_a_packaged_one(tmp_path, monkeypatch):

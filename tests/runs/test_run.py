@@ -1,6 +1,5 @@
 """Run directories: records that notice what is gone, a lock, and files that are whole or absent."""
 
-import errno
 import json
 import os
 import subprocess
@@ -8,15 +7,14 @@ import sys
 
 import pytest
 
-from curate.errors import DataError, InUseError, MismatchError, ResourceError, UsageError
+from curate.errors import DataError, InUseError, MismatchError, UsageError
 from curate.runs import run as rundir
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run, enclosing, locked, newest, set_aside
 from curate.runs.units import Unit
 from curate.runtime import files as atomic
 from curate.runtime import versions
-from curate.runtime.files import read_json, replacing, write_json, write_text
-from curate.runtime.versions import difference
+from curate.runtime.files import read_json, write_json, write_text
 from tests.command import TINY
 
 
@@ -87,7 +85,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"run\.json"):
         Run.open(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="not empty and holds no run"):
+    with pytest.raises(UsageError, match=r"has no run\.json"):
         Run.create(tmp_path, load_recipe(str(TINY)), {})
     write_json(tmp_path / "run.json", {"schema_version": 99})
     with pytest.raises(MismatchError, match="another version of curate"):
@@ -104,13 +102,6 @@ def test_the_newest_run_is_the_one_last_worked_on(tmp_path):
     assert rundir.names(tmp_path) == ["a", "b"]
     assert enclosing(tmp_path / "a" / "encoders" / "f") == tmp_path / "a"
     assert enclosing(tmp_path / "a") is None
-
-
-def test_differences_name_the_leaves_that_changed():
-    old = {"a": {"x": 1, "y": [1, 2]}, "b": None}
-    new = {"a": {"x": 1, "y": [1, 3]}, "b": 0, "c": "new"}
-    assert difference(old, new) == ["a.y: [1, 2] -> [1, 3]", "b: None -> 0", "c: None -> 'new'"]
-    assert difference(old, old) == []
 
 
 # The lock
@@ -160,53 +151,6 @@ def test_runs_set_aside_are_numbered(tmp_path):
         pass
 
 
-# Atomic files
-
-
-def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "deep" / "file"
-    write_text(path, "old")
-    with pytest.raises(ValueError, match="half"), replacing(path) as temporary:
-        temporary.write_text("new, half")
-        raise ValueError("half")
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_disk_that_refuses_is_a_resource_error(tmp_path, number):
-    with (
-        pytest.raises(ResourceError, match=f"cannot write .*file: {os.strerror(number)}"),
-        replacing(tmp_path / "file"),
-    ):
-        raise OSError(number, "refused")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_files_are_as_private_as_the_umask_says(tmp_path):
-    before = os.umask(0o077)
-    try:
-        write_text(tmp_path / "mine", "x")
-        os.umask(0o022)
-        write_text(tmp_path / "ours", "x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o644
-
-
-def test_equal_content_is_equal_bytes_and_nan_is_no_json(tmp_path):
-    write_json(tmp_path / "a", {"x": 1, "y": 2})
-    write_json(tmp_path / "b", {"y": 2, "x": 1})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a", {"x": float("nan")})
-    for text in ("[1]", "{", ""):
-        (tmp_path / "c").write_text(text)
-        with pytest.raises(DataError, match="c"):
-            read_json(tmp_path / "c")
-
-
 def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     out = run.path / "encoders" / "f" / "weights.safetensors"
     write_text(out, "weights")
@@ -220,6 +164,20 @@ def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
         run.check_code("train", [unit])
     run.check_code("align", [Unit(run, "align/f", {})])  # a later stage may be of newer code
+
+
+def test_a_stage_is_made_on_one_kind_of_device_from_first_to_last(run):
+    out = run.path / "encoders" / "f" / "weights.safetensors"
+    write_text(out, "weights")
+    unit = Unit(run, "train/f", {"x": 1})
+    unit.complete([out], "cuda", keep=False)
+    assert run.done("train/f")["device"] == "cuda"
+    run.check_code("train", [unit], "cuda")
+    run.check_code("train", [unit])
+    with pytest.raises(MismatchError, match=r"was made on cuda, .* Go on with --device cuda, or"):
+        run.check_code("train", [unit], "cpu")
+    unit.complete([out])  # by a version that recorded none
+    run.check_code("train", [unit], "cpu")
 
 
 def test_states_go_with_the_unit_they_were_for(run):

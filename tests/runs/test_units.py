@@ -2,14 +2,19 @@
 
 import json
 import random
+import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import curate
-from curate.runs import late, units
+from curate.runs import late, recipe_files, units
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
+from curate.runtime import versions
 from curate.runtime.files import file_sha256, sealed, write_json
 from tests.command import TINY
 from tests.command import curate as typed
@@ -39,9 +44,17 @@ def stamps(run, pattern):
 @pytest.mark.parametrize(
     ("settings", "says", "redone"),
     [
-        (["views.measure=rotate-90"], "measures 2 encoders again, trains none", {"align", "score"}),
-        (["score.distance=cosine"], "measures 2 encoders again, trains none", {"align", "score"}),
-        (["encoder.representation=pooled"], "trains none", {"align", "score"}),
+        (
+            ["views.measure=rotate-90"],
+            "measures 2 encoders again, trains no encoder",
+            {"align", "score"},
+        ),
+        (
+            ["score.distance=cosine"],
+            "measures 2 encoders again, trains no encoder",
+            {"align", "score"},
+        ),
+        (["encoder.representation=pooled"], "trains no encoder", {"align", "score"}),
         (["score.calibrate=false"], "scores again", {"score"}),
         (["inspect.neighbours=5"], "inspects again", set()),
         (["select.fraction=0.25"], "selects again", set()),
@@ -80,7 +93,7 @@ def test_settings_that_train_anew_are_refused_unless_asked_for(tiny_runs, settin
     result = again(tiny_runs, setting, code=4)
     key, _, value = setting.partition("=")
     assert f"{key}: " in result.err and f"-> {value}" in result.err
-    assert "train 2 encoders anew (about 1 s)" in result.err
+    assert "train 2 encoders anew (about " in result.err
     assert "--retrain" in result.err and "--name" in result.err
     assert "nothing to do" in again(tiny_runs).err
 
@@ -96,6 +109,18 @@ def test_retrain_does_it_in_place_and_a_name_beside(tiny_runs):
     assert typed("score", "tiny", *given, "--retrain").code == 0
     assert digests(run, "encoders/*/weights.safetensors") == beside
     assert digests(run, "scores.parquet") == digests(tiny_runs / "other", "scores.parquet")
+
+
+def test_a_run_beside_another_begins_with_its_settings(tmp_path):
+    where = ("--runs", tmp_path, *DEVICE)
+    own = ("--set", "train.epochs=3", "--limit", "60")
+    assert typed("score", TINY, *where, *own).code == 0
+    beside = typed("score", "tiny", *where, "--name", "noisy", "--set", "views.measure=noise")
+    assert beside.code == 0 and "train fold0" not in beside.err
+    run = Run.open(tmp_path / "noisy")
+    assert run.recipe.train.epochs == 3 and run.scores().num_rows == 60
+    assert run.facts()["overrides"]["views.measure"] == "noise"
+    assert curate.open_run("noisy", runs=tmp_path).recipe.data.limit == 60
 
 
 def test_other_images_may_be_asked_for_with_retrain(tiny_runs):
@@ -158,6 +183,28 @@ def test_runs_that_only_measure_otherwise_share_what_they_train(tmp_path):
     assert curate.clean(elsewhere).entries == curate.clean(tmp_path / "none").entries == 0
 
 
+def test_runs_on_equal_images_share_their_shards(tmp_path):
+    given = ("--runs", tmp_path, *DEVICE)
+    for name, seed in (("one", 0), ("two", 1)):
+        assert typed("train", TINY, *given, "--name", name, "--set", f"train.seed={seed}").code == 0
+    assert typed("train", TINY, *given, "--name", "three", "--limit", "70").code == 0
+    tars = [tmp_path / name / "shards" / "00000.tar" for name in ("one", "two", "three")]
+    assert [tar.stat().st_nlink for tar in tars] == [3, 3, 2]
+    assert tars[0].samefile(tars[1]) and tars[0].stat().st_mode & 0o777 == 0o444
+    assert curate.clean(tmp_path).entries == 0
+    # What is damaged is damaged for both, and is mended for whoever asks: by a file of its own.
+    whole = tars[1].read_bytes()
+    data = bytearray(whole)
+    data[700] ^= 1
+    with tars[0].open("rb+") as stream:
+        stream.write(data)
+    assert not curate.verify(tmp_path / "two", full=True).ok
+    (tmp_path / "two" / "shards" / "index.parquet").unlink()
+    assert typed("score", "two", *given).code == 0
+    assert tars[1].read_bytes() == whole and not tars[0].samefile(tars[1])
+    assert curate.verify(tmp_path / "two", full=True).ok
+
+
 def test_a_stored_file_that_changed_is_not_taken(tmp_path):
     given = ("--runs", tmp_path, *DEVICE)
     assert typed("score", TINY, *given).code == 0
@@ -182,6 +229,8 @@ def test_where_links_are_refused_files_are_copied(tmp_path, monkeypatch):
         assert typed("score", TINY, *given, "--name", name).code == 0
     a, b = (tmp_path / name / "encoders/fold0/weights.safetensors" for name in ("one", "two"))
     assert a.read_bytes() == b.read_bytes() and a.stat().st_nlink == b.stat().st_nlink == 1
+    # Shards are too large to lie there twice.
+    assert not [*tmp_path.glob(".store/shard/*")]
 
 
 def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):
@@ -200,6 +249,25 @@ def test_late_settings_go_with_every_command_that_works_on_a_run(tiny_runs):
     assert stamps(tiny_runs / "tiny", "encoders/*/*") == weights
 
 
+def test_a_probe_takes_late_settings_of_its_run(tiny_runs, tmp_path):
+    run = tiny_runs / "tiny"
+    weights = stamps(run, "encoders/*/*")
+    command = ("probe", run / "encoders" / "fold0", *DEVICE, "--json")
+    found = typed(*command, "--set", "probe.kinds=[knn]")
+    assert found.code == 0 and "probe.kinds: " in found.err, found.err
+    rows = json.loads(found.out)["results"]
+    assert [(row["source"], row["kind"]) for row in rows] == [("self", "knn")]
+    # The run has them from now on, and what is said of one probe goes before them.
+    again = json.loads(typed(*command, "--kind", "linear").out)["results"]
+    assert [row["kind"] for row in again] == ["linear"]
+    assert Run.open(run).recipe.probe.kinds == ("knn",)
+    assert typed(*command, "--set", "train.lr=3").code == 4
+    assert stamps(run, "encoders/*/*") == weights
+    shutil.copytree(run / "encoders" / "fold0", tmp_path / "alone")
+    refused = typed("probe", tmp_path / "alone", *DEVICE, "--set", "probe.kinds=[knn]")
+    assert refused.code == 2 and "belongs to no run" in refused.err
+
+
 def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):
     where = ("--runs", tiny_runs)
     assert typed("select", "tiny", "--top", "40", *where).code == 0
@@ -207,6 +275,9 @@ def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):
     manifest = tiny_runs / "tiny" / "manifests" / "top-40.parquet"
     exported = typed("export", manifest, "--to", "csv", "--out", tmp_path / "x.csv")
     assert exported.code == 0 and "made from older scores" in exported.err
+    hub = ("--to", "hf-metadata", "--out", tmp_path / "hub")
+    said = typed("export", manifest, *hub)
+    assert said.code == 0 and "inspect of run" in said.err and "'curate inspect tiny'" in said.err
     verified = typed("verify", tiny_runs / "tiny").err
     for name in ("manifests/top-40 of", "inspect of", "comparisons/remove-20"):
         assert name in verified
@@ -270,6 +341,49 @@ def test_every_setting_has_its_stage_and_changes_the_keys_of_just_those_after_it
         assert ("inspect" in changed) <= ("inspect" in redone), setting
         change = late.change(stored["recipe"], recipe)
         assert change.retrains == (first in late.RETRAINING and setting != late.GROWS), setting
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
+STAGE = re.compile(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
+
+
+def documented():
+    """Return what the table of stages says: the settings and exceptions of each, its stages."""
+    table = PAGE.read_text().partition("| stage | settings that it reads")[2].partition("\n\n")[0]
+    found = {}
+    for stage, settings, made_from in STAGE.findall(table):
+        reads, but = set(), set()
+        for part in settings.split(","):
+            some, _, exceptions = part.partition(" but ")
+            reads |= {*re.findall(r"`([\w.]+)`", some)}
+            but |= {*re.findall(r"`([\w.]+)`", exceptions)}
+        found[stage] = reads, but, {*re.findall(r"`(\w+)`", made_from)}
+    return found
+
+
+def test_the_table_of_stages_says_what_keys_hold():
+    stages = documented()
+    assert {name: after for name, (_, _, after) in stages.items() if after} == {
+        name: {*after} for name, after in units.MADE_FROM.items()
+    }
+    assert list(stages) == list(units.READ_BY)
+    neutral = re.search(r"\n(`name`, .*?) shape nothing", PAGE.read_text(), re.DOTALL)
+    unread = {*re.findall(r"`([\w.]+)`", neutral[1]), "views.train"}
+    assert unread == {*units.NEUTRAL}
+    seen = set()
+    for recipe in recipe_files.recipe_list():
+        for setting, _ in leaves(load_recipe(recipe).resolved()):
+            seen.add(setting)
+            section = setting.partition(".")[0]
+            said = [
+                stage
+                for stage, (reads, but, _) in stages.items()
+                if (setting in reads or section in reads)
+                and not any(setting == name or setting.startswith(f"{name}.") for name in but)
+            ]
+            stage = units.stage_of(setting)
+            assert said == ([stage] if stage else []), setting
+    assert len(seen) > 60
 
 
 def keys(run):
@@ -354,41 +468,90 @@ def test_the_scores_of_another_run_are_not_taken(tiny_runs, tmp_path):
     assert typed("select", "tiny", "--top", "3", "--runs", tiny_runs).code == 0
 
 
+@pytest.mark.parametrize("name", ["train/fold0", "plan", "score", "align/fold1/00000", "canvas"])
+def test_a_damaged_record_is_never_used(tiny_runs, name):
+    run = tiny_runs / "tiny"
+    record = run / "records" / f"{name}.json"
+    whole, before = record.read_bytes(), digests(run, "scores.*")
+    drawn = random.Random(name)
+    for content in (b"", b"{}", b"[1]", b"\xff", *(flipped(whole, drawn) for _ in range(6))):
+        record.write_bytes(content)
+        result = typed("score", "tiny", "--runs", tiny_runs, *DEVICE)
+        assert result.code == 0, result.err
+        assert digests(run, "scores.*") == before
+        record.write_bytes(whole)
+
+
+def flipped(whole, drawn):
+    data = bytearray(whole)
+    bit = drawn.randrange(8 * len(data))
+    data[bit // 8] ^= 1 << bit % 8
+    return bytes(data)
+
+
+def test_what_a_probe_read_of_a_source_is_read_again_when_it_changed(tiny_runs, tmp_path):
+    images = tmp_path / "images"
+    for name in ("a", "b"):
+        (images / name).mkdir(parents=True)
+        for k in range(8):
+            pixels = np.full((8, 8), 15 * k + (100 if name == "b" else 0), np.uint8)
+            pixels[k, :4] = 255 - 20 * k
+            Image.fromarray(pixels).save(images / name / f"{k}.png")
+    (images / "gone").symlink_to(tmp_path / "nowhere")
+    encoder = tiny_runs / "tiny" / "encoders" / "fold0"
+    command = ("probe", encoder, "--on", f"folder:{images}", "--kind", "knn", *DEVICE, "--json")
+
+    def samples():
+        result = typed(*command)
+        assert result.code == 0, result.err
+        row = json.loads(result.out)["results"][0]
+        return row["n_train"] + row["n_test"]
+
+    assert samples() == samples() == 16
+    (images / "a" / "0.png").unlink()
+    assert samples() == 15
+
+
+def test_a_forecast_knows_what_late_settings_leave(tiny_runs):
+    late_setting = {"views.measure": "rotate-90"}
+    found = curate.forecast("tiny", runs=tiny_runs, overrides=late_setting)
+    assert found.to_train == 0 and len(found.encoders) == 2
+    assert curate.forecast("tiny", runs=tiny_runs, overrides={"train.lr": 1.0}).to_train == 2
+
+
 # Code
 
 
-def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path, monkeypatch):
-    from curate.runtime import versions
+def test_a_unit_of_a_snapshot_is_made_by_the_code_of_its_stage(tiny_runs):
+    run = Run.open(tiny_runs / "tiny")
+    of = {name: units.Unit(run, name, {}).stage for name in (
+        "train/fold0", "score", "snapshots", "snapshots/00002/score", "compare/a/b",
+        "snapshots/00002/align/fold0/00000",
+    )}  # fmt: skip
+    assert list(of.values()) == ["train", "score", "snapshots", "score", "compare", "align"]
 
-    home = tmp_path / "curate"
-    shutil.copytree(versions.Path(versions.__file__).parents[1], home)
-    monkeypatch.setattr(versions, "__file__", str(home / "runtime" / "versions.py"))
 
-    def digest(stage="train"):
-        for remembered in (versions._digest, versions._parsed, versions._bare):
-            remembered.cache_clear()
-        return versions.code_of(stage)
+def test_only_code_that_shapes_a_stage_is_part_of_it(tmp_path):
+    home = versions.HOME
 
     def edit(name, old, new):
+        # A folder is read once, so that each edit has one of its own.
+        nonlocal home
+        home = shutil.copytree(home, tmp_path / f"{len(list(tmp_path.iterdir()))}" / "curate")
         path = home / name
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new, 1))
 
-    try:
-        before = digest()
-        edit("reports/page.py", "import", "import  ")
-        edit("cli/console.py", '"""', '"""Other words. ')
-        edit("encoders/methods/simclr.py", '"""', '"""Other words. ')
-        edit("encoders/methods/simclr.py", "def nt_xent", "# Why.\n\n\ndef nt_xent")
-        assert digest() == before
-        edit("encoders/methods/simclr.py", "temperature", "warmth")
-        assert digest() != before
-        # What measures alignment trains nothing.
-        trained, scored = digest(), digest("score")
-        edit("scores/estimator.py", "def rank", "def ranks")
-        assert digest() == trained
-        assert digest("score") != scored
-    finally:
-        digest_again = (versions._digest, versions._parsed, versions._bare)
-        for remembered in digest_again:
-            remembered.cache_clear()
+    before = versions.code_of("train")
+    edit("reports/page.py", "import", "import  ")
+    edit("cli/console.py", '"""', '"""Other words. ')
+    edit("encoders/methods/simclr.py", '"""', '"""Other words. ')
+    edit("encoders/methods/simclr.py", "def nt_xent", "# Why.\n\n\ndef nt_xent")
+    assert versions.code_of("train", home) == before
+    edit("encoders/methods/simclr.py", "temperature", "warmth")
+    trained, scored = (versions.code_of(stage, home) for stage in ("train", "score"))
+    assert trained != before
+    # What measures alignment trains nothing.
+    edit("scores/estimator.py", "def rank", "def ranks")
+    assert versions.code_of("train", home) == trained
+    assert versions.code_of("score", home) != scored

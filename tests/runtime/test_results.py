@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from curate.errors import DataError
 from curate.runtime.results import Result
 
 
@@ -53,3 +54,12 @@ def test_what_json_holds_is_read_back():
     assert Stored.from_json({**content, "of a later version": 1}) == made
     del content["class"]
     assert Stored.from_json(content) == dataclasses.replace(made, class_=None)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"n": 1}', '{"n": 1, "path": 3}', "[1]", "", '{"n": 1'])
+def test_a_file_that_lacks_a_field_is_bad_data_and_named(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match=r"x\.json"):
+        Inner.load(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text('{"n": 1, "more": 2}')
+    assert Inner.load(tmp_path / "x.json", path=tmp_path) == Inner(1, tmp_path)

@@ -12,7 +12,8 @@ from curate.encoders.backbone import Encoder
 from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
-from curate.scores.alignment import Alignment, align_images
+from curate.scores import alignment
+from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.config import ScoreConfig
 
 pytestmark = pytest.mark.numeric
@@ -180,7 +181,7 @@ def test_distances_of_known_angles():
     assert torch.allclose(distance(a, b, "cosine"), 1 - angle.cos(), atol=1e-6)
 
 
-def test_tables_keep_everything(encoders, tmp_path):
+def test_an_alignment_comes_back_whole_from_its_table(encoders, tmp_path):
     found = aligned(encoders, ScoreConfig(views=3))["f"]
     uids = np.array([f"u{i}" for i in range(N)], dtype=object)
     pq.write_table(found.to_table(uids, 3), tmp_path / "a.parquet")
@@ -210,3 +211,61 @@ def test_bfloat16_encoders_keep_float32_distances(encoders, pairing):
         # Differences of rounded representations would be off by their last bit, 1 in 256.
         assert np.abs(found.align / exact - 1).mean() < 1 / 256 / 2
         assert np.corrcoef(found.align, exact)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+def test_encoders_that_memory_does_not_hold_together_are_measured_in_groups(
+    encoders, pairing, monkeypatch
+):
+    config = ScoreConfig(views=12, pairing=pairing, batch_size=16)
+    many = {f"{name}{i}": encoder for i in range(3) for name, encoder in encoders.items()}
+    wanted = aligned(encoders, config)
+    of_image = 4 * max(e.dim * e.tokens for e in encoders.values())
+    of_image *= 12 if pairing == "all" else 2
+    looks = []
+    for encoder in encoders.values():
+        real = encoder.forward_float
+        monkeypatch.setattr(
+            encoder, "forward_float", lambda x, real=real: looks.append(len(x)) or real(x)
+        )
+    for held, batch in ((6 * 16, 16), (4 * 16, 16), (16, 16), (5, 5), (0, 1)):
+        monkeypatch.setattr(alignment, "HELD_BYTES", held * of_image)
+        looks.clear()
+        found = aligned(many, config)
+        # However many encoders there are, a batch is what one of them can have.
+        assert max(looks) == batch
+        for name, alignments in found.items():
+            if batch == 16:
+                assert np.array_equal(alignments.align, wanted[name[0]].align)
+            np.testing.assert_allclose(alignments.align, wanted[name[0]].align, rtol=0, atol=OFF)
+
+
+@pytest.mark.parametrize("representation", ["full", "pooled"])
+def test_centred_representations_are_measured_from_their_mean(encoders, representation):
+    config = ScoreConfig(views=3, centre=True)
+    centres = centres_of(encoders, IMAGES, config, representation=representation, device="cpu")
+    found = align_images(
+        encoders, IMAGES, WORDS, SPEC, config,
+        representation=representation, device="cpu", centres=centres,
+    )  # fmt: skip
+    key, words = randomness.stream(config.seed, "measure"), WORDS.astype(np.int64)
+    pixels = torch.from_numpy(IMAGES)
+    for name, encoder in encoders.items():
+
+        def flat(shown, encoder=encoder):
+            tokens = encoder.forward_float(shown).double()
+            return tokens.mean(dim=1) if representation == "pooled" else tokens.flatten(1)
+
+        def unit(r, mean):
+            return (r - mean) / (r - mean).norm(dim=1, keepdim=True)
+
+        clean = flat(pixels.float() / 255)
+        mean = clean.mean(dim=0)
+        seen = [
+            unit(flat(augment(pixels, SPEC, key=key, keys=torch.from_numpy(words), view=k)), mean)
+            for k in (1, 2, 3)
+        ]
+        apart = torch.stack([(unit(clean, mean) - z).norm(dim=1) for z in seen]).mean(dim=0)
+        np.testing.assert_allclose(found[name].align, apart.numpy(), rtol=1e-3, atol=1e-5)
+        assert not np.allclose(found[name].align, aligned(encoders, ScoreConfig(views=3),
+                               representation=representation)[name].align, rtol=1e-2)  # fmt: skip

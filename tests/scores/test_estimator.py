@@ -248,8 +248,8 @@ def pair_scores(rng, effect, n=400):
 
 def test_group_tests_are_scipys_and_the_verdict_follows():
     scored, group = pair_scores(np.random.default_rng(8), effect=0.05)
-    facts = summarise(scored, group, pair=True)
-    assert [t["name"] for t in facts["tests"]] == [
+    summary = summarise(scored, group, pair=True)
+    assert [t.name for t in summary.tests] == [
         *("C>S", "C>E", "S>I", "E>I"),
         *("C>0", "I<0", "E>0", "S=0"),
     ]
@@ -259,38 +259,38 @@ def test_group_tests_are_scipys_and_the_verdict_follows():
         equal_var=False,
         alternative="greater",
     )
-    assert facts["tests"][0]["statistic"] == pytest.approx(wanted.statistic)
-    assert facts["tests"][0]["p"] == pytest.approx(wanted.pvalue)
+    assert summary.tests[0].statistic == pytest.approx(wanted.statistic)
+    assert summary.tests[0].p == pytest.approx(wanted.pvalue)
     for test, alternative in zip(
-        facts["tests"][4:], ["greater", "less", "greater", "two-sided"], strict=True
+        summary.tests[4:], ["greater", "less", "greater", "two-sided"], strict=True
     ):
-        mine = scored.delta[group == test["name"][0]]
+        mine = scored.delta[group == test.name[0]]
         wanted = stats.ttest_1samp(mine, 0.0, alternative=alternative)
-        assert test["statistic"] == pytest.approx(wanted.statistic)
-        assert test["p"] == pytest.approx(wanted.pvalue)
-        assert test["cohens_d"] == pytest.approx(mine.mean() / mine.std(ddof=1))
-    assert facts["separation"] == "clear"
-    assert facts["groups"]["I"]["mean"] < 0 < facts["groups"]["C"]["mean"]
-    assert facts["n_scored"] == 800 and facts["n_unscored"] == 800
-    assert facts["reliability"]["encoders"] is None
-    assert facts["reliability"]["note"].startswith("views only")
+        assert test.statistic == pytest.approx(wanted.statistic)
+        assert test.p == pytest.approx(wanted.pvalue)
+        assert test.cohens_d == pytest.approx(mine.mean() / mine.std(ddof=1))
+    assert summary.separation == "clear"
+    assert summary.groups["I"].mean < 0 < summary.groups["C"].mean
+    assert summary.n_scored == 800 and summary.n_unscored == 800
+    assert summary.reliability.encoders is None
+    assert summary.reliability.note.startswith("views only")
     m = scored.memorization[group == "C"]
-    assert facts["normalised_mean"] == pytest.approx(m.mean() / (m.max() - m.min()))
+    assert summary.normalised_mean == pytest.approx(m.mean() / (m.max() - m.min()))
 
 
 def test_no_effect_is_called_none():
     scored, group = pair_scores(np.random.default_rng(9), effect=0.0)
-    assert summarise(scored, group, pair=True)["separation"] == "none"
+    assert summarise(scored, group, pair=True).separation == "none"
 
 
 def test_a_constant_encoder_gives_zero_and_no_nan_in_the_summary():
     rng = np.random.default_rng(10)
     inclusion = folds(rng, 60, 3)
     scored = estimate(np.zeros((60, 3)), np.zeros((60, 3, 5)), inclusion, np.zeros(3))
-    facts = summarise(scored, np.full(60, "0", dtype=object), pair=False)
+    summary = summarise(scored, np.full(60, "0", dtype=object), pair=False)
     assert (scored.memorization == 0).all()
-    assert facts["separation"] == "none" and facts["normalised_mean"] is None
-    assert facts["reliability"]["views"] is None
+    assert summary.separation == "none" and summary.normalised_mean is None
+    assert summary.reliability.views is None
 
 
 def test_reliability_predicts_the_agreement_of_two_independent_runs():
@@ -304,7 +304,7 @@ def test_reliability_predicts_the_agreement_of_two_independent_runs():
         scored = estimate(align, np.zeros((n, e, 0)), inclusion, np.zeros(e))
         found.append(scored.memorization)
         group = np.full(n, "0", dtype=object)
-        stated.append(summarise(scored, group, pair=False)["reliability"]["encoders"])
+        stated.append(summarise(scored, group, pair=False).reliability.encoders)
     assert np.corrcoef(found)[0, 1] == pytest.approx(np.mean(stated), abs=0.03)
 
 

@@ -1,8 +1,10 @@
 """Plans depend on seeds and ids only, keep copies together, and have the sizes asked for."""
 
 import hashlib
+import random
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import DataError
@@ -137,3 +139,26 @@ def test_a_plan_survives_the_disk(tmp_path):
     assert np.array_equal(back.inclusion, plan.inclusion)
     assert back.uids.tolist() == plan.uids.tolist() and back.group.tolist() == plan.group.tolist()
     assert back.members("subset0").tolist() == text(plan.uids[plan.inclusion[:, 0]])
+
+
+def test_a_damaged_plan_is_named_or_is_another_plan(tmp_path):
+    path = tmp_path / "plan.parquet"
+    pq.write_table(build_plan(PLANS["folds"], make_uids(40)).to_table(), path)
+    whole, draw = path.read_bytes(), random.Random(0)
+    tried = [whole[:cut] for cut in range(0, len(whole), 61)]
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        tried.append(bytes(damaged))
+    named = 0
+    for content in tried:
+        path.write_bytes(content)
+        try:
+            Plan.read(path)
+        except DataError as error:
+            named += 1
+            assert str(path) in str(error) and "curate train" in str(error)
+    assert named > len(whole) // 61
+    path.unlink()
+    with pytest.raises(DataError, match=r"plan.parquet is missing; make it again"):
+        Plan.read(path)

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import curate
-from curate.errors import DataError
 from curate.scores import significance
-from tests.command import curate as typed
 
 pytestmark = pytest.mark.numeric
 
@@ -35,11 +32,3 @@ def test_p_and_q_are_those_of_the_textbook():
     assert p == pytest.approx(stats.t.sf([3, 0, -1, 2], 4))
     assert q == pytest.approx([4 * p[0], 4 * p[1] / 3, p[2], 4 * p[3] / 2])
     assert significance.tests(np.array([1.0, 0.0]), np.zeros(2), freedom=None)[0].tolist() == [0, 1]
-
-
-def test_a_plan_with_one_encoder_a_side_cannot_say(tiny_runs):
-    run = curate.open_run("tiny", runs=tiny_runs, create=False)
-    with pytest.raises(DataError, match="one encoder on each side"):
-        curate.significant(run)
-    found = typed("score", "tiny", "--runs", tiny_runs, "--fdr", "0.05")
-    assert found.code == 3 and "plan.repeats=3" in found.err

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from curate.scores import estimator
-from curate.scores.standard_errors import Prior, Spread, _inverse_trigamma, spread
+from curate.scores.standard_errors import Prior, Spread, inverse_trigamma, spread
 
 pytestmark = pytest.mark.numeric
 
@@ -21,7 +21,7 @@ def drawn(rng, n, freedom, *, prior_freedom, scale):
 
 @pytest.mark.parametrize("x", [1e-4, 0.3, 1.0, 7.5, 4e3, 1e7])
 def test_trigamma_is_inverted(x):
-    assert _inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-3)
+    assert inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-3)
 
 
 @pytest.mark.parametrize(("prior_freedom", "freedom"), [(4, 2), (10, 3), (6, 18)])
@@ -99,7 +99,7 @@ def test_intervals_hold_what_they_say(repeats, prior_freedom):
         assert (np.abs(found.memorization - truth) < 1.96 * alone).mean() < 0.92
 
 
-def test_quantile_is_students():
+def test_the_quantile_is_students_with_the_freedom_of_the_prior():
     rng = np.random.default_rng(3)
     _, found = drawn(rng, 50_000, 2, prior_freedom=4, scale=1.0)
     prior = Prior()

@@ -102,7 +102,7 @@ def test_certain_and_uncertain_scores_mix():
     assert (np.abs(p - drawn)[se == 0] > 0.05).mean() < 0.03
 
 
-def test_all_or_nothing():
+def test_keeping_none_or_all_leaves_nothing_to_chance():
     m, se = np.array([1.0, 2.0]), np.array([1.0, 1.0])
     assert p_top(m, se, 0).tolist() == [0, 0]
     assert p_top(m, se, 2).tolist() == [1, 1]

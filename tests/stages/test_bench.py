@@ -58,7 +58,7 @@ def test_the_work_of_scoring_is_that_of_the_encoder_on_every_view(short, tmp_pat
     assert few["train"] > 5 * once
 
 
-def test_it_is_shown_as_a_table(short, tmp_path):
+def test_the_bench_is_shown_as_a_table(short, tmp_path):
     result = curate("bench", TINY, "--runs", tmp_path, "--device", "cpu")
     assert result.code == 0, result.err
     first, head, *rows, last = result.out.splitlines()
@@ -69,7 +69,7 @@ def test_it_is_shown_as_a_table(short, tmp_path):
     assert "bench score" in result.err
 
 
-def test_mistakes_are_told(tmp_path):
+def test_a_recipe_that_cannot_be_measured_is_refused(tmp_path):
     wrong = curate("bench", "digitss", "--runs", tmp_path)
     assert wrong.code == 2 and "digits" in wrong.err
     wrong = curate("bench", TINY, "--runs", tmp_path, "--set", "train.epoch=1")

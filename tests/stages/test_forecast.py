@@ -8,13 +8,13 @@ import pytest
 import curate as library
 from curate.encoders.backbone import load_encoder
 from curate.runs.recipe import load_recipe
-from curate.stages.forecast import _longest
+from curate.stages.forecast import longest
 from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
 
 
-def test_it_tells_what_the_run_then_is(tmp_path, tiny_made):
+def test_a_forecast_tells_what_the_run_then_is(tmp_path, tiny_made):
     runs = tmp_path / "runs"
     told = curate("train", TINY, "--runs", runs, "--dry-run", "--json", "--workers", "1")
     assert told.code == 0, told.err
@@ -41,7 +41,7 @@ def test_it_tells_what_the_run_then_is(tmp_path, tiny_made):
     assert facts["score_seconds"] > 0 and facts["free_disk_bytes"] > 0
 
 
-def test_it_says_so_in_words(tmp_path):
+def test_a_forecast_is_printed_in_words(tmp_path):
     told = curate("train", TINY, "--runs", tmp_path / "runs", "--dry-run", "--set", "plan.folds=3")
     assert told.code == 0, told.err
     lines = told.out.splitlines()
@@ -67,7 +67,7 @@ def test_a_large_batch_is_told_from_a_small_one(tmp_path, monkeypatch):
     assert facts.batch_size == 16
 
 
-def test_mistakes_are_told_as_by_train_itself(tmp_path):
+def test_a_forecast_refuses_what_train_refuses(tmp_path):
     told = curate("train", "digitss", "--dry-run", "--runs", tmp_path)
     assert told.code == 2 and "digits" in told.err
     told = curate("train", TINY, "--dry-run", "--runs", tmp_path, "--set", "plan.folds=90")
@@ -78,4 +78,4 @@ def test_mistakes_are_told_as_by_train_itself(tmp_path):
     ([5], 1, 5), ([5, 5, 5], 2, 10), ([9, 1, 1, 1], 2, 9), ([], 1, 0),
 ])  # fmt: skip
 def test_the_longest_worker_counts(steps, workers, wanted):
-    assert _longest(steps, workers) == wanted
+    assert longest(steps, workers) == wanted

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from curate.runtime.files import file_sha256
+from curate.runtime.files import file_sha256, sealed, write_json
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
 from curate.stages import measure as measuring
@@ -78,7 +78,7 @@ def test_the_batch_size_changes_nothing(tiny_runs, monkeypatch):
         assert alike.mean() > 0.95 if name == "deja_vu" else alike.all(), name
 
 
-def test_twice_is_the_same_bytes(tiny_runs):
+def test_measuring_twice_gives_the_same_bytes(tiny_runs):
     measure(tiny_runs)
     one = file_sha256(tiny_runs / "tiny" / "measures.parquet")
     (tiny_runs / "tiny" / "records" / "measure.json").unlink()
@@ -88,25 +88,31 @@ def test_twice_is_the_same_bytes(tiny_runs):
 
 def test_what_is_there_is_kept_and_what_is_missing_is_added(tiny_runs, monkeypatch):
     measure(tiny_runs, "--kinds", "loss")
-    asked = []
-    compute = measuring._compute
-    monkeypatch.setattr(
-        measuring, "_compute", lambda run, how, kinds, *more: asked.append(list(kinds))
-        or compute(run, how, kinds, *more)
-    )  # fmt: skip
+    computed = []
+
+    def watched(kind, measure):
+        class Watched(measure):
+            def __init__(self, samples):
+                computed.append(kind)
+                super().__init__(samples)
+
+        return Watched
+
+    for kind, made in list(MEASURES.items()):
+        monkeypatch.setitem(MEASURES, kind, watched(kind, made))
     loss = table(tiny_runs)["loss"]
     measure(tiny_runs, "--kinds", "loss,alignment")
     measure(tiny_runs, "--kinds", "alignment")
-    assert asked == [["alignment"]]
+    assert computed == ["alignment"]
     assert table(tiny_runs).column_names == ["uid", "alignment", "loss"]
     assert table(tiny_runs)["loss"] == loss
     told = json.loads((tiny_runs / "tiny" / "measures.json").read_text())
     assert list(told["measures"]) == ["alignment", "loss"]
     # Other scores, other measures.
     record = tiny_runs / "tiny" / "records" / "measure.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "key": "of other scores"}))
+    write_json(record, sealed({**json.loads(record.read_text()), "key": "of other scores"}))
     measure(tiny_runs, "--kinds", "loss")
-    assert asked == [["alignment"], ["loss"]]
+    assert computed == ["alignment", "loss"]
     assert table(tiny_runs).column_names == ["uid", "loss"]
 
 
@@ -170,7 +176,7 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
     ]
 
 
-def test_corners():
+def test_a_corner_is_enlarged_to_the_whole_image():
     image = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 1, 1, 1) / 16
     for number, (top, left) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
         found = measuring.enlarged(image, number)

@@ -26,7 +26,7 @@ def test_durations_that_are_none_are_refused(text):
         refine.seconds(text)
 
 
-def test_durations():
+def test_durations_are_seconds_minutes_hours_or_days():
     assert [refine.seconds(t) for t in ("90s", "1.5m", "2h", "1d")] == [90, 90, 7200, 86400]
 
 
@@ -42,7 +42,21 @@ def test_durations():
 )
 def test_spearman_and_brown_foretell_the_repeats(repeats, reliability, wanted):
     goal = Goal("reliability", 2 / 3)
-    assert refine._repeats(repeats, reliability, goal) == wanted
+    assert refine.repeats_foretold(repeats, reliability, goal) == wanted
+
+
+@pytest.mark.parametrize(
+    ("repeats", "high", "goal", "ruled_out"),
+    [
+        (10, None, 0.8, False),
+        (10, 0.5, 0.8, False),  # 40
+        (10, 0.03, 0.8, True),  # 1,293
+        (10, -0.1, 0.1, True),
+    ],
+)
+def test_a_goal_that_the_interval_rules_out_is_given_up(repeats, high, goal, ruled_out):
+    assert refine.out_of_reach(repeats, high, Goal("reliability", goal)) is ruled_out
+    assert not refine.out_of_reach(repeats, high, Goal("overlap", goal))
 
 
 def test_a_goal_is_reached_by_extending_the_run(tmp_path):
@@ -65,6 +79,12 @@ def test_a_goal_is_reached_by_extending_the_run(tmp_path):
     run = curate.open_run("tiny", runs=tmp_path, create=False)
     assert run.facts()["until"] == facts["until"]
     assert run.recipe.plan.repeats == last["repeats"]
+    # Each look spent half of the probability to be wrong that was left; none was free.
+    assert facts["looks"] == run.looks() == len(rounds)
+    assert facts["reliability"]["confidence"] == pytest.approx(1 - 0.05 / 2 ** len(rounds))
+    again = typed("score", TINY, "--runs", tmp_path, "--workers", "1", "--device", "cpu", *more)
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["looks"] >= facts["looks"]
 
 
 def test_no_round_begins_that_would_exceed_the_budget(tiny_runs):

@@ -24,22 +24,28 @@ def probe_lines(probed: Probed) -> list[str | Listing]:
 
 
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
-    """Return the paired differences of a comparison, with their intervals, and the verdict."""
-    head = ("selection against random", "tested on", "probe", "points", "95 % interval", "n")
+    """Return the differences of a comparison, with their intervals, and what they show."""
+    points = ("points", "images", "95 % interval", "seeds")
+    head = ("selection against random", "tested on", "probe", *points)
     lines, rows = [], []
     for gap in comparison.differences:
         mean, ends = f"{gap.mean * 100:+.2f}", "none: one seed"
         interval = "no interval: one seed"
+        images, seeds = f"{gap.images:+.1f} of {gap.n_test:,}", f"{gap.n} seeds"
         if gap.low is not None and gap.high is not None:
             ends = f"{gap.low * 100:+.2f} to {gap.high * 100:+.2f}"
-            interval = f"95 % interval {ends}"
+            interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
-            f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({interval}, "
-            f"n = {gap.n})"
+            f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
+            f"{interval})"
         )
-        rows.append((gap.label, gap.source, gap.kind, mean, ends, str(gap.n)))
+        rows.append((gap.label, gap.source, gap.kind, mean, images, ends, str(gap.n)))
     listing = [Listing(head, rows, lines)] if rows else []
-    return [*listing, f"verdict     {comparison.verdict}", f"comparison  {comparison.path}"]
+    return [
+        *listing,
+        f"difference  for {comparison.holds_for}: {comparison.verdict}",
+        f"comparison  {comparison.path}",
+    ]
 
 
 def agreement_lines(agreement: Agreement) -> list[str | Listing]:
@@ -53,6 +59,12 @@ def agreement_lines(agreement: Agreement) -> list[str | Listing]:
             f"p = {r.p:.2g})"
             for name, r in named.items()
         ]
+        if pair.shared_groups:
+            lines.append(
+                f"  {pair.shared_groups} of {pair.groups} sets of images that encoders were "
+                "trained on are the same in both: they agree by these as well, and more than runs "
+                "with another plan.seed would"
+            )
         if pair.disattenuated is not None:
             lines.append(f"  without the noise of both: {pair.disattenuated:+.2f} (Pearson)")
         lines += [

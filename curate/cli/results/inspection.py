@@ -43,7 +43,7 @@ def inspect_lines(inspection: Inspection) -> list[str]:
         f"typical     {kinds.counts['typical']:,} others",
     ]
     if kinds.separation == "none":
-        lines.append("separation  NONE: who is memorized, and with it tail and broken, is noise")
+        lines.append("verdict     nothing: who is memorized, and with it tail and broken, is noise")
     strongest = sorted(inspection.relations.values(), key=lambda r: -abs(r.spearman))[:3]
     lines += [
         f"relation    {r.spearman:+.2f} ({r.low:+.2f} to {r.high:+.2f}, Spearman) with {r.text}"
@@ -74,8 +74,8 @@ def copies_lines(found: Copies) -> list[str]:
     lines += [
         f"copies      {found.copies:,} of {found.images:,} images, in {found.groups:,} groups",
         f"pairs       {found.pairs:,}: {kinds}",
-        f"false       about {found.false_rate:.2%} of pairs: {found.decoys:,} of "
-        f"{found.decoy_queries:,} images turned upside down have a copy as well",
+        f"false       about {found.search.false_rate:.2%} of pairs: {found.search.decoys:,} of "
+        f"{found.search.decoy_queries:,} images turned upside down have a copy as well",
         f"tables      {found.out / 'pairs.parquet'}, {found.out / 'groups.parquet'}",
     ]
     if found.rejected:
@@ -169,7 +169,8 @@ def localize_lines(localized: Localized) -> list[str | Listing]:
         rows.append((row.name, sslmem, interval, layer_mem, added, units))
     header = ("layer", "SSLMem", "95 % interval", "LayerMem", "added", f"UnitMem in {f}, in {g}")
     return [
-        f"{localized.candidates:,} samples that {f} was trained on and {g} was not",
+        f"{localized.candidates:,} samples that {f} was trained on and {g} was not, "
+        f"{localized.independent:,} the other way round",
         Listing(header, rows, lines),
         f"layers      {localized.path}",
         f"units       {localized.units}",

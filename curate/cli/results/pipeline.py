@@ -6,27 +6,17 @@ from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
+from curate.runtime.text import duration
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
     from curate.stages.forecast import Forecast
+    from curate.stages.learned import Learned
     from curate.stages.refine import Refined, Round
     from curate.stages.run import Completed
-    from curate.stages.score import Significant
     from curate.stages.shard import Sharded
+    from curate.stages.significant import Significant
     from curate.stages.train import Trained
-
-SEPARATION = {
-    "clear": "clear: samples align worse on encoders that never saw them",
-    "none": "NONE: these scores do not tell members from non-members; do not select by them",
-}
-"""What the verdict of ``scores.json`` means."""
-
-
-NO_SEPARATION = (
-    "separation: none. The scores do not tell samples that were trained on from those that were "
-    "not, so that a selection by them may be no better than a random one."
-)
 
 
 def run_lines(completed: Completed) -> list[str | Listing]:
@@ -36,7 +26,22 @@ def run_lines(completed: Completed) -> list[str | Listing]:
     lines.append(f"manifest    {completed.manifest} ({completed.kept:,} kept)")
     if completed.comparison:
         lines += comparison_lines(completed.comparison)
+    if completed.learned:
+        lines.append(f"learned     {learned_line(completed.learned)}")
     return [*lines, f"report      {completed.report}"]
+
+
+def learned_line(learned: Learned) -> str:
+    """Return whether encoders beat random weights, in a line."""
+    verdict = {
+        "better": "the encoders beat random weights",
+        "worse": "random weights beat the encoders: do not use these scores",
+        "open": "the encoders are not shown to beat random weights",
+    }[learned.verdict]
+    return (
+        f"{verdict} (k-NN {learned.trained:.1%} against {learned.random:.1%} of "
+        f"{learned.n_test:,} test images)"
+    )
 
 
 def shard_lines(sharded: Sharded) -> list[str]:
@@ -64,9 +69,9 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         f"{forecast.to_train} left to train",
         f"parameters  {parameters.encoder:,} of the encoder, {parameters.method:,} in training",
         f"steps       {forecast.steps:,} of {forecast.batch_size:,} images, "
-        f"{_duration(forecast.seconds_per_step)} each{scaled}",
-        f"time        {_duration(forecast.train_seconds)} to train on {forecast.device} "
-        f"({forecast.workers} at a time), {_duration(forecast.score_seconds)} to score",
+        f"{duration(forecast.seconds_per_step)} each{scaled}",
+        f"time        {duration(forecast.train_seconds)} to train on {forecast.device} "
+        f"({forecast.workers} at a time), {duration(forecast.score_seconds)} to score",
         f"memory      {_gib(peak) if peak else 'unknown'} at the peak of one training",
         f"disk        {_gib(sum(disk.values()))} besides the shards ("
         + ", ".join(f"{name} {_gib(n)}" for name, n in disk.items())
@@ -75,13 +80,6 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     if sum(disk.values()) > forecast.free_disk_bytes:
         lines.append("the disk is too small")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms"
 
 
 def _gib(n: int) -> str:
@@ -97,30 +95,16 @@ def score_lines(summary: ScoreSummary) -> list[str]:
         for test in summary.tests
         if test.name in ("C>S", "C>E", "C>0", "m>0") and test.p is not None
     ]
-    lines.append(f"separation  {SEPARATION[summary.separation]}")
+    lines.append(f"verdict     {summary.verdict.text}")
     reliability = summary.reliability
-    if reliability.encoders is not None:
-        lines.append(
-            f"reliability {reliability.encoders:.2f} (views and encoders; views alone "
-            f"{_known(reliability.views)}): "
-            + (
-                "for these groups; other groups would give another order"
-                if reliability.groups == "fixed"
-                else _ranking(reliability.encoders)
-            )
-        )
-    else:
+    if reliability.encoders is None:
         lines.append(f"reliability {_known(reliability.views)} ({reliability.note})")
+    else:
+        lines.append(
+            f"reliability {_known(reliability.encoders)} of views and encoders, "
+            f"{_known(reliability.views)} of views alone"
+        )
     return lines
-
-
-def _ranking(reliability: float) -> str:
-    """Return in words what a reliability means for the order of single samples."""
-    if reliability >= 0.8:
-        return "another run would rank much alike"
-    if reliability >= 0.4:
-        return "trust groups such as the top tenth more than single ranks"
-    return "the order of single samples is close to noise"
 
 
 WHY = {

@@ -90,16 +90,33 @@ def ledger_lines(ledger: Ledger) -> list[str | Listing]:
     return lines
 
 
+GROUPS = {
+    "start here": r"images|digits",
+    "data sets": r"(fashion-mnist|cifar10|imagenet-100k|digits-.+)",
+    "the paper's tables": r"(cifar10|cifar100|imagenet-100k|stl10|svhn)-.+",
+    "others": r"(?!images$|digits|fashion-mnist$|cifar10|imagenet-100k|stl10-|svhn-).+",
+}
+"""What recipes are for, by what their names look like."""
+
+
 def recipe_lines(texts: Mapping[str, str]) -> list[str]:
-    """Return a line for each recipe: its name and the first sentence of its description."""
+    """Return recipes by what they are for, each with the first sentence of its description."""
     width = max(map(len, texts), default=0)
-    first = {name: re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0] for name, text in texts.items()}
-    return [f"{name:<{width}}  {sentence}" for name, sentence in first.items()]
+    lines: list[str] = []
+    for title, begins in GROUPS.items():
+        names = [name for name in texts if re.fullmatch(begins, name)]
+        if names:
+            lines += [*([""] if lines else []), f"{title}:"]
+        for name in names:
+            first = re.split(r"(?<=[.!?])\s", texts[name], maxsplit=1)[0]
+            lines.append(f"{name:<{width}}  {first}")
+    return lines
 
 
 def as_yaml(content: dict[str, Any]) -> str:
     """Return a resolved recipe as YAML, in the order of its sections."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def doctor_lines(machine: Machine) -> list[str]:
@@ -108,6 +125,7 @@ def doctor_lines(machine: Machine) -> list[str]:
     lines.append(f"{'cores':<16} {machine.cores}")
     lines.append(f"{'CUDA':<16} {', '.join(machine.cuda) or 'none: training runs on the CPU'}")
     lines.append(f"{'FAISS':<16} {machine.faiss or 'missing'}")
+    lines.append(f"{'neighbours':<16} by {machine.search or 'nothing'}")
     lines.append(f"{'free disk':<16} {machine.free_disk_gib} GiB")
     return lines + [f"missing: {what}" for what in machine.missing]
 

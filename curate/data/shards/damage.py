@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from curate.data.index import Index, open_index
+from curate.data.index import SAFE, Index, open_index
 from curate.data.sample import Sample
 from curate.data.shards.tar import BLOCK
 from curate.data.shards.writer import UNFINISHED
@@ -17,6 +18,7 @@ from curate.errors import DataError
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.runtime.text import short
 
 READ = 2**20
 """Bytes read at a time where no sample says how many."""
@@ -52,7 +54,7 @@ def faults(folder: Path, *, full: bool, progress: Progress = silent) -> tuple[in
         return 0, [Fault(UNFINISHED, "the shards were never finished; make them again")]
     try:
         facts = read_json(folder / "dataset.json")
-        made = {str(name): _checked_facts(made) for name, made in facts["shards"].items()}
+        made = {_checked_name(name): _checked_facts(m) for name, m in facts["shards"].items()}
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         return 0, [Fault("dataset.json", f"cannot be read ({str(error).rstrip('.')})")]
     try:
@@ -77,6 +79,12 @@ def faults(folder: Path, *, full: bool, progress: Progress = silent) -> tuple[in
 def _order(name: str) -> tuple[int, str]:
     """Return what sorts shards as they were written: ``100000.tar`` comes after ``99999.tar``."""
     return len(name), name
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(SAFE["shard"], name):
+        raise ValueError(f"{short(name)} is no name of a shard")
+    return name
 
 
 def _checked_facts(made: dict[str, Any]) -> dict[str, Any]:

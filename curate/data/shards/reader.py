@@ -65,6 +65,12 @@ class Reader:
             for stream in opened.values():
                 stream.close()
 
+    def one(self, sample: Sample) -> bytes:
+        """Return the image bytes of a row of the index; errors as for ``read``."""
+        opened: OrderedDict[str, BinaryIO] = OrderedDict()
+        with contextlib.closing(self._shard(sample.shard, opened)) as stream:
+            return self._bytes(stream, sample)
+
     def _samples(self, rows: Sequence[int] | np.ndarray) -> Iterator[Sample]:
         """Yield rows of the index in the order given."""
         held: dict[int, pa.Table] = {}  # the shard that an ascending batch goes on with

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.data.account import LIMIT, Account, kind_of
 from curate.data.decoding import Checked, check, quiet
 from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
 from curate.data.shards.repeats import Repeats
 from curate.data.shards.tar import Tar
-from curate.data.sources.base import Source
+from curate.data.sources.base import Source, chosen_by_hash
 from curate.errors import DataError, InUseError, ResourceError, UsageError
-from curate.runtime.files import WrittenBack, file_sha256, read_json, replacing, write_json
+from curate.runtime.files import (
+    WrittenBack,
+    file_sha256,
+    read_json,
+    replacing,
+    sealed,
+    write_json,
+)
 from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
@@ -31,6 +38,8 @@ from curate.runtime.threads import in_order
 SHARD_SAMPLES = 5_000
 SHARD_BYTES = 2**28
 """A shard is closed at this many samples or bytes, whichever comes first."""
+NAMED = 3
+"""Reasons, and samples of each, that a message names."""
 UNFINISHED = ".unfinished"
 """Marks a folder that a writer has begun and not finished, and is locked while it works."""
 OURS = re.compile(r"\d{5,}\.tar|index\.parquet|dataset\.json|rejected\.jsonl|\..*\.tmp")
@@ -40,9 +49,11 @@ NO_LABEL = -1
 the members of every sample from the first, and lose those that come up later."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A sample of a source; decoded if ``checked`` is set, refused if ``reason`` is."""
+class Found(NamedTuple):
+    """A sample of a source; decoded if ``checked`` is set, refused if ``reason`` is.
+
+    What is no sample has ``left_out``, the reason why.
+    """
 
     path: str
     role: str
@@ -50,6 +61,7 @@ class Found:
     checked: Checked | None = None
     sha256: str = ""
     reason: str = ""
+    left_out: str = ""
 
 
 @dataclass
@@ -61,7 +73,9 @@ class Tally:
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
-    reasons: list[str] = field(default_factory=list)
+    reasons: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """For ``NAMED`` kinds of reasons, the first one and the first paths."""
+    accounts: dict[str, Account] = field(default_factory=dict)
     digests: int = 0
     """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -92,8 +106,10 @@ def write(
         progress: Progress callback.
 
     Returns:
-        What ``dataset.json`` holds (``fingerprint``, ``classes``, ``splits``, ``shards``,
-        ``index``), and ``written`` and ``rejected`` over all splits.
+        What ``dataset.json`` holds (``fingerprint``, ``classes``, ``splits``, ``account``,
+        ``shards``, ``index``), and ``written`` and ``rejected`` over all splits. ``account`` has
+        what became of everything that the sources hold, by role: in = written + rejected + left
+        out; what a limit leaves out is counted alone, all else is listed in ``rejected.jsonl``.
 
     Raises:
         UsageError: If ``folder`` holds something else.
@@ -105,6 +121,7 @@ def write(
     with _claimed(folder):
         classes = _classes(parts)
         tally = Tally(labelled=bool(classes), repeats=Repeats(folder))
+        tally.accounts = {role: Account() for _, role in parts}
         index = folder / ".index.tmp"
         with (
             replacing(folder / "rejected.jsonl") as listing,
@@ -116,7 +133,7 @@ def write(
                 use_dictionary=["shard", "split"],
                 write_statistics=False,
             ) as rows,
-            contextlib.closing(_samples(parts, limit, len(classes), progress)) as found,
+            contextlib.closing(_samples(parts, limit, len(classes), tally, progress)) as found,
             quiet(),
         ):
             good = _accepted(found, rejected, tally)
@@ -136,10 +153,18 @@ def write(
                 role: {"written": tally.written[role], "rejected": tally.rejected[role]}
                 for _, role in parts
             },
+            "account": {
+                role: {
+                    **tally.accounts[role].to_json(),
+                    "split": source.split,
+                    "chosen": dict(source.chosen),
+                }
+                for source, role in parts
+            },
             "shards": tally.shards,
             "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
         }
-        write_json(folder / "dataset.json", facts)
+        write_json(folder / "dataset.json", sealed(facts))
         with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
             index.replace(temporary)
         return _counted(facts)
@@ -206,23 +231,40 @@ def _classes(parts: Sequence[tuple[Source, str]]) -> tuple[str, ...]:
 
 
 def _samples(
-    parts: Sequence[tuple[Source, str]], limit: int | None, classes: int, progress: Progress
+    parts: Sequence[tuple[Source, str]],
+    limit: int | None,
+    classes: int,
+    tally: Tally,
+    progress: Progress,
 ) -> Generator[Found]:
     """Yield every sample of every part in order, decoded or with the reason why not."""
     selected, total = [], 0
-    for source, _ in parts:
-        select, count = _selected(source, limit)
-        selected.append(select)
+    for source, role in parts:
+        select, count, beyond = _selected(source, limit)
+        selected.append((select, count))
         total += count
+        if beyond:
+            tally.accounts[role].leave(LIMIT, beyond)
 
     def listed() -> Iterator[Found]:
-        for (source, role), select in zip(parts, selected, strict=True):
-            told = 0
+        for (source, role), (select, count) in zip(parts, selected, strict=True):
+            told = seen = 0
             for entry in source.entries(select):
-                yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+                for path, reason in source.rejected[told:]:
+                    yield Found(path, role, reason=reason)
+                if source.left_out:
+                    yield from _left_out(source, role)
+                seen += 1 + len(source.rejected) - told
                 told = len(source.rejected)
                 yield Found(entry.path, role, entry)
             yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+            yield from _left_out(source, role)
+            seen += len(source.rejected) - told
+            if select is None and seen != count:
+                raise DataError(
+                    f"{source.name} held {count:,} samples when it was opened and {seen:,} when it "
+                    "was read; leave it alone while it is, and type the command again."
+                )
 
     def decoded(found: Found) -> Found:
         if found.entry is None:
@@ -230,26 +272,39 @@ def _samples(
         try:
             _check_label(found.entry.label, classes)
             checked, digest = check(found.entry.data), hashlib.sha256(found.entry.data)
-            return replace(found, checked=checked, sha256=digest.hexdigest())
+            return Found(found.path, found.role, found.entry, checked, digest.hexdigest())
         except DataError as error:
-            return replace(found, entry=None, reason=str(error))
+            return Found(found.path, found.role, reason=str(error))
 
     def size(found: Found) -> int:
         return len(found.entry.data) if found.entry else 0
 
-    for done, found in enumerate(in_order(decoded, listed(), size=size), 1):
+    done = 0
+    for found in in_order(decoded, listed(), size=size):
         yield found
-        progress("shard", done, max(done, total))
+        if not found.left_out:
+            done += 1
+            progress("shard", done, max(done, total))
 
 
-def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] | None, int]:
-    """Return which paths a limit leaves, and how many: by a hash, not by their place on disk."""
+def _left_out(source: Source, role: str) -> Iterator[Found]:
+    """Yield what a source has come by that is no sample, and forget it there."""
+    if source.left_out:
+        found = list(source.left_out)
+        source.left_out.clear()
+        yield from (Found(path, role, left_out=reason) for path, reason in found)
+
+
+def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] | None, int, int]:
+    """Return which paths a limit leaves, how many, and how many it takes."""
     if limit is None:
-        return None, sum(1 for _ in source.paths())
-    chosen = heapq.nsmallest(
-        limit, source.paths(), key=lambda path: (hashlib.sha256(path.encode()).digest(), path)
-    )
-    return frozenset(chosen).__contains__, len(chosen)
+        return None, sum(1 for _ in source.paths()), 0
+    chosen, count = chosen_by_hash(source.paths(), limit)
+    wanted = frozenset(chosen)
+    if len(wanted) == len(chosen):
+        return wanted.__contains__, len(chosen), count - len(chosen)
+    taken = sum(1 for path in source.paths() if path in wanted)  # a tar may repeat a name
+    return wanted.__contains__, taken, count - taken
 
 
 def _check_label(label: int | None, classes: int) -> None:
@@ -258,16 +313,39 @@ def _check_label(label: int | None, classes: int) -> None:
 
 
 def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterator[Found]:
-    """Yield the samples that decoded, and list the others."""
+    """Yield the samples that decoded, and list the others, and what is no sample."""
     for sample in found:
-        if not sample.reason:
+        account = tally.accounts[sample.role]
+        if not sample.reason and not sample.left_out:
             yield sample
+            account.written += 1
+            account.unlabelled += sample.entry is not None and sample.entry.label is None
             continue
-        row = {"path": sample.path, "split": sample.role, "reason": sample.reason}
+        row: dict[str, Any] = {"path": sample.path, "split": sample.role, "reason": sample.reason}
+        if sample.left_out:
+            row |= {"reason": sample.left_out, "left_out": True}
         rejected.write(json.dumps(row) + "\n")
+        if sample.left_out:
+            account.leave(sample.left_out)
+            continue
+        account.reject(sample.reason)
         tally.rejected[sample.role] += 1
-        if len(tally.reasons) < 3:
-            tally.reasons.append(f"{visible(sample.path)}: {sample.reason}")
+        _remember(tally.reasons, sample)
+
+
+def _remember(reasons: dict[str, tuple[str, list[str]]], sample: Found) -> None:
+    kind = kind_of(sample.reason)
+    if kind in reasons or len(reasons) < NAMED:
+        _, paths = reasons.setdefault(kind, (sample.reason, []))
+        if len(paths) < NAMED:
+            paths.append(sample.path)
+
+
+def _told(reasons: dict[str, tuple[str, list[str]]]) -> str:
+    """Return why samples were rejected, each reason with the first of them."""
+    return "; ".join(
+        f"{', '.join(map(visible, paths))}: {visible(why)}" for why, paths in reasons.values()
+    )
 
 
 # Shards
@@ -336,12 +414,14 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     written, bad = tally.written.total(), tally.rejected.total()
     names = ", ".join(dict.fromkeys(source.name for source, _ in parts))
     if not written and not bad:
-        raise DataError(f"{names}: no images found; check the place and what is in it.")
+        left = sum(account.left_out.total() for account in tally.accounts.values())
+        listed = f" {left:,} files are no images: {folder / 'rejected.jsonl'}." if left else ""
+        raise DataError(f"{names}: no images found; check the place and what is in it.{listed}")
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
-            f"(shard --max-bad, or else --set data.max_bad); first: {'; '.join(tally.reasons)}. "
-            f"All are in {folder / 'rejected.jsonl'}."
+            f"(shard --max-bad, or else --set data.max_bad); such as "
+            f"{_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
         )
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
+from curate.data import splits
+from curate.data.config import DataConfig
+from curate.data.sample import Entry
 from curate.data.sources import digits, folder, huggingface, idx, torchvision, webdataset
-from curate.data.sources.base import Source
-from curate.errors import UsageError, unknown
+from curate.data.sources.base import EXTENSIONS, MORE_EXTENSIONS, Choice, Select, Source
+from curate.data.sources.metadata import NAMES
+from curate.errors import DataError, UsageError, unknown
 
-__all__ = ["SOURCES", "Source", "open_source"]
+__all__ = ["SOURCES", "Choice", "Source", "open_data", "open_source", "open_tests"]
 
-SOURCES: dict[str, Callable[[str, str, Path | None], Source]] = {
+SOURCES: dict[str, Callable[[str, Choice, Path | None], Source]] = {
     "digits": digits.open_digits,
     "folder": folder.open_folder,
     "idx": idx.open_idx,
@@ -19,27 +26,190 @@ SOURCES: dict[str, Callable[[str, str, Path | None], Source]] = {
     "hf": huggingface.open_huggingface,
     "wds": webdataset.open_webdataset,
 }
-"""Sources by name: (what follows the colon, split, ``--data``) -> the opened source."""
+"""Sources by name: (what follows the colon, what is wanted, ``--data``) -> the opened source."""
+LOOKED_AT = 10_000
+"""Files of a folder that are looked at to see what it is."""
+MOSTLY = 0.9
+"""Share of images that makes a folder one of images, whatever else is in it."""
 
 
-def open_source(name: str, *, split: str, data: Path | None = None) -> Source:
+def open_source(
+    name: str,
+    *,
+    split: str = "train",
+    data: Path | None = None,
+    label: str | None = None,
+    image: str | None = None,
+    outside: bool = False,
+) -> Source:
     """Open a SOURCE.
 
     Args:
-        name: ``KIND``, ``KIND:WHERE`` with a kind of ``SOURCES``, or the path of a folder.
-        split: Which split of it.
+        name: ``KIND``, ``KIND:WHERE`` with a kind of ``SOURCES``, or a path: a folder of images, a
+            data set saved by datasets, parquet files or tars.
+        split: Which split of it: a name, a pattern of paths, or ``all``.
         data: Where it lies on this machine; replaces WHERE.
+        label: Column of labels, ``none`` for no labels, or None for the one that is called so.
+        image: Column of images, or None for the one that is called so.
+        outside: Whether what links and rows name may lie outside of the source's folder.
 
     Raises:
-        UsageError: For an unknown kind (the nearest is named), or a place that is missing.
+        UsageError: For an unknown kind (the nearest is named), a place that is missing, or what can
+            be read in two ways.
         DataError: If there is no such split, or what is there cannot be read.
     """
+    choice = Choice(split, label, image, outside)
     kind, _, where = name.partition(":")
     if kind in SOURCES:
         home = str(Path(where).expanduser()) if where.startswith("~") else where
-        return SOURCES[kind](home, split, data)
-    if name and Path(name).is_dir():
-        return folder.open_folder(name, split, data)
+        source = SOURCES[kind](home, choice, data)
+        if kind == "folder":
+            _check_images(source, data or Path(home))
+        return source
+    place = Path(name).expanduser()
+    if name and place.exists():
+        kind = kind_of(place)
+        source = SOURCES[kind](str(place), choice, data)
+        if kind == "folder":
+            _check_images(source, data or place)
+        return source
     if "/" in kind or kind.startswith("."):
         raise UsageError(f"source {name!r}: there is no such folder.")
     raise unknown("source", kind, SOURCES)
+
+
+def open_data(config: DataConfig, *, data: Path | None, split: str | None = None) -> Source:
+    """Open the source of a recipe, or another split of it; arguments and errors as above."""
+    return open_source(
+        config.source,
+        split=split or config.split,
+        data=data,
+        label=config.label,
+        image=config.image,
+        outside=config.outside,
+    )
+
+
+def open_tests(wanted: str, source: Source, *, reopen: Callable[[str], Source]) -> Source:
+    """Open what probes are tested on.
+
+    Args:
+        wanted: A split of the source, a pattern of its paths, a folder, or another SOURCE.
+        source: What is trained on; classes get its numbers.
+        reopen: Opens another split of it.
+
+    Raises:
+        UsageError: If there is nothing of that name.
+        DataError: If the tests have classes that the source has not.
+    """
+    kind, colon, _ = wanted.partition(":")
+    elsewhere = (kind in SOURCES and bool(colon)) or (
+        wanted not in source.splits and Path(wanted).is_dir()
+    )
+    if not elsewhere:
+        return _renumbered(reopen(wanted), source)
+    return _renumbered(_whole_test(wanted), source)
+
+
+def _whole_test(name: str) -> Source:
+    """Open the test split of another source, or all of it where it has none."""
+    try:
+        source = open_source(name, split=splits.TEST)
+    except UsageError:
+        source = open_source(name)
+        found = splits.for_tests(source.splits, "")
+        if found:
+            return open_source(name, split=found)
+    return source
+
+
+def _renumbered(source: Source, like: Source) -> Source:
+    """Return a source whose classes have the numbers of another's."""
+    if source.classes == like.classes or not source.classes or not like.classes:
+        return source
+    strange = sorted({*source.classes} - {*like.classes})
+    if strange:
+        raise DataError(
+            f"{source.name} has classes that {like.name} has not: {splits.shown(strange)}."
+        )
+    return cast(Source, _Renumbered(source, like.classes))
+
+
+@dataclass(frozen=True)
+class _Renumbered:
+    """A source whose classes have other numbers."""
+
+    source: Source
+    classes: tuple[str, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def entries(self, select: Select | None = None) -> Iterator[Entry]:
+        """Yield the samples with their new labels."""
+        numbers = [self.classes.index(name) for name in self.source.classes]
+        for entry in self.source.entries(select):
+            known = entry.label is not None and 0 <= entry.label < len(numbers)
+            yield replace(entry, label=numbers[entry.label or 0]) if known else entry
+
+
+def kind_of(place: Path) -> str:
+    """Return the kind of source that a path is.
+
+    Raises:
+        UsageError: If it can be read as two.
+    """
+    if place.is_file():
+        if place.name.endswith(webdataset.SUFFIXES):
+            return "wds"
+        if place.suffix == huggingface.PARQUET:
+            return "hf"
+        raise UsageError(f"source {str(place)!r} is one file; give its folder.")
+    if (place / "index.parquet").is_file() and (place / "dataset.json").is_file():
+        return "wds"
+    if any((place / name).is_file() for name in huggingface.SAVED):
+        return "hf"
+    found = _kinds(place)
+    if len(found) > 1:
+        both = " or ".join(f"{kind}:{place}" for kind in found)
+        raise UsageError(
+            f"{place} holds {' and '.join(found.values())}; say which is meant: {both}."
+        )
+    return next(iter(found), "folder")
+
+
+def _kinds(place: Path) -> dict[str, str]:
+    """Return the kinds of source that a folder can be, each with what it holds."""
+    found: dict[str, str] = {}
+    images = looked = 0
+    for _, folders, names in os.walk(place):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            looked += 1
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if name.startswith(".") or name in NAMES:
+                continue
+            if suffix in EXTENSIONS or suffix in MORE_EXTENSIONS:
+                found.setdefault("folder", "images")
+                images += 1
+            elif suffix == huggingface.PARQUET:
+                found.setdefault("hf", "parquet files")
+            elif name.endswith(webdataset.SUFFIXES):
+                found.setdefault("wds", "tars")
+            elif "idx3-ubyte" in name:
+                found.setdefault("idx", "MNIST-format files")
+        if looked > LOOKED_AT:
+            break
+    # An archive beside the images that came out of it is left out, and counted.
+    return {"folder": "images"} if images > MOSTLY * looked else found
+
+
+def _check_images(source: Source, place: Path) -> None:
+    """Refuse a folder without images that is something else, and say what."""
+    if next(iter(source.paths()), None) is not None:
+        return
+    other = next((kind for kind in _kinds(place) if kind != "folder"), None)
+    if any((place / name).is_file() for name in huggingface.SAVED):
+        other = "hf"
+    if other:
+        raise UsageError(f"folder {place} holds no images; write {other}:{place}.")

@@ -13,7 +13,8 @@ import numpy as np
 
 from curate.data.decoding import encode_png
 from curate.data.sample import Entry
-from curate.data.sources.base import Select, need_split
+from curate.data.sources.base import Choice, Select, Whole, no_columns
+from curate.data.splits import find
 
 SPLITS = {"train": range(898), "test": range(898, 1797), "all": range(1797)}
 """Which digits each split has."""
@@ -22,7 +23,7 @@ LEVELS = 16
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(Whole):
     """One split of the digits."""
 
     split: str
@@ -50,7 +51,7 @@ def _path(i: int) -> str:
     return f"digits/{i:04d}.png"
 
 
-def open_digits(where: str, split: str, data: Path | None) -> Digits:
+def open_digits(where: str, choice: Choice, data: Path | None) -> Digits:
     """Open the digits, which lie in scikit-learn wherever ``--data`` points."""
-    need_split(split, tuple(SPLITS), "digits")
-    return Digits(split)
+    no_columns("digits", choice)
+    return Digits(find(choice.split, tuple(SPLITS), "digits"))

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from curate.data import cards, labels, splits, tables
 from curate.data.sample import Entry
-from curate.data.sources.base import SPLITS, Select, matching, need_split, plain, read_file
-from curate.errors import DataError, UsageError
+from curate.data.sources.base import (
+    OUTSIDE,
+    Choice,
+    Inside,
+    Select,
+    files_below,
+    matching,
+    plain,
+    read_file,
+    storable,
+)
+from curate.data.splits import Splits
+from curate.data.tables import Batches, Columns, Declared
+from curate.errors import CurateError, DataError, UsageError
+from curate.runtime.text import short
 
-BATCH = 64
-"""Rows in memory at a time."""
-IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp")
-LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
-
-Batches = Callable[[list[str]], Iterator[pa.Table | pa.RecordBatch]]
-"""Column names -> these columns, batch by batch."""
+PARQUET = ".parquet"
+SAVED = ("state.json", "dataset_dict.json")
+"""Files that datasets writes into what it saves."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,10 @@ class HuggingFace:
     Attributes:
         rows: Number of rows.
         batches: Reads columns, undecoded.
-        image: Name of the column of images.
-        label: Name of the column of labels, or None.
-        extras: Names of the columns that travel along as metadata.
+        columns: Which columns are used.
+        home: What names of files in rows are relative to.
+        inside: What they may lead to.
+        others: (path, reason) of what lies there besides.
     """
 
     name: str
@@ -43,10 +51,13 @@ class HuggingFace:
     classes: tuple[str, ...]
     rows: int
     batches: Batches
-    image: str
-    label: str | None
-    extras: tuple[str, ...]
+    columns: Columns
+    home: Path
+    inside: Inside
+    others: tuple[tuple[str, str], ...]
+    chosen: Mapping[str, str]
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def paths(self) -> Iterator[str]:
         """Return ``train/00000000`` and so on: rows have no name that is sure to be unique."""
@@ -57,54 +68,90 @@ class HuggingFace:
 
     def entries(self, select: Select | None = None) -> Iterator[Entry]:
         """Yield the images, their bytes untouched."""
-        names = [self.image, *([self.label] if self.label else []), *self.extras]
+        used = self.columns
+        names = [used.image, *([used.label] if used.label else []), *used.extras]
         numbers = {name: label for label, name in enumerate(self.classes)}
         i = 0
         for batch in self.batches(names):
-            for row in range(batch.num_rows):
+            for row in range(max(map(len, batch.values()), default=0)):
                 path = self._path(i)
                 i += 1
                 if select is not None and not select(path):
                     continue
+                value = {name: values[row] for name, values in batch.items()}
                 try:
-                    data = _bytes(batch[self.image][row].as_py())
-                except DataError as error:
+                    data = self._bytes(value.get(used.image))
+                    label = labels.label_of(value.get(used.label)) if used.label else None
+                except (DataError, ValueError) as error:
                     self.rejected.append((path, str(error)))
                     continue
-                label = batch[self.label][row].as_py() if self.label else None
+                if isinstance(label, str) and label not in numbers:
+                    self.rejected.append((path, f"its label {short(label)} is none of the classes"))
+                    continue
                 number = numbers[label] if isinstance(label, str) else label
-                extras = {name: batch[name][row].as_py() for name in self.extras}
-                known = number if number is not None and number >= 0 else None
-                yield Entry(path, data, known, plain(extras))
+                extras = {name: value.get(name) for name in used.extras}
+                yield Entry(path, data, number, plain(extras))
+        self.left_out.extend(self.others)
+
+    def _bytes(self, value: Any) -> bytes:
+        """Return the bytes of an undecoded image.
+
+        Raises:
+            DataError: If there are none; the message is the reason alone.
+        """
+        if isinstance(value, dict):
+            named = value.get("path")
+            if value.get("bytes") is None and isinstance(named, str) and named:
+                return self._named(named)
+            value = value.get("bytes")
+        if not isinstance(value, bytes):
+            raise DataError("the row has no image")
+        return value
+
+    def _named(self, named: str) -> bytes:
+        shown = short(named)
+        if "://" in named:
+            raise DataError(f"the row names an address, which is not fetched: {shown}")
+        place = self.home / named
+        if "\0" in named or not self.inside.holds(place):
+            raise DataError(f"the row names a file that {OUTSIDE}: {shown}")
+        if not place.exists():
+            raise DataError(f"the row names a file that is not there: {shown}")
+        try:
+            return read_file(place)
+        except DataError as error:
+            raise DataError(f"the row names a file that is no image: {shown}, {error}") from error
 
 
-def open_huggingface(where: str, split: str, data: Path | None) -> HuggingFace:
+def open_huggingface(where: str, choice: Choice, data: Path | None) -> HuggingFace:
     """Open a folder that ``save_to_disk`` wrote, parquet files, or a data set of the hub."""
     place = str(data) if data else where
     if not place:
         raise UsageError("source hf needs a hub id or a path: write hf:NAME, or give --data PATH.")
-    if any((Path(place) / f).is_file() for f in ("state.json", "dataset_dict.json")):
-        return _saved(place, split)
-    files = _parquet(place)
+    if any((Path(place) / f).is_file() for f in SAVED):
+        return _saved(place, choice)
+    root, files, others = _parquet(place)
     if files:
-        return _from_parquet(place, files, split)
+        return _from_parquet(place, root, files, others, choice)
     if Path(place).exists():
         raise DataError(f"{place} holds no data set saved by datasets, and no parquet files.")
     if data or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place) or place.startswith("."):
         raise UsageError(f"source hf: there is nothing at {place}.")
-    return _hub(place, split)
+    return _hub(place, choice)
 
 
-def _saved(place: str, split: str) -> HuggingFace:
+def _saved(place: str, choice: Choice) -> HuggingFace:
     import datasets
 
     try:
         found = datasets.load_from_disk(place)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {place}: {_first_line(error)}.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # what others wrote makes datasets raise nearly anything
+        raise DataError(f"cannot read {place}: {tables.first_line(error)}.") from error
     parts = dict(found) if isinstance(found, datasets.DatasetDict) else {_name(found): found}
-    need_split(split, tuple(parts), place)
-    return _mapped(f"hf:{place}", split, tuple(parts), parts[split])
+    inside = Inside(place, outside=choice.outside)
+    return _mapped(f"hf:{place}", place, parts, choice, inside)
 
 
 def _name(dataset: Any) -> str:
@@ -113,145 +160,182 @@ def _name(dataset: Any) -> str:
     return name if re.fullmatch(r"\w+", name) else "train"
 
 
-def _hub(name: str, split: str) -> HuggingFace:
+def _hub(name: str, choice: Choice) -> HuggingFace:
     import datasets
 
     try:
         builder = datasets.load_dataset_builder(name)
-        splits = tuple(builder.info.splits or ())
-        if splits:
-            need_split(split, splits, f"hf:{name}")
+        have = tuple(builder.info.splits or ())
+        if have:
+            splits.find(choice.split, have, f"hf:{name}")
         builder.download_and_prepare()
-        return _mapped(f"hf:{name}", split, tuple(builder.info.splits), builder.as_dataset(split))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(
-            f"cannot load hf:{name}: {_first_line(error)}. Check the name and the network, or give "
-            "the path of a local copy."
-        ) from error
+        parts = {split: builder.as_dataset(split) for split in builder.info.splits}
+    except (CurateError, MemoryError):
+        raise
+    except Exception as error:  # network, hub and loading scripts raise nearly anything
+        advice = "Check the name and the network, or give the path of a local copy."
+        if "config" in str(error).lower():
+            advice = "Download one configuration, and give the path of its parquet files."
+        raise DataError(f"cannot load hf:{name}: {tables.first_line(error)}. {advice}") from error
+    caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
+    inside = Inside(*map(str, caches), outside=choice.outside)
+    return _mapped(f"hf:{name}", str(caches[0]), parts, choice, inside)
 
 
-def _mapped(name: str, split: str, splits: tuple[str, ...], dataset: Any) -> HuggingFace:
-    def batches(names: list[str]) -> Iterator[pa.Table]:
-        yield from dataset.select_columns(names).with_format("arrow").iter(batch_size=BATCH)
+def _mapped(
+    name: str, home: str, parts: Mapping[str, Any], choice: Choice, inside: Inside
+) -> HuggingFace:
+    """Describe a split of data sets that datasets has opened."""
+    have = tuple(parts)
+    split = splits.find(choice.split, have, name.removeprefix("hf:") if home in name else name)
+    dataset = parts[split]
+    declared = {
+        column: Declared(
+            type(feature).__name__ == "Image",
+            tuple(map(labels.storable_text, getattr(feature, "names", None) or ())),
+        )
+        for column, feature in dataset.features.items()
+    }
+
+    def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+        there = [n for n in names if n in dataset.column_names]
+        try:
+            found = dataset.select_columns(there).with_format("arrow").iter(batch_size=tables.BATCH)
+            for batch in found:
+                yield {n: tables.values_of(batch[n]) for n in there}
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name} is damaged: {tables.first_line(error)}.") from error
 
     schema = dataset.features.arrow_schema
-    return _described(name, split, splits, len(dataset), batches, schema, dataset.features)
-
-
-def _parquet(place: str) -> list[Path]:
-    if Path(place).is_dir():
-        return sorted(Path(place).rglob("*.parquet"))
-    return [file for file in matching(place) if file.suffix == ".parquet"]
-
-
-def _from_parquet(place: str, files: Sequence[Path], split: str) -> HuggingFace:
-    import datasets
-
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(_split_of(file), []).append(file)
-    need_split(split, tuple(by_split), place)
-    opened = []
-    for file in by_split[split]:
-        try:
-            opened.append(pq.ParquetFile(file))
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot read {file}: {_first_line(error)}.") from error
-    schema = opened[0].schema_arrow
-    for file, other in zip(by_split[split], opened, strict=True):
-        if not other.schema_arrow.equals(schema):
-            raise DataError(f"{file} has other columns than {by_split[split][0]}.")
-
-    def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
-        for file, stream in zip(by_split[split], opened, strict=True):
-            try:
-                yield from stream.iter_batches(batch_size=BATCH, columns=names)
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{file} is damaged: {_first_line(error)}.") from error
-
-    rows = sum(file.metadata.num_rows for file in opened)
-    features = datasets.Features.from_arrow_schema(schema)
-    return _described(f"hf:{place}", split, tuple(by_split), rows, batches, schema, features)
-
-
-def _split_of(file: Path) -> str:
-    """Return the split that a file name begins with, as ``test-00000-of-00001.parquet``."""
-    first = re.split(r"[-_.]", file.name)[0]
-    return first if first in SPLITS else "train"
-
-
-def _described(
-    name: str,
-    split: str,
-    splits: tuple[str, ...],
-    rows: int,
-    batches: Batches,
-    schema: pa.Schema,
-    features: Any,
-) -> HuggingFace:
-    """Find the columns of images and labels."""
-    image = _image_column(schema, features)
-    if image is None:
-        raise DataError(f"{name} has no column of images; it has {', '.join(schema.names)}.")
-    label = next((n for n in LABEL_NAMES if n in schema.names and _is_label(schema.field(n))), None)
-    classes: tuple[str, ...] = ()
-    if label:
-        classes = tuple(getattr(features[label], "names", None) or ())
-        if not classes and pa.types.is_string(schema.field(label).type):
-            found: set[str] = set()
-            for batch in batches([label]):
-                found.update(v for v in pc.unique(batch[label]).to_pylist() if v is not None)
-            classes = tuple(sorted(found))
-    extras = tuple(
-        f.name for f in schema if f.name not in (image, label) and _is_plain(f.type)
-    )  # fmt: skip
+    columns = tables.choose(schema, declared, name, image=choice.image, label=choice.label)
+    classes = _classes(columns, batches, declared, schema, name)
+    for other, part in parts.items():
+        theirs = getattr(part.features.get(columns.label), "names", None) if columns.label else None
+        if theirs and tuple(map(labels.storable_text, theirs)) != classes:
+            raise DataError(f"{name}: {other} and {split} differ in their classes.")
+    also = [other for other in have if other != split]
+    chosen = {"split": f"{split}, by name" + (f"; also: {', '.join(also)}" if also else "")}
     return HuggingFace(
-        name, split, splits, classes, rows, batches, image, label, extras
-    )  # fmt: skip
-
-
-def _image_column(schema: pa.Schema, features: Any) -> str | None:
-    declared = [n for n in schema.names if type(features.get(n)).__name__ == "Image"]
-    likely = [
-        f.name
-        for f in schema
-        if f.name in IMAGE_NAMES
-        and (pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type) or _is_stored(f.type))
-    ]
-    return next(iter(declared + likely), None)
-
-
-def _is_stored(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-
-
-def _is_label(column: pa.Field) -> bool:
-    return pa.types.is_integer(column.type) or pa.types.is_string(column.type)
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
+        name=name,
+        split=split,
+        splits=have,
+        classes=classes,
+        rows=len(dataset),
+        batches=batches,
+        columns=columns,
+        home=Path(home),
+        inside=inside,
+        others=(),
+        chosen=chosen | dict(columns.chosen),
     )
 
 
-def _bytes(value: Any) -> bytes:
-    """Return the bytes of an undecoded image.
-
-    Raises:
-        DataError: If there are none; the message is the reason alone.
-    """
-    if isinstance(value, dict):
-        if value.get("bytes") is None and value.get("path"):
-            return read_file(Path(value["path"]))
-        value = value.get("bytes")
-    if value is None:
-        raise DataError("the row has no image")
-    return bytes(value)
+def _classes(
+    columns: Columns, batches: Batches, declared: Mapping[str, Declared], schema: Any, name: str
+) -> tuple[str, ...]:
+    if columns.label is None:
+        return ()
+    said = declared.get(columns.label, Declared())
+    typed = tables.whole_numbers(schema, columns.label)
+    return tables.names_of(batches, columns.label, said, name, typed=typed)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+# Parquet files
+
+
+def _parquet(place: str) -> tuple[Path, list[str], list[tuple[str, str]]]:
+    """Return the folder of parquet files, their paths within it, and what lies there besides."""
+    others: list[tuple[str, str]] = []
+    if Path(place).is_dir():
+        root, found = Path(place), []
+        for inside in files_below(root):
+            path, name = root / inside, storable(inside)
+            if inside.endswith("/"):
+                others.append((name, "shards of curate"))
+                continue
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if path.suffix == PARQUET and not hidden:
+                found.append(path)
+            else:
+                why = "hidden" if hidden else f"no parquet: ending {path.suffix.lower() or 'none'}"
+                others.append((name, why))
+    else:
+        found = [file for file in matching(place) if file.suffix == PARQUET]
+        root = Path(os.path.commonpath([file.parent for file in found])) if found else Path()
+    return root, [os.path.relpath(file, root) for file in found], others
+
+
+def _from_parquet(
+    place: str,
+    root: Path,
+    files: Sequence[str],
+    others: Sequence[tuple[str, str]],
+    choice: Choice,
+) -> HuggingFace:
+    if splits.is_pattern(choice.split):
+        chosen = tuple(file for file in files if splits.matches(choice.split, file))
+        if not chosen:
+            raise UsageError(f"{place}: --split {choice.split!r} fits no parquet file.")
+        laid = Splits({choice.split: chosen}, "by the pattern")
+        others = [*others, *((f, "does not fit --split") for f in files if f not in chosen)]
+    elif choice.split == splits.EVERYTHING:
+        laid = Splits({choice.split: tuple(files)}, "all of it, as was said")
+    else:
+        laid = cards.splits_of(root, files) or splits.of_files(files, place)
+    split = splits.find(choice.split, laid.names, place)
+    first = split == laid.names[0] or splits.WORDS.get(split) == splits.TRAIN
+    beside = [*others, *((stray, "in no split") for stray in laid.strays)] if first else []
+    # Class names are numbered over all splits, so that all are looked at.
+    everything = tables.open_parquet(root, [f for some in laid.of.values() for f in some])
+    mine = tables.open_parquet(root, laid.of[split])
+    name = f"hf:{place}"
+    more = dict.fromkeys(key for said in everything.hive.values() for key in said)
+    columns = tables.choose(
+        mine.schema, everything.declared, name, image=choice.image, label=choice.label,
+        more=list(more),
+    )  # fmt: skip
+    tables.check_columns(mine, columns)
+    classes = _over_all(everything, columns, name)
+    also = [other for other in laid.names if other != split]
+    why = f"{split}, {laid.why}" + (f"; also: {', '.join(also)}" if also else "")
+    return HuggingFace(
+        name=name,
+        split=split,
+        splits=laid.names,
+        classes=classes,
+        rows=mine.rows,
+        batches=_numbered(mine, columns),
+        columns=columns,
+        home=root,
+        inside=Inside(root, outside=choice.outside),
+        others=tuple(beside),
+        chosen={"split": why, **columns.chosen},
+    )
+
+
+def _over_all(table: tables.Parquet, columns: Columns, name: str) -> tuple[str, ...]:
+    """Return the classes of all splits; one that has no labels takes nothing from the others."""
+    if columns.label is None:
+        return ()
+    if columns.label not in table.schema.names:  # in the names of folders
+        said = [labels_.get(columns.label) for labels_ in table.hive.values()]
+        return labels.classes_of(map(labels.label_of, labels.of_texts(said)), name)
+    return _classes(columns, table.batches, table.declared, table.schema, name)
+
+
+def _numbered(table: tables.Parquet, columns: Columns) -> Batches:
+    """Return what reads a table, with numbers in the names of folders as numbers."""
+    if columns.label is None or columns.label in table.schema.names:
+        return table.batches
+    label = columns.label
+    said = [values.get(label) for values in table.hive.values()]
+    numbers = dict(zip(said, labels.of_texts(said), strict=True))
+
+    def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+        for batch in table.batches(names):
+            if label in batch:
+                yield {**batch, label: [numbers.get(text) for text in batch[label]]}
+            else:
+                yield batch
+
+    return batches

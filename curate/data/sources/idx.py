@@ -14,7 +14,8 @@ import numpy as np
 
 from curate.data.decoding import MAX_PIXELS, encode_png
 from curate.data.sample import Entry
-from curate.data.sources.base import Select, need_split
+from curate.data.sources.base import Choice, Select, Whole, no_columns
+from curate.data.splits import find
 from curate.errors import DataError, UsageError
 
 STEMS = {"train": "train", "test": "t10k"}
@@ -23,7 +24,7 @@ UINT8 = 8
 
 
 @dataclass(frozen=True)
-class Idx:
+class Idx(Whole):
     """One split of an MNIST-format folder.
 
     Attributes:
@@ -76,8 +77,9 @@ class Idx:
         return labels
 
 
-def open_idx(where: str, split: str, data: Path | None) -> Idx:
+def open_idx(where: str, choice: Choice, data: Path | None) -> Idx:
     """Open ``train-images-idx3-ubyte`` and its like in a folder."""
+    no_columns("idx", choice)
     if not (data or where):
         raise UsageError("source idx needs a folder: write idx:DIR, or give --data DIR.")
     folder = data or Path(where)
@@ -87,7 +89,7 @@ def open_idx(where: str, split: str, data: Path | None) -> Idx:
     splits = tuple(name for name, file in found.items() if file)
     if not splits:
         raise DataError(f"{folder} holds no train-images-idx3-ubyte or t10k-images-idx3-ubyte.")
-    need_split(split, splits, str(folder))
+    split = find(choice.split, splits, str(folder))
     images = cast(Path, found[split])
     return Idx(f"idx:{folder}", split, splits, images, _file(folder, f"{STEMS[split]}-labels", 1))
 

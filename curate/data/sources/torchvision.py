@@ -12,8 +12,9 @@ import numpy as np
 
 from curate.data.decoding import encode_png
 from curate.data.sample import Entry
-from curate.data.sources.base import Select, Source, need_split
+from curate.data.sources.base import Choice, Select, Source, Whole, no_columns
 from curate.data.sources.idx import open_idx
+from curate.data.splits import find
 from curate.errors import DataError, unknown
 
 ROOT = Path("data")
@@ -31,7 +32,7 @@ DATASETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Torchvision:
+class Torchvision(Whole):
     """One split of a torchvision data set, loaded."""
 
     name: str
@@ -57,7 +58,7 @@ class Torchvision:
                 yield Entry(self._path(i), encode_png(np.asarray(image)), known)
 
 
-def open_torchvision(where: str, split: str, data: Path | None) -> Source:
+def open_torchvision(where: str, choice: Choice, data: Path | None) -> Source:
     """Open a data set of ``DATASETS``; it is downloaded where it is not there.
 
     Raises:
@@ -66,14 +67,15 @@ def open_torchvision(where: str, split: str, data: Path | None) -> Source:
     if where not in DATASETS:
         raise unknown("torchvision data set", where, DATASETS)
     splits = tuple(DATASETS[where])
-    need_split(split, splits, f"torchvision:{where}")
+    no_columns("torchvision", choice)
+    split = find(choice.split, splits, f"torchvision:{where}")
     from torchvision import datasets
 
     root, kind = data or ROOT, getattr(datasets, where)
     classes = tuple(getattr(kind, "classes", ()))
     try:
         if where in IN_IDX:
-            source = open_idx(str(_idx_folder(kind, root)), split, None)
+            source = open_idx(str(_idx_folder(kind, root)), Choice(split), None)
             name = f"torchvision:{where}"
             return dataclasses.replace(source, name=name, splits=splits, classes=classes)
         # What torchvision unpickles of these (CIFAR) has passed its md5 check before.
@@ -95,7 +97,7 @@ def _idx_folder(kind: Any, root: Path) -> Path:
     """Return the folder of MNIST-format files that torchvision would use, filled if need be."""
     from torchvision.datasets.utils import download_url
 
-    folder = root / kind.__name__ / "raw"
+    folder = root / str(kind.__name__) / "raw"
     for name, md5 in kind.resources:
         if not (folder / name).is_file() and not (folder / name.removesuffix(".gz")).is_file():
             for mirror in kind.mirrors:

@@ -1,6 +1,5 @@
 """wds: tars that others wrote, or shards of ours; nothing is extracted and nothing unpickled.
 
-Tars are read by the standard library: webdataset and datasets end early at damage, without a word.
 Every image member is a sample of its own, so that ``x.v1.jpg`` and ``x.v2.jpg`` do not merge. Its
 label and metadata are the ``.cls``, ``.json`` and ``.txt`` members of the same stem, wherever they
 stand in the tar; those of its key (the name up to the first dot) serve where the stem has none.
@@ -8,60 +7,61 @@ stand in the tar; those of its key (the name up to the first dot) serve where th
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
+import itertools
 import os
-import tarfile
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pyarrow.compute as pc
 
-from curate.data.decoding import MAX_BYTES
+from curate.data import cards, members, splits
 from curate.data.index import Index, open_index
+from curate.data.labels import NONE
+from curate.data.members import Found, Scan
 from curate.data.sample import Entry
-from curate.data.sources.base import EXTENSIONS, Select, matching, need_split, plain, storable
+from curate.data.sources.base import Choice, Select, files_below, matching, storable
+from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import read_json
+from curate.runtime.text import short
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-COMPANIONS = (".cls", ".json", ".txt")
-MAX_COMPANION = 2**20
-"""Largest label or metadata member in bytes."""
-MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
-"""What a member without an extension begins with where it is an image."""
-APPLE_DOUBLE = b"\0\5\x16\7"
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image in a tar, and what its companions say."""
-
-    path: str
-    offset: int
-    size: int
-    label: int | str | None
-    metadata: dict[str, Any]
+MOST = 1_000_000
+"""Tars that braces may stand for."""
 
 
 @dataclass(frozen=True)
 class Tars:
-    """Tars that others wrote."""
+    """Tars that others wrote, of one split.
+
+    Attributes:
+        tars: The tars.
+        found: What they hold, in a file.
+        odd: Labels of samples that are rejected: no whole numbers where others are.
+        others: (path, reason) of what lies beside the tars.
+    """
 
     name: str
+    split: str
+    splits: tuple[str, ...]
     tars: tuple[Path, ...]
+    mine: frozenset[int]
+    found: Found
     classes: tuple[str, ...]
-    splits: tuple[str, ...] = ("train",)
+    odd: frozenset[str]
+    others: tuple[tuple[str, str], ...]
+    chosen: Mapping[str, str]
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def paths(self) -> Iterator[str]:
-        """Return ``TAR/MEMBER`` of every image that is not refused by its name."""
-        for label, tar in _labels(self.tars):
-            yield from (member.path for member in _scan(tar, label)[0])
+        """Return ``TAR/MEMBER`` of every image, those refused by their names included."""
+        for member in self.found:
+            if member.tar in self.mine and not member.left_out:
+                yield member.path
 
     def entries(self, select: Select | None = None) -> Iterator[Entry]:
         """Yield the images in the order of the tars.
@@ -70,17 +70,26 @@ class Tars:
             DataError: If a tar is cut short or damaged.
         """
         numbers = {name: label for label, name in enumerate(self.classes)}
-        for name, tar in _labels(self.tars):
-            members, refused = _scan(tar, name)
-            self.rejected.extend(r for r in refused if select is None or select(r[0]))
-            with _opened(tar) as stream:
-                for member in members:
+        mine = (member for member in self.found if member.tar in self.mine)
+        for number, inside in itertools.groupby(mine, key=lambda member: member.tar):
+            tar = self.tars[number]
+            with members.opened(tar) as stream:
+                for member in inside:
+                    if member.left_out:
+                        self.left_out.append((member.path, member.left_out))
+                        continue
                     if select is not None and not select(member.path):
                         continue
-                    data = _at(stream, member.offset, member.size, tar)
-                    label = member.label
-                    number = numbers[label] if isinstance(label, str) else label
-                    yield Entry(member.path, data, number, member.metadata)
+                    label, reason = member.label, member.rejected
+                    if isinstance(label, str) and label in self.odd:
+                        reason = f"its label {short(label)} is no whole number, as others are"
+                    if reason:
+                        self.rejected.append((member.path, reason))
+                        continue
+                    data = members.at(stream, member.offset, member.size, tar)
+                    known = numbers[label] if isinstance(label, str) else label
+                    yield Entry(member.path, data, known, member.metadata)
+        self.left_out.extend(self.others)
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,9 @@ class Own:
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     index: Index
+    chosen: Mapping[str, str] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def paths(self) -> Iterator[str]:
         """Return the paths that the images had in their own source."""
@@ -110,45 +121,159 @@ class Own:
             for row in part.filter(pc.equal(part["split"], self.split)).to_pylist():
                 if select is None or select(row["path"]):
                     tar = self.folder / row["shard"]
-                    with _opened(tar) as stream:
-                        data = _at(stream, row["offset"], row["size"], tar)
+                    with members.opened(tar) as stream:
+                        data = members.at(stream, row["offset"], row["size"], tar)
                     if hashlib.sha256(data).hexdigest() != row["sha256"]:
                         where = f"{tar} at offset {row['offset']:,}"
                         raise DataError(f"{where} (sample {row['key']}) changed since written.")
                     yield Entry(row["path"], data, row["label"])
 
 
-def open_webdataset(where: str, split: str, data: Path | None) -> Tars | Own:
-    """Open tars by glob or folder; every tar is looked through before any is used."""
+def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own:
+    """Open tars by glob, braces or folder; every tar is looked through before any is used."""
     place = str(data) if data else where
     if not place:
         raise UsageError("source wds needs tars: write wds:GLOB, or give --data FOLDER.")
     if (Path(place) / "index.parquet").is_file():
-        return _own(Path(place), split)
-    found = sorted(Path(place).iterdir()) if Path(place).is_dir() else matching(place)
-    tars = tuple(tar for tar in found if tar.name.endswith(SUFFIXES) and tar.is_file())
+        return _own(Path(place), choice)
+    tars, others = _tars(place)
     if not tars:
         raise UsageError(f"source wds: no tar file at {place}.")
-    need_split(split, ("train",), f"wds:{place}")
-    names: set[str] = set()
-    numbered = False
-    for name, tar in _labels(tars):
-        for member in _scan(tar, name)[0]:
-            if isinstance(member.label, str):
-                names.add(member.label)
-            numbered |= isinstance(member.label, int)
-    if names and numbered:
-        raise DataError(f"wds:{place} mixes labels that are numbers and names ({min(names)!r}).")
-    return Tars(f"wds:{place}", tars, tuple(sorted(names)))
+    named = list(_labels(tuple(tars)))
+    laid = _laid(named, choice, place)
+    split = splits.find(choice.split, laid.names, f"wds:{place}")
+    first = split == laid.names[0] or splits.WORDS.get(split) == splits.TRAIN
+    beside = [*others, *((stray, "in no split") for stray in laid.strays)] if first else []
+    used = [item for item in named if item[0] not in laid.strays]
+    looked = members.scan(used, label=choice.label, image=choice.image)
+    odd = _check_labels(looked, place)
+    numbers = {name: number for number, (name, _) in enumerate(used)}
+    return Tars(
+        name=f"wds:{place}",
+        split=split,
+        splits=laid.names,
+        tars=tuple(path for _, path in used),
+        mine=frozenset(numbers[name] for name in laid.of[split]),
+        found=looked.found,
+        classes=tuple(sorted(looked.names if looked.numbered else looked.names | looked.odd)),
+        odd=odd,
+        others=tuple(beside),
+        chosen=_chosen(looked, laid, split, choice),
+    )
 
 
-def _own(folder: Path, split: str) -> Own:
+def _laid(named: list[tuple[str, Path]], choice: Choice, place: str) -> Splits:
+    names = [name for name, _ in named]
+    if splits.is_pattern(choice.split):
+        fit = tuple(name for name in names if splits.matches(choice.split, name))
+        if not fit:
+            raise UsageError(f"wds:{place}: --split {choice.split!r} fits no tar.")
+        rest = tuple(name for name in names if name not in fit)
+        return Splits({choice.split: fit}, "by the pattern", rest)
+    if choice.split == splits.EVERYTHING:
+        return Splits({choice.split: tuple(names)}, "all of it, as was said")
+    if Path(place).is_dir():
+        inside = {os.path.relpath(path, place): name for name, path in named}
+        said = cards.splits_of(Path(place), [*inside])
+        if said is not None:
+            of = {split: tuple(inside[path] for path in some) for split, some in said.of.items()}
+            return replace(said, of=of, strays=tuple(inside[path] for path in said.strays))
+    return splits.of_files(names, f"wds:{place}")
+
+
+def _check_labels(looked: Scan, place: str) -> frozenset[str]:
+    """Return the labels that are rejected, where others are numbers.
+
+    Raises:
+        DataError: If labels are numbers and names.
+    """
+    if looked.names and looked.numbered:
+        raise DataError(
+            f"wds:{place} mixes labels that are numbers and names ({short(min(looked.names))}); "
+            f"name others with --label, or --label {NONE}."
+        )
+    return frozenset(looked.odd if looked.numbered else ())
+
+
+def _chosen(looked: Scan, laid: Splits, split: str, choice: Choice) -> dict[str, str]:
+    also = [name for name in laid.names if name != split]
+    why = f"{split}, {laid.why}" + (f"; also: {', '.join(also)}" if also else "")
+    most = sorted(looked.endings.items(), key=lambda item: -item[1])
+    out = {"split": why, "images": "members " + splits.shown(f"{e} ({n:,})" for e, n in most)}
+    if looked.names or looked.numbered or looked.odd:
+        out["labels"] = f"{choice.label or '.cls, or label of .json'}"
+    return out
+
+
+def _own(folder: Path, choice: Choice) -> Own:
     index = open_index(folder)
     found = (pc.unique(part["split"]).to_pylist() for part in index.parts(["split"]))
-    splits = tuple(dict.fromkeys(split for some in found for split in some))
-    need_split(split, splits, str(folder))
-    classes = tuple(read_json(folder / "dataset.json")["classes"])
-    return Own(f"wds:{folder}", folder, split, splits, classes, index)
+    have = tuple(dict.fromkeys(split for some in found for split in some))
+    split = splits.find(choice.split, have, str(folder))
+    classes = read_json(folder / "dataset.json").get("classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise DataError(f"{folder / 'dataset.json'} has no list of classes; make it again.")
+    return Own(f"wds:{folder}", folder, split, have, tuple(classes), index)
+
+
+# Places
+
+
+def _tars(place: str) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Return the tars at a place, and (path, reason) of what lies beside them in a folder."""
+    if not Path(place).is_dir():
+        found = [path for one in _alternatives(place) for path in _named(one, place)]
+        return [path for path in dict.fromkeys(found) if path.name.endswith(SUFFIXES)], []
+    root = Path(place)
+    every = list(files_below(root))
+    tars = [name for name in every if name.endswith(SUFFIXES)]
+    here = [name for name in tars if "/" not in name]
+    used = set(here or tars)
+    left = []
+    for name in every:
+        if name not in used:
+            why = f"no tar: ending {Path(name).suffix or 'none'}"
+            if name.endswith(SUFFIXES):
+                why = "a tar in a folder below"
+            left.append((storable(name), "shards of curate" if name.endswith("/") else why))
+    return [root / name for name in sorted(used)], left
+
+
+def _named(one: str, place: str) -> list[Path]:
+    found = matching(one)
+    if not found and "{" in place:
+        raise UsageError(f"source wds: {place} stands for {one}, which is not there.")
+    return found
+
+
+def _alternatives(place: str) -> list[str]:
+    """Return what braces stand for, as webdataset reads them: ``{000..123}`` and ``{a,b}``.
+
+    Raises:
+        UsageError: If they stand for too many.
+    """
+    if "{" not in place or Path(place).exists():
+        return place.split("::") if "::" in place and not Path(place).exists() else [place]
+    return [made for part in place.split("::") for made in _expanded(part)]
+
+
+def _expanded(place: str) -> list[str]:
+    braces = re.search(r"\{([^{}]*)\}", place)
+    if not braces:
+        return [place]
+    inside = braces[1]
+    run = re.fullmatch(r"(\d{1,12})\.\.(\d{1,12})", inside)
+    if run:
+        first, last, width = int(run[1]), int(run[2]), len(run[1])
+        if not first <= last < first + MOST:
+            raise UsageError(f"source wds: {{{inside}}} stands for no tars, or too many.")
+        values = [f"{i:0{width}d}" for i in range(first, last + 1)]
+    else:
+        values = inside.split(",")
+    head, tail = place[: braces.start()], _expanded(place[braces.end() :])
+    if len(values) * len(tail) > MOST:
+        raise UsageError(f"source wds: {short(place)} stands for more than {MOST:,} tars.")
+    return [f"{head}{value}{rest}" for value in values for rest in tail]
 
 
 def _labels(tars: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
@@ -156,166 +281,3 @@ def _labels(tars: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
     root = os.path.commonpath([tar.parent for tar in tars])
     for tar in tars:
         yield storable(os.path.relpath(tar, root)), tar
-
-
-# Reading a tar
-
-
-class _Bounded:
-    """A file that reads no more at once than an image may have: headers can claim any length."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self.seek, self.tell = stream.seek, stream.tell
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= MAX_BYTES:
-            raise tarfile.ReadError(f"a header claims {size:,} bytes")
-        return self.stream.read(size)
-
-
-def _opened(tar: Path) -> BinaryIO:
-    try:
-        zipped = tar.suffix in (".gz", ".tgz")
-        return cast(BinaryIO, gzip.open(tar) if zipped else tar.open("rb"))
-    except OSError as error:
-        raise DataError(f"cannot read {tar}: {error.strerror}.") from error
-
-
-def _at(stream: BinaryIO, offset: int, size: int, tar: Path) -> bytes:
-    try:
-        stream.seek(offset)
-        data = stream.read(size)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{tar} is damaged at offset {offset:,}: {error}.") from error
-    if len(data) < size:
-        raise DataError(f"{tar} is cut short at offset {offset + len(data):,}; get it again.")
-    return data
-
-
-def _scan(tar: Path, name: str) -> tuple[list[Member], list[tuple[str, str]]]:
-    """Return the images of a tar in order, and (path, reason) of the members refused.
-
-    Raises:
-        DataError: If the tar is cut short or damaged.
-    """
-    images: dict[str, tuple[int, int]] = {}
-    companions: dict[str, bytes] = {}
-    refused: list[tuple[str, str]] = []
-    with _opened(tar) as stream:
-        for info in _members(stream, tar):
-            inside = storable(info.name).removeprefix("./")
-            base = inside.rpartition("/")[2]
-            suffix = PurePosixPath(inside).suffix.lower()
-            reason = _refusal(info, inside)
-            if info.isdir() or _is_of_macos(stream, info, base, tar):
-                continue
-            if reason is None and suffix in COMPANIONS:
-                if info.size > MAX_COMPANION:
-                    reason = f"{info.size:,} bytes of label or metadata"
-                else:
-                    content = _at(stream, info.offset_data, info.size, tar)
-                    companions.setdefault(inside[: -len(suffix)] + suffix, content)
-            elif reason is None and (suffix in EXTENSIONS or _is_image(stream, info, base, tar)):
-                if inside in images:
-                    reason = "the name is repeated in its tar; the first is taken"
-                else:
-                    images[inside] = (info.offset_data, info.size)
-            if reason:
-                refused.append((f"{name}/{inside}", reason))
-    members = []
-    for inside, (offset, size) in images.items():
-        try:
-            label, metadata = _described(inside, companions)
-        except DataError as error:
-            refused.append((f"{name}/{inside}", str(error)))
-            continue
-        members.append(Member(f"{name}/{inside}", offset, size, label, metadata))
-    return members, refused
-
-
-def _members(stream: BinaryIO, tar: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield every member's header, and make sure that the last one was the last."""
-    try:
-        with tarfile.open(fileobj=cast(BinaryIO, _Bounded(stream)), mode="r:") as archive:
-            while (info := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every one
-                yield info
-            end = archive.offset
-        stream.seek(end)
-        rest = stream.read(tarfile.BLOCKSIZE)
-        whole = len(rest) == tarfile.BLOCKSIZE
-        while rest:
-            if rest.strip(b"\0"):
-                raise DataError(f"{tar} is damaged at offset {end:,}; get it again.")
-            rest = stream.read(2**20)
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise DataError(f"{tar} is cut short or damaged: {error}.") from error
-    if not whole:
-        raise DataError(f"{tar} is cut short at offset {end:,}: the end mark is missing.")
-
-
-def _refusal(info: tarfile.TarInfo, inside: str) -> str | None:
-    """Return why a member is not read, or None."""
-    if inside.startswith("/") or ".." in inside.split("/"):
-        return "the name leads out of the tar"
-    if info.issym() or info.islnk():
-        return f"a link to {storable(info.linkname)}"
-    if info.issparse() or not info.isreg():
-        return "not a plain file"
-    if info.size > MAX_BYTES:
-        return f"{info.size:,} bytes are more than the {MAX_BYTES:,} allowed"
-    return None
-
-
-def _is_image(stream: BinaryIO, info: tarfile.TarInfo, base: str, tar: Path) -> bool:
-    """Return whether a member without an extension, which webdataset drops, is an image."""
-    if "." in base.lstrip("."):
-        return False
-    return _at(stream, info.offset_data, min(info.size, 4), tar).startswith(MAGIC)
-
-
-def _is_of_macos(stream: BinaryIO, info: tarfile.TarInfo, base: str, tar: Path) -> bool:
-    """Return whether a member is what macOS writes as ._x beside x; an image may be called so."""
-    if not base.startswith("._") or not info.isreg():
-        return False
-    return _at(stream, info.offset_data, min(info.size, 4), tar) == APPLE_DOUBLE
-
-
-def _described(
-    inside: str, companions: dict[str, bytes]
-) -> tuple[int | str | None, dict[str, Any]]:
-    """Return label and metadata of an image member.
-
-    Raises:
-        DataError: If a companion cannot be read; the message is the reason alone.
-    """
-    folder, slash, base = inside.rpartition("/")
-    own = inside.removesuffix(PurePosixPath(inside).suffix)
-    stems = (own, folder + slash + base.partition(".")[0])
-
-    def companion(suffix: str) -> str | None:
-        found = next((companions[s + suffix] for s in stems if s + suffix in companions), None)
-        try:
-            return None if found is None else found.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"its {suffix} member is no text") from error
-
-    label: int | str | None = None
-    metadata: dict[str, Any] = {}
-    if (text := companion(".json")) is not None:
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError("its .json member is no JSON") from error
-        if isinstance(content, dict):
-            metadata |= content
-            found = content.get("label")
-            if isinstance(found, (int, str)) and not isinstance(found, bool):
-                label = metadata.pop("label")
-    if (text := companion(".txt")) is not None:
-        metadata["text"] = text
-    if (text := companion(".cls")) is not None:
-        text = text.strip()
-        label = int(text) if text.lstrip("-").isdecimal() else text or None
-    return (None if isinstance(label, int) and label < 0 else label), plain(metadata)

@@ -42,12 +42,12 @@ def config(name: str, settings: Mapping[str, Any]) -> BaseModel:
             common = ["backbone", "method", "representation", "patch"]
             raise unknown(f"key of 'encoder' for {name}", key, [*model.model_fields, *common])
     try:
-        made: BaseModel = model.model_validate(dict(settings))
+        config: BaseModel = model.model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
         raise UsageError(f"encoder.{key}: {first['msg']} (got {first['input']!r}).") from error
-    return made
+    return config
 
 
 def build(name: str, encoder: Encoder, settings: BaseModel, classes: int = 0) -> Method:
@@ -62,8 +62,8 @@ def build(name: str, encoder: Encoder, settings: BaseModel, classes: int = 0) ->
     Raises:
         UsageError: If the method cannot train such a backbone.
     """
-    made: Method = _module(name).build(encoder, settings, classes)
-    return made
+    method: Method = _module(name).build(encoder, settings, classes)
+    return method
 
 
 def _module(name: str) -> Any:

@@ -222,7 +222,8 @@ class DINO(base.Method):
         config, n = self.config, len(batch.views[0])
         large = torch.cat(list(batch.views[:GLOBAL]))
         with torch.no_grad():
-            teacher = _outputs(self.teacher, self.teacher_head, large).unflatten(0, (-1, n))
+            teacher = _outputs(self.teacher, self.teacher_head, large)
+            teacher = torch.unflatten(teacher, 0, (-1, n))
         frozen = batch.epoch < config.freeze_last_epochs
         student = _outputs(self.encoder, self.head, large, frozen=frozen)
         if config.local_views:
@@ -232,7 +233,7 @@ class DINO(base.Method):
             student = torch.cat([student, local])
         self._taught = teacher
         return dino_loss(
-            student.unflatten(0, (-1, n)),
+            torch.unflatten(student, 0, (-1, n)),
             teacher,
             self.center,
             student_temperature=config.student_temperature,

@@ -48,8 +48,11 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, keys: Tensor, view: int
     Returns:
         (B, C, H, W) float32 in [0, 1]; H = W = ``spec.side`` where it is given.
     """
-    x = pixels.float() / 255
-    draws = Draws.of(key, keys, view)
+    return view_of(pixels.float() / 255, spec, Draws.of(key, keys, view))
+
+
+def view_of(x: Tensor, spec: ViewSpec, draws: Draws) -> Tensor:
+    """Return the view of images (B, C, H, W) float32 in [0, 1] that some draws make, as augment."""
     flipped = draws.uniform(FLIP, 1)[:, 0] < spec.flip if spec.flip else None
     if spec.crop is not None:
         x = resized_crop(x, *crop_boxes(draws, spec, *x.shape[2:]), flipped, spec.side)
@@ -64,7 +67,7 @@ def augment(pixels: Tensor, spec: ViewSpec, *, key: int, keys: Tensor, view: int
     if spec.jitter:
         chosen = draws.uniform(JITTER, 1)[:, 0] < spec.jitter
         # One order of the four changes a view, whatever the batch: it hangs on key and view alone.
-        order = ORDERS[randomness.stream(key, "order", view) % len(ORDERS)]
+        order = ORDERS[randomness.stream(draws.key, "order", draws.view) % len(ORDERS)]
         x = torch.where(_each(chosen), jitter(x, draws.uniform(FACTORS, 4), spec, order), x)
     if spec.grayscale:
         chosen = draws.uniform(GRAYSCALE, 1)[:, 0] < spec.grayscale

@@ -44,26 +44,61 @@ def hash64(key: int, keys: Tensor) -> Tensor:
     return mix(mix(keys + signed(GAMMA)) ^ signed(key))
 
 
+def _at(view: int, slot: int) -> int:
+    """Return how far a slot of a view lies behind a sample's seed."""
+    return signed(((view << 32) + slot + 1) * GAMMA)
+
+
+def _numbers(words: Tensor) -> Tensor:
+    """Return float32 in [0, 1) of the words of sequences."""
+    # 24 bits are exact in float32.
+    return _shift(mix(words), 40).to(torch.float32) * 2.0**-24
+
+
 @dataclass(frozen=True)
 class Draws:
     """Random numbers of one view of each sample of a batch.
 
     Attributes:
-        state: (B,) int64, the samples' seeds.
+        key: The 64-bit key.
+        state: (B,) int64, the samples' seeds: ``hash64(key, keys)``.
         view: Number of the view, below 2^32.
+        first: (B, ``HELD``) float32, the first draws, where they were made with those of other
+            views; None makes them when they are asked for.
     """
 
+    key: int
     state: Tensor
     view: int
+    first: Tensor | None = None
 
     @classmethod
     def of(cls, key: int, keys: Tensor, view: int) -> Draws:
         """Return the draws of view ``view`` of samples ``keys`` (B,) int64 under ``key``."""
-        return cls(hash64(key, keys), view)
+        return cls(key, hash64(key, keys), view)
+
+    @classmethod
+    def of_views(cls, key: int, state: Tensor, view: int, n: int) -> list[Draws]:
+        """Return the draws of n views from ``view`` on, the first of each made with the others'.
+
+        Args:
+            key: The 64-bit key.
+            state: (B,) int64, ``hash64(key, keys)``.
+            view: Number of the first view.
+            n: How many.
+        """
+        steps = torch.arange(HELD, device=state.device) * signed(GAMMA) + _at(view, 0)
+        views = torch.arange(n, device=state.device) * signed(GAMMA << 32)
+        first = _numbers(state[:, None] + (views[:, None, None] + steps))
+        return [cls(key, state, view + i, u) for i, u in enumerate(first.unbind())]
+
+    def part(self, some: slice | Tensor) -> Draws:
+        """Return the draws of some of the samples."""
+        return Draws(self.key, self.state[some], self.view)
 
     @cached_property
     def _held(self) -> Tensor:
-        return self._uniform(0, HELD)
+        return self._uniform(0, HELD) if self.first is None else self.first
 
     def uniform(self, slot: int, n: int) -> Tensor:
         """Return (B, n) float32 in [0, 1), slots ``slot`` to ``slot + n - 1``."""
@@ -72,11 +107,8 @@ class Draws:
         return self._uniform(slot, n)
 
     def _uniform(self, slot: int, n: int) -> Tensor:
-        first = signed(((self.view << 32) + slot + 1) * GAMMA)
-        steps = torch.arange(n, device=self.state.device) * signed(GAMMA) + first
-        words = mix(self.state[:, None] + steps)
-        # 24 bits are exact in float32.
-        return _shift(words, 40).to(torch.float32) * 2.0**-24
+        steps = torch.arange(n, device=self.state.device) * signed(GAMMA) + _at(self.view, slot)
+        return _numbers(self.state[:, None] + steps)
 
     def normal(self, slot: int, n: int) -> Tensor:
         """Return (B, n) standard normal float32 (Box and Muller); uses 2n slots."""

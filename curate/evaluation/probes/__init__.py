@@ -21,7 +21,7 @@ def run(
     test_y: np.ndarray,
     *,
     seed: int,
-) -> Tested:
+) -> tuple[Tested, np.ndarray]:
     """Fit a probe on training features and test it once.
 
     Whatever the probe has to choose it chooses on a fifth of the training samples, never on the
@@ -34,6 +34,9 @@ def run(
         test_x: (m, D) float32 features.
         test_y: (m,) integer labels; classes that training lacks count as errors.
         seed: Seed of the validation split.
+
+    Returns:
+        What the probe reached, and which test samples it classified rightly, (m,) bool.
 
     Raises:
         UsageError: For an unknown kind.
@@ -58,14 +61,16 @@ def run(
     position = np.searchsorted(classes, labels[1]).clip(max=len(classes) - 1)
     test = np.where(classes[position] == labels[1], position, -1)
     fitted = PROBES[kind](train_x, train, test_x, seed)
-    return Tested(
-        accuracy=float((fitted.predicted == test).mean()),
+    right = fitted.predicted == test
+    tested = Tested(
+        accuracy=float(right.mean()),
         validation_accuracy=fitted.validation_accuracy,
         chosen=fitted.chosen,
         n_train=len(train),
         n_test=len(test),
         classes=len(classes),
     )
+    return tested, right
 
 
 def _labels(labels: np.ndarray | None, side: str) -> np.ndarray:

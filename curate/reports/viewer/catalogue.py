@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from curate.data.canvas import decode
+from curate.data.decoding import Box, reduced
 from curate.data.shards import Reader
 from curate.errors import DataError, UsageError
 from curate.reports import words
 from curate.runs import sample_lookup
 from curate.runs.run import Run
 from curate.runtime.files import read_json
-from curate.scores.summary import ScoreSummary
 from curate.selection.manifest import Manifest
 
 PAGE = 60
@@ -60,7 +60,7 @@ class Catalogue:
             "labels": [{"value": label, "text": self._label(label)} for label in labels],
             "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
             "manifests": self.manifests(),
-            "separation": ScoreSummary.read(self.run.path).separation,
+            "verdict": self.run.summary().verdict.to_json(),
         }
 
     def manifests(self) -> list[str]:
@@ -92,11 +92,11 @@ class Catalogue:
         if asked.get("triage"):
             fits &= self._is("triage", asked["triage"])
         if asked.get("text"):
-            found = [
+            matches = [
                 pc.match_substring(self.table[name], asked["text"], ignore_case=True)
                 for name in ("uid", "path")
             ]
-            fits &= pc.or_(*found).fill_null(False).to_numpy()
+            fits &= pc.or_(*matches).fill_null(False).to_numpy()
         decision = self._decisions(asked.get("manifest"))
         if decision is not None and asked.get("decision"):
             fits &= decision == asked["decision"]
@@ -146,11 +146,10 @@ class Catalogue:
         if row < 0 or size not in SIDES:
             raise DataError(f"no image of {words.shown(uid, limit=40)}.")
         data = next(iter(Reader(self.run.path / "shards").read([int(self.rows[row])])))
-        pixels = decode(data, channels=self.run.recipe.data.channels).transpose(1, 2, 0)
-        picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels.copy())
-        exact = max(picture.size) <= 64
-        picture.thumbnail((SIDES[size], SIDES[size]), Image.Resampling.LANCZOS)
+        side, channels = SIDES[size], self.run.recipe.data.channels
+        picture = reduced(data, functools.partial(shrunk, side=side, channels=channels), side=side)
         out = io.BytesIO()
+        exact = max(picture.size) <= 64
         if exact:
             picture.save(out, format="PNG")
         else:
@@ -167,21 +166,21 @@ class Catalogue:
             return None
         if name not in self.manifests():
             raise UsageError(f"no manifest {words.shown(name, limit=40)} in this run.")
-        made = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
-        at = pc.index_in(self.table["uid"], value_set=made["uid"].combine_chunks())
-        decided = made["decision"].take(at).fill_null("").to_numpy()
+        manifest = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
+        at = pc.index_in(self.table["uid"], value_set=manifest["uid"].combine_chunks())
+        decided = manifest["decision"].take(at).fill_null("").to_numpy()
         return np.asarray(decided, dtype=object)
 
     def _sample(
         self, row: int, decision: np.ndarray | None, marks: Mapping[str, str]
     ) -> dict[str, Any]:
-        found = {name: self.table[name][row].as_py() for name in self.table.column_names}
+        columns = {name: self.table[name][row].as_py() for name in self.table.column_names}
         return {
-            **{name: found[name] for name in ("uid", "rank", "memorization", "se", "triage")},
-            "label": self._label(found["label"]),
-            "path": words.shown(found["path"], limit=300),
+            **{name: columns[name] for name in ("uid", "rank", "memorization", "se", "triage")},
+            "label": self._label(columns["label"]),
+            "path": words.shown(columns["path"], limit=300),
             "decision": None if decision is None else decision[row] or None,
-            "mark": marks.get(found["uid"]),
+            "mark": marks.get(columns["uid"]),
         }
 
     def _label(self, label: int | None) -> str:
@@ -195,6 +194,16 @@ class Catalogue:
 
     def _numbers(self, name: str) -> np.ndarray:
         return np.asarray(self.table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def shrunk(image: Image.Image, box: Box, *, side: int, channels: int) -> Image.Image:
+    """Return an image shrunk until its longest side is ``side``; a smaller one in its own size."""
+    width, height = round(box[2] - box[0]), round(box[3] - box[1])
+    share = min(1.0, side / max(width, height))
+    shape = (max(1, round(width * share)), max(1, round(height * share)))
+    if shape != image.size:
+        image = image.resize(shape, Image.Resampling.LANCZOS, box)
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _number(name: str, text: str) -> float:
@@ -219,14 +228,14 @@ def open_catalogue(run: Run) -> Catalogue:
     if at.null_count:
         raise DataError(f"scores of run {run.path} name samples it does not have; score again.")
     triage = pa.chunked_array([pa.nulls(scores.num_rows, pa.string())])
-    inspected = run.path / "inspect.parquet"
+    inspected = run.held("inspect", "inspect.parquet")
     if inspected.is_file() and "triage" in pq.read_schema(inspected).names:
-        found = pq.read_table(inspected, columns=["uid", "triage"])
-        place = pc.index_in(scores["uid"], value_set=found["uid"].combine_chunks())
-        triage = found["triage"].take(place)
+        triage = pq.read_table(inspected, columns=["uid", "triage"])
+        place = pc.index_in(scores["uid"], value_set=triage["uid"].combine_chunks())
+        triage = triage["triage"].take(place)
     table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
-    distance = ScoreSummary.read(run.path).distance
+    distance = run.summary().distance
     return Catalogue(
         run,
         table.take(order).combine_chunks(),

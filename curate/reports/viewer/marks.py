@@ -1,11 +1,7 @@
-"""Marks: what a person decided of single samples, and the manifest that follows from it."""
+"""The manifest that follows from what a person marked in the view."""
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,68 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import ResourceError, UsageError
+from curate.errors import UsageError
 from curate.runs import dataset
+from curate.runs.recipe import digest
 from curate.runs.run import Run
-from curate.runtime.files import REFUSED
 from curate.runtime.results import Result
 from curate.selection import selection
 from curate.selection.manifest import Manifest
 from curate.selection.selection import BY_HAND
 
-KINDS = ("keep", "drop", "unsure")
 STRATEGY = BY_HAND
 """What manifests made of marks call their strategy: their reasons then say 'by hand'."""
-
-
-class Marks:
-    """The marks of a run, in ``marks.jsonl``: one line a decision, the last of a sample counts.
-
-    Lines are only ever added, so that no crash loses what was marked before; a line that was cut
-    short is no mark.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.writing = threading.Lock()
-        """Held while anything is written, so that closing can wait for it."""
-
-    def read(self) -> dict[str, str]:
-        """Return the mark of each sample that has one."""
-        found: dict[str, str] = {}
-        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-        for line in text.split("\n")[:-1]:
-            try:
-                said = json.loads(line)
-                uid, mark = said["uid"], said["mark"]
-            except (ValueError, TypeError, KeyError):
-                continue
-            if mark in KINDS:
-                found[uid] = mark
-            else:
-                found.pop(uid, None)
-        return found
-
-    def put(self, uids: Iterable[str], mark: str | None) -> None:
-        """Mark samples; None takes their marks away.
-
-        Raises:
-            ResourceError: If it cannot be written.
-        """
-        lines = "".join(json.dumps({"uid": uid, "mark": mark}) + "\n" for uid in uids)
-        try:
-            with self.writing, self.path.open("ab+") as stream:
-                if stream.seek(0, os.SEEK_END):
-                    stream.seek(-1, os.SEEK_END)
-                    if stream.read(1) != b"\n":
-                        lines = "\n" + lines
-                stream.write(lines.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            raise ResourceError(f"cannot write {self.path}: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)
@@ -135,7 +80,7 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> Sav
         table,
         keep,
         strategy=STRATEGY,
-        parameters={"base": base, "marked": by_hand},
+        parameters={"base": base, "marked": by_hand, "marks": digest(marks, digits=32)},
         provenance=dataset.provenance(run),
     )
     at = made.table.column_names.index("reason")

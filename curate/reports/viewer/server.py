@@ -7,12 +7,14 @@ no foreign name can be made to point here, and so is the Origin of what changes 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http
 import importlib.resources
 import json
 import logging
 import secrets
+import socket
 import threading
 import urllib.parse
 from collections.abc import Callable
@@ -28,7 +30,8 @@ from curate.errors import (
     UsageError,
 )
 from curate.reports.viewer.catalogue import Catalogue, open_catalogue
-from curate.reports.viewer.marks import KINDS, Marks, save
+from curate.reports.viewer.marks import save
+from curate.runs.marks import KINDS, Marks
 from curate.runs.run import Run
 
 log = logging.getLogger("curate")
@@ -36,6 +39,11 @@ log = logging.getLogger("curate")
 LOOPBACK = "127.0.0.1"
 LONGEST = 1 << 20
 """Bytes of a request at most."""
+CONNECTIONS = 32
+"""Requests that are answered at once, a thread each; one more waits, or takes the place of the
+connection that has been silent longest."""
+IMAGES = 4
+"""Images in memory at once, encoded; how many are decoded ``decoding.BYTES_IN_HAND`` bounds."""
 FILES = {
     "": ("view.html", "text/html; charset=utf-8"),
     "view.css": ("view.css", "text/css; charset=utf-8"),
@@ -71,12 +79,46 @@ class View(ThreadingHTTPServer):
         self.catalogue: Catalogue = open_catalogue(run)
         self.marks = Marks(run.path / "marks.jsonl")
         self.token = secrets.token_urlsafe(16)
+        self.images = threading.BoundedSemaphore(IMAGES)
+        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._silent: dict[socket.socket, None] = {}
+        self._of_silent = threading.Lock()
         super().__init__((LOOPBACK, port), Handler)
 
     @property
     def url(self) -> str:
         """The address to open."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection a thread, when there is a place for it."""
+        while not self._places.acquire(timeout=0.02):
+            with self._of_silent:
+                oldest = next(iter(self._silent), None)
+                if oldest is not None:
+                    del self._silent[oldest]
+                    with contextlib.suppress(OSError):  # its thread reads an end, and ends
+                        oldest.shutdown(socket.SHUT_RDWR)
+        with self._of_silent:
+            self._silent[request] = None
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.spoke(request)
+            self._places.release()
+
+    def spoke(self, request: Any) -> None:
+        """Note that a connection has asked for something: it is answered to its end."""
+        with self._of_silent:
+            self._silent.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say what broke in a request; a browser that left is no error."""
@@ -133,11 +175,19 @@ class Handler(BaseHTTPRequestHandler):
         elif not known or "/" not in asked.path[1:]:
             self._json({"error": "nothing here."}, http.HTTPStatus.NOT_FOUND)
         else:
+            self.server.spoke(self.connection)
             try:
                 how(rest[0], dict(urllib.parse.parse_qsl(asked.query)))
             except CurateError as error:
                 code = CODES.get(type(error), http.HTTPStatus.INTERNAL_SERVER_ERROR)
                 self._json({"error": str(error)}, code)
+            except (ConnectionError, TimeoutError):  # whoever asked has left
+                raise
+            except Exception as error:
+                log.debug("a request of the view failed", exc_info=True)
+                what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                text = f"this cannot be shown: {what}. 'curate verify' says what is damaged."
+                self._json({"error": text}, http.HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _get(self, path: str, asked: dict[str, str]) -> None:
         server = self.server
@@ -153,7 +203,8 @@ class Handler(BaseHTTPRequestHandler):
             self._json(server.catalogue.neighbours(uid, server.marks.read()))
         elif path.startswith("image/"):
             size, _, uid = path.removeprefix("image/").partition("/")
-            data, kind = server.catalogue.image(uid, size)
+            with server.images:
+                data, kind = server.catalogue.image(uid, size)
             self._send(data, kind, cache="private, max-age=3600")
         else:
             self._json({"error": "nothing here."}, http.HTTPStatus.NOT_FOUND)
@@ -164,9 +215,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Origin") not in origins:
             self._json({"error": "this is another page."}, http.HTTPStatus.FORBIDDEN)
             return
-        given = self._body()
+        body = self._body()
         if path == "marks":
-            uids, mark = given.get("uids"), given.get("mark")
+            uids, mark = body.get("uids"), body.get("mark")
             if not isinstance(uids, list) or not all(server.catalogue.knows(uid) for uid in uids):
                 raise UsageError("a mark is of samples of this run.")
             if mark is not None and mark not in KINDS:
@@ -174,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
             server.marks.put(uids, mark)
             self._json({"marks": self._counts()})
         elif path == "manifest":
-            name, base = given.get("name"), given.get("base") or None
+            name, base = body.get("name"), body.get("base") or None
             if not isinstance(name, str) or base not in (None, *server.catalogue.manifests()):
                 raise UsageError("give a name, and a manifest of this run or none to start from.")
             with server.marks.writing:
@@ -197,12 +248,12 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > LONGEST or kind != "application/json":
             raise UsageError("expected a short JSON object.")
         try:
-            given = json.loads(self.rfile.read(int(length)))
+            body = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:
             raise UsageError("expected a short JSON object.") from error
-        if not isinstance(given, dict):
+        if not isinstance(body, dict):
             raise UsageError("expected a short JSON object.")
-        return given
+        return body
 
     def _counts(self) -> dict[str, int]:
         marks = list(self.server.marks.read().values())

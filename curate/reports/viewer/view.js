@@ -261,9 +261,8 @@
     get("about").textContent = facts.lowest === null ? `${number(facts.total)} samples`
       : `${number(facts.total)} samples; scores ${text(facts.lowest)} to ${text(facts.highest)} ` +
         `(${unit}; higher = more memorized; ± standard error)`;
-    if (facts.separation !== "clear") {
-      get("warning").textContent = "▲ This run shows no clear separation of seen from unseen: " +
-        "its order may be noise.";
+    if (facts.verdict.grade !== "ranking") {
+      get("warning").textContent = `▲ ${facts.verdict.text}.`;
       get("warning").hidden = false;
     }
     for (const label of facts.labels) option(filters.elements.label, label.value, label.text);

@@ -41,14 +41,14 @@ def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list
     for kind in kinds or ():
         if kind not in MEASURES:
             raise unknown("measure", kind, MEASURES)
-    wanted = [kind for kind in MEASURES if kinds is None or kind in kinds]
-    lacking = [kind for kind in wanted if MEASURES[kind].needs_labels and not labelled]
+    chosen = [kind for kind in MEASURES if kinds is None or kind in kinds]
+    lacking = [kind for kind in chosen if MEASURES[kind].needs_labels and not labelled]
     if lacking and kinds is not None:
         raise UsageError(
             f"measure {', '.join(lacking)} needs labels of two or more classes, which this run's "
             "samples do not have; leave it out of kinds."
         )
-    return [kind for kind in wanted if kind not in lacking], lacking
+    return [kind for kind in chosen if kind not in lacking], lacking
 
 
 def column(kind: str) -> str:

@@ -18,11 +18,11 @@ class Samples:
     """What is known of the N samples of a plan, and of M public ones, before any encoder is asked.
 
     Attributes:
-        words: (N,) uint64, equal for exact copies of an image.
+        keys: (N,) uint64, equal for exact copies of an image.
         labels: (N,) int64 in [0, C), -1 where there is none.
         classes: C.
         align: (N,) float64, alignment averaged over all encoders.
-        public_words: (M,) uint64, of labelled test samples that no encoder was trained on.
+        public_keys: (M,) uint64, of labelled test samples that no encoder was trained on.
         public_labels: (M,) int64 in [0, C).
     """
 
@@ -30,7 +30,7 @@ class Samples:
     labels: np.ndarray
     classes: int
     align: np.ndarray
-    public_words: np.ndarray
+    public_keys: np.ndarray
     public_labels: np.ndarray
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Look:
         """EL2N and GraNd of each sample, mean over early heads, (N,) each; NaN as above."""
         if not len(self.taught):
             return (np.full(len(self.samples), np.nan),) * 2
-        found = [
+        errors = [
             heads.errors(
                 heads.early(*self._lesson, self.samples.classes, seed=(self.number, draw)),
                 self.features,
@@ -93,7 +93,7 @@ class Look:
             )
             for draw in range(heads.DRAWS)
         ]
-        el2n, grand = np.mean(found, axis=0)
+        el2n, grand = np.mean(errors, axis=0)
         return el2n, grand
 
     @property
@@ -143,4 +143,35 @@ class Mean:
     def values(self) -> np.ndarray:
         """Return the means, (N,), NaN where nothing was added."""
         out = np.full(len(self._sum), np.nan)
-        return np.divide(self._sum, self._count, out=out, where=self._count > 0)
+        np.divide(self._sum, self._count, out=out, where=self._count > 0)
+        return out
+
+
+class Average(Measure):
+    """A measure that is a mean over encoders; a kind adds to ``mean``."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples)
+        self.mean = Mean(len(samples))
+
+    def values(self) -> np.ndarray:
+        """Return the means, (N,)."""
+        return self.mean.values()
+
+
+class Contrast(Measure):
+    """A measure that is a mean over the encoders trained on a sample minus that over the others."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples)
+        self.inside, self.outside = Mean(len(samples)), Mean(len(samples))
+
+    def take(self, values: np.ndarray, look: Look, known: np.ndarray | bool = True) -> None:
+        """Add one encoder's values, (N,), where a mask says that they are known."""
+        self.inside.add(values, look.inside & known)
+        self.outside.add(values, ~look.inside & known)
+
+    def values(self) -> np.ndarray:
+        """Return inside minus outside, (N,)."""
+        contrast: np.ndarray = self.inside.values() - self.outside.values()
+        return contrast

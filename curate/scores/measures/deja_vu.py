@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Contrast, Look
 
 K = 10
 """Neighbours that vote."""
@@ -15,7 +15,7 @@ HELD_BYTES = 1 << 27
 """Similarities held at a time stay below this, however large the pool."""
 
 
-class DejaVu(Measure):
+class DejaVu(Contrast):
     """How much better a corner of x tells its label to encoders that were trained on x.
 
     Each corner of x, half of its side, is enlarged to a whole image and encoded; its ``K`` nearest
@@ -36,41 +36,31 @@ class DejaVu(Measure):
     needs_labels = True
     text = "Deja Vu (Meehan et al. 2023): share of right corners, -1 to 1, higher = memorized"
 
-    def __init__(self, samples: Samples) -> None:
-        super().__init__(samples)
-        self._inside, self._outside = Mean(len(samples)), Mean(len(samples))
-
     def add(self, look: Look) -> None:
         """Take in how many corners one encoder labels right."""
         samples = self.samples
-        pool, words, labels = look.public, samples.public_words, samples.public_labels
+        pool, keys, labels = look.public, samples.public_keys, samples.public_labels
         if not len(pool):
             free = np.flatnonzero(~look.inside & (samples.labels >= 0))
-            pool, words, labels = look.features[free], samples.keys[free], samples.labels[free]
+            pool, keys, labels = look.features[free], samples.keys[free], samples.labels[free]
         if not len(pool):
             return
         right = np.mean(
             [
-                votes(look.corner(c), samples.keys, pool, words, labels, samples.classes)
+                votes(look.corner(c), samples.keys, pool, keys, labels, samples.classes)
                 == samples.labels
                 for c in range(4)
             ],
             axis=0,
         )
-        known = samples.labels >= 0
-        self._inside.add(right, look.inside & known)
-        self._outside.add(right, ~look.inside & known)
-
-    def values(self) -> np.ndarray:
-        """Return inside minus outside, (N,)."""
-        return self._inside.values() - self._outside.values()
+        self.take(right, look, samples.labels >= 0)
 
 
 def votes(
     query: np.ndarray,
-    query_words: np.ndarray,
+    query_keys: np.ndarray,
     pool: np.ndarray,
-    pool_words: np.ndarray,
+    pool_keys: np.ndarray,
     labels: np.ndarray,
     classes: int,
 ) -> np.ndarray:
@@ -80,9 +70,9 @@ def votes(
 
     Args:
         query: (n, D) float32.
-        query_words: (n,) uint64; what equals it in the pool has no vote.
+        query_keys: (n,) uint64; what equals it in the pool has no vote.
         pool: (m, D) float32.
-        pool_words: (m,) uint64.
+        pool_keys: (m,) uint64.
         labels: (m,) int64 in [0, classes).
         classes: How many there are.
     """
@@ -93,7 +83,7 @@ def votes(
     for start in range(0, len(query), step):
         part = slice(start, start + step)
         similar = _unit(query[part] - centre) @ points.T
-        similar[query_words[part, None] == pool_words] = -np.inf
+        similar[query_keys[part, None] == pool_keys] = -np.inf
         near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
         weight = np.exp((np.take_along_axis(similar, near, axis=1) - 1) / TEMPERATURE)
         tally = np.zeros((len(near), classes))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Average, Look
 
 
-class El2n(Measure):
+class El2n(Average):
     """Error L2 norm: how far off early predictions of a training sample are.
 
     The mean of ``|p(x) - onehot(y)|_2`` over the encoders trained on x and over ``heads.DRAWS``
@@ -22,14 +20,6 @@ class El2n(Measure):
     needs_labels = True
     text = "EL2N (Paul et al. 2021): error of early heads, 0 to 1.42, higher = harder"
 
-    def __init__(self, samples: Samples) -> None:
-        super().__init__(samples)
-        self._mean = Mean(len(samples))
-
     def add(self, look: Look) -> None:
         """Take in the mean over one encoder's early heads."""
-        self._mean.add(look.early[0], look.inside)
-
-    def values(self) -> np.ndarray:
-        """Return the means over the encoders that were trained on each sample, (N,)."""
-        return self._mean.values()
+        self.mean.add(look.early[0], look.inside)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Average, Look
 
 
-class Grand(Measure):
+class Grand(Average):
     """Gradient norm: how hard a training sample pulls at an early head.
 
     The mean of the L2 norm of the cross-entropy's gradient by the head's weights and bias, over the
@@ -22,14 +20,6 @@ class Grand(Measure):
     needs_labels = True
     text = "GraNd (Paul et al. 2021): gradient norm of early heads, from 0, higher = harder"
 
-    def __init__(self, samples: Samples) -> None:
-        super().__init__(samples)
-        self._mean = Mean(len(samples))
-
     def add(self, look: Look) -> None:
         """Take in the mean over one encoder's early heads."""
-        self._mean.add(look.early[1], look.inside)
-
-    def values(self) -> np.ndarray:
-        """Return the means over the encoders that were trained on each sample, (N,)."""
-        return self._mean.values()
+        self.mean.add(look.early[1], look.inside)

@@ -72,8 +72,8 @@ def converged(x: np.ndarray, y: np.ndarray, classes: int) -> Head:
 
     start = np.zeros(shape[0] * shape[1] + shape[1])
     options = {"maxiter": 1000, "gtol": 1e-6}
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
-    return Head(found[: -shape[1]].reshape(shape), found[-shape[1] :], blank.standardise)
+    fitted = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    return Head(fitted[: -shape[1]].reshape(shape), fitted[-shape[1] :], blank.standardise)
 
 
 def early(x: np.ndarray, y: np.ndarray, classes: int, *, seed: tuple[int, int]) -> Head:
@@ -153,4 +153,5 @@ def _blank(x: np.ndarray, classes: int) -> Head:
 
 
 def _one_hot(y: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes)[y]
+    one_hot: np.ndarray = np.eye(classes)[y]
+    return one_hot

@@ -35,9 +35,9 @@ class KnnOutlierness(Measure):
 
     def add(self, look: Look) -> None:
         """Take in the distances in one encoder's space."""
-        found = neighbours.nearest(look.features, K).outlier_score()
-        self._outside.add(found, ~look.inside)
-        self._all.add(found, np.ones(len(found), dtype=bool))
+        distance = neighbours.nearest(look.features, K).outlier_score()
+        self._outside.add(distance, ~look.inside)
+        self._all.add(distance, np.ones(len(distance), dtype=bool))
 
     def values(self) -> np.ndarray:
         """Return the mean distances, (N,)."""

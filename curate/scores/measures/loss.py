@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Average, Look
 
 
-class Loss(Measure):
+class Loss(Average):
     """Cross-entropy of x's label under encoders, and their heads, that never saw x.
 
     The mean of ``-log P(label of x)`` over the encoders not trained on x, with the heads of
@@ -22,15 +22,7 @@ class Loss(Measure):
     needs_labels = True
     text = "held-out cross-entropy of the label: nats, from 0, higher = harder"
 
-    def __init__(self, samples: Samples) -> None:
-        super().__init__(samples)
-        self._mean = Mean(len(samples))
-
     def add(self, look: Look) -> None:
         """Take in the loss of one encoder's head."""
         p = np.maximum(look.probability, np.finfo(np.float64).tiny)
-        self._mean.add(-np.log(p), ~look.inside)
-
-    def values(self) -> np.ndarray:
-        """Return the mean losses, (N,)."""
-        return self._mean.values()
+        self.mean.add(-np.log(p), ~look.inside)

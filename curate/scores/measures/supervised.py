@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from curate.scores.measures.base import Look, Mean, Measure, Samples
+from curate.scores.measures.base import Contrast, Look
 
 
-class Supervised(Measure):
+class Supervised(Contrast):
     """How much likelier the label of x becomes by training on it.
 
     ``mean of P(label of x) over encoders trained on x - the same over those that were not``, where
@@ -23,15 +21,6 @@ class Supervised(Measure):
     needs_labels = True
     text = "label memorization (Feldman & Zhang 2020): probability, -1 to 1, higher = memorized"
 
-    def __init__(self, samples: Samples) -> None:
-        super().__init__(samples)
-        self._inside, self._outside = Mean(len(samples)), Mean(len(samples))
-
     def add(self, look: Look) -> None:
         """Take in the label's probability by one encoder's head."""
-        self._inside.add(look.probability, look.inside)
-        self._outside.add(look.probability, ~look.inside)
-
-    def values(self) -> np.ndarray:
-        """Return inside minus outside, (N,)."""
-        return self._inside.values() - self._outside.values()
+        self.take(look.probability, look)

@@ -12,7 +12,7 @@ from typing import Any
 from curate.data.shards import Reader
 from curate.runtime.files import write_json
 from curate.runtime.progress import Progress
-from curate.selection.exports.subset import built, described, kept_rows, write_images
+from curate.selection.exports.subset import built, described, kept_rows, write_classes, write_images
 from curate.selection.manifest import Manifest
 
 UNLABELLED = "unlabelled"
@@ -29,6 +29,7 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     with built(out) as folder:
         places = write_images(reader, rows, folder / "data", progress)
         (folder / "data").mkdir(exist_ok=True)
+        write_classes(reader, folder)
         table = described(manifest, reader, rows)
         labels = {}
         for start in range(0, len(rows), 4096):

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-
 from curate.data.shards import Reader
-from curate.runtime.files import write_table
 from curate.runtime.progress import Progress
-from curate.selection.exports.subset import built, described, kept_rows, write_images
+from curate.selection.exports.subset import built, kept_rows, write_described
 from curate.selection.manifest import Manifest
 
 
@@ -22,8 +19,5 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        places = write_images(reader, rows, folder / "images", progress)
-        names = pa.array([f"images/{place}" for place in places], pa.string())
-        table = described(manifest, reader, rows)
-        write_table(folder / "metadata.parquet", table.add_column(0, "file_name", names))
+        write_described(manifest, reader, rows, folder, progress)
     return len(rows)

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.labels import storable_text
 from curate.data.ordering import one_chunk, places
 from curate.data.shards import Reader
-from curate.runtime.files import read_json
+from curate.runtime.files import read_json, write_table, write_text
 from curate.runtime.progress import Progress
+from curate.runtime.text import visible
 from curate.selection.manifest import Manifest
 
 EXTENSIONS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}
@@ -58,7 +60,7 @@ def write_images(reader: Reader, rows: np.ndarray, folder: Path, progress: Progr
         progress: Progress callback.
     """
     index = reader.index(["key", "label"])
-    width = len(str(pc.max(index["label"]).as_py() or 0))
+    width = _digits(index["label"])
     index = index.take(pa.array(rows))
     places = []
     for done, (sample, data) in enumerate(zip(_samples(index), reader.read(rows), strict=True), 1):
@@ -69,6 +71,23 @@ def write_images(reader: Reader, rows: np.ndarray, folder: Path, progress: Progr
         (folder / places[-1]).write_bytes(data)
         progress("export", done, len(rows))
     return places
+
+
+def write_classes(reader: Reader, folder: Path) -> None:
+    """Write ``folder/classes.txt``, a line a class folder: its name, a tab, the class's name.
+
+    The numbers are those of the sorted class names: class ``10`` comes before ``2``.
+    """
+    names = read_json(reader.folder / "dataset.json").get("classes") or []
+    width = _digits(reader.index(["label"])["label"])
+    if names:
+        lines = (f"{i:0{width}d}\t{visible(str(name))}\n" for i, name in enumerate(names))
+        write_text(folder / "classes.txt", "".join(lines))
+
+
+def _digits(labels: pa.ChunkedArray) -> int:
+    """Return how many digits the largest label has."""
+    return len(str(pc.max(labels).as_py() or 0))
 
 
 def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:
@@ -109,8 +128,20 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
     return table
 
 
+def write_described(
+    manifest: Manifest, reader: Reader, rows: np.ndarray, folder: Path, progress: Progress
+) -> pa.Table:
+    """Write ``folder/images/CLASS/KEY.EXT`` and ``folder/metadata.parquet``; returns that table."""
+    places = write_images(reader, rows, folder / "images", progress)
+    names = pa.array([f"images/{place}" for place in places], pa.string())
+    table = described(manifest, reader, rows).add_column(0, "file_name", names)
+    write_table(folder / "metadata.parquet", table)
+    return table
+
+
 def _classes(reader: Reader, labels: pa.ChunkedArray) -> pa.Array:
-    names = pa.array(read_json(reader.folder / "dataset.json").get("classes") or [], pa.string())
+    found = read_json(reader.folder / "dataset.json").get("classes") or []
+    names = pa.array([storable_text(str(name)) for name in found], pa.string())
     labels = labels.combine_chunks()
     known = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(names)))
     return names.take(pc.if_else(known, labels, pa.scalar(None, pa.int64())))

@@ -15,5 +15,6 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     """Write the manifest, dropped samples too, as csv; returns its number of rows."""
     with replacing(out) as temporary:
         pyarrow.csv.write_csv(manifest.table, temporary)
-    progress("export", manifest.table.num_rows, manifest.table.num_rows)
-    return manifest.table.num_rows
+    rows = len(manifest.table)
+    progress("export", rows, rows)
+    return rows

@@ -13,10 +13,12 @@ import pytest
 
 from curate.data import shards
 from curate.data.decoding import encode_png
+from curate.data.index import open_index
 from curate.data.sample import INDEX_SCHEMA
 from curate.data.shards import reader as module
 from curate.data.shards import writer
 from curate.errors import DataError
+from curate.runtime.files import sealed, write_json
 from tests.given import Given
 from tests.rendered import mixed
 
@@ -152,7 +154,7 @@ def test_an_index_of_another_version_is_told(made):
     pq.write_table(pq.read_table(path).drop_columns(["crc32"]), path)
     facts = json.loads((folder / "dataset.json").read_text())
     facts["index"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "dataset.json").write_text(json.dumps(facts))
+    write_json(folder / "dataset.json", sealed(facts))
     with pytest.raises(DataError, match=r"index.parquet lacks crc32: another version"):
         len(shards.Reader(folder))
 
@@ -167,7 +169,7 @@ def test_parts_are_the_index_shard_by_shard(made):
     whole = pa.concat_tables(reader.parts())
     assert whole.equals(reader.index()) and whole.schema == INDEX_SCHEMA
     assert reader.index(["uid", "split"]).equals(whole.select(["uid", "split"]))
-    assert list(reader._index.parts(["key"], shards=[3, 1]))[1].equals(
+    assert list(open_index(reader.folder).parts(["key"], shards=[3, 1]))[1].equals(
         whole.select(["key"]).slice(4, 4)
     )
 

@@ -213,7 +213,7 @@ def test_too_many_bad_ones_stop_it_and_stay_listed(tmp_path):
     with pytest.raises(DataError) as caught:
         shards.write([(Given(items), "train")], tmp_path / "s", max_bad=0.02)
     assert "3 of 100 samples rejected, 2.00% are allowed" in str(caught.value)
-    assert "0.jpg: not an image" in str(caught.value)
+    assert "such as 0.jpg, 1.jpg, 2.jpg: not an image" in str(caught.value)
     assert str(tmp_path / "s" / "rejected.jsonl") in str(caught.value)
     assert [path for path, _, _ in rejected(tmp_path / "s")] == ["0.jpg", "1.jpg", "2.jpg"]
     assert shards.finished(tmp_path / "s") is None

@@ -191,7 +191,7 @@ def test_each_split_may_have_its_own_metadata(tmp_path):
         ({"metadata.csv": "file_name\na.jpg\n./a.jpg\n"}, "lists a.jpg, which is listed before"),
         ({"metadata.csv": "file_name,label\na.jpg,1.5\n"}, "label 1.5 of a.jpg is no whole number"),
         ({"metadata.csv": 'file_name,label\n"a.jpg\n'}, "cannot read .*metadata.csv|row"),
-        ({"metadata.jsonl": '{"file_name": "a.jpg", "label": [1]}'}, "no whole number or name"),
+        ({"metadata.jsonl": '{"file_name": "a.jpg", "label": [1, 2]}'}, "no whole number or name"),
         ({"metadata.jsonl": '{"file_name": "a.jpg"'}, "cannot read .*metadata.jsonl"),
         ({"metadata.jsonl": "[1, 2]"}, "cannot read .*metadata.jsonl"),
         (
@@ -230,8 +230,14 @@ def test_text_renamed_is_rejected_and_counts_reconcile(tmp_path):
     source = opened(tmp_path)
     facts = shards.write([(source, "train")], tmp_path / "out", max_bad=0.2)
     lines = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
-    found = {row["path"]: row["reason"] for row in map(json.loads, lines)}
+    rows = [json.loads(line) for line in lines]
+    found = {row["path"]: row["reason"] for row in rows if not row.get("left_out")}
     assert set(found) == {"cat/notes.jpg", "dog/empty.png"}
+    assert {row["path"]: row["reason"] for row in rows if row.get("left_out")} == {
+        "cat/readme.txt": "no image: ending .txt",
+        "out/": "shards of curate",
+    }
+    assert facts["account"]["train"]["in"] == 14
     assert "not an image" in found["cat/notes.jpg"] and "empty" in found["dog/empty.png"]
     assert (facts["written"], facts["rejected"]) == (10, 2)
     assert len(list(source.paths())) == 12
@@ -267,10 +273,33 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     (tmp_path / "in" / "cat" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "dog").symlink_to(tmp_path / "out")
     (tmp_path / "in" / "cat" / "d.jpg").symlink_to(tmp_path / "out" / "b.jpg")
-    source = opened(tmp_path / "in")
+    source = open_source(f"folder:{tmp_path / 'in'}", outside=True)
     assert labels(source) == {
         "cat/a.jpg": 0, "cat/d.jpg": 0, "dog/b.jpg": 1, "dog/c.jpg": 1,
     }  # fmt: skip
+    with pytest.raises(DataError, match=r"dog is a link to a folder outside of .*--outside"):
+        opened(tmp_path / "in")
+    (tmp_path / "in" / "dog").unlink()
+    within = opened(tmp_path / "in")
+    assert labels(within) == {"cat/a.jpg": 0}
+    assert [path for path, _ in within.rejected] == ["cat/d.jpg"]
+    assert all("leads out of the folder (--outside" in why for _, why in within.rejected)
+    assert [path for path, _ in within.left_out] == ["cat/loop/"]
+
+
+def test_a_folder_may_be_a_link_and_hold_links_to_places_inside(tmp_path):
+    lay(tmp_path, dict.fromkeys(["real/cat/a.jpg", "real/cat/b.jpg", "real/.blobs/c.jpg"]))
+    (tmp_path / "set").symlink_to(tmp_path / "real")
+    (tmp_path / "set" / "dog").mkdir()
+    (tmp_path / "set" / "dog" / "c.jpg").symlink_to("../.blobs/c.jpg")
+    (tmp_path / "set" / "dog" / "d.jpg").symlink_to(tmp_path / "set" / "cat" / "b.jpg")
+    (tmp_path / "set" / "eel").symlink_to("cat")
+    want = {"cat/a.jpg": 0, "cat/b.jpg": 0, "dog/c.jpg": 1, "dog/d.jpg": 1,
+            "eel/a.jpg": 2, "eel/b.jpg": 2}  # fmt: skip
+    for place in (tmp_path / "set", tmp_path / "real", f"{tmp_path}/set/"):
+        assert labels(opened(place)) == want
+    (tmp_path / "above").symlink_to(tmp_path)
+    assert labels(opened(tmp_path / "above" / "set")) == want
 
 
 def test_odd_names_are_kept(tmp_path):
@@ -326,3 +355,11 @@ def test_every_known_extension_is_an_image(tmp_path):
     names = [f"x.{e}" for e in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")]
     lay(tmp_path, dict.fromkeys(names, data))
     assert shards.write([(opened(tmp_path), "train")], tmp_path / "out")["written"] == len(names)
+
+
+@pytest.mark.parametrize("said", [{"label": "x"}, {"image": "x"}])
+def test_a_column_of_a_folder_without_metadata_is_refused(tmp_path, said):
+    lay(tmp_path, {"cat/a.jpg": None})
+    with pytest.raises(UsageError, match=r"x: .* has no metadata file with columns"):
+        open_source(f"folder:{tmp_path}", **said)
+    assert open_source(f"folder:{tmp_path}", label="none").classes == ()

@@ -3,11 +3,8 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
-from curate.data.decoding import picture
 from curate.data.sources import SOURCES, open_source
 from curate.errors import UsageError
 from tests.rendered import mixed
@@ -79,20 +76,3 @@ def test_importing_the_shelf_imports_nothing_heavy():
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_digits_are_the_pixels_of_scikit_learn():
-    source = open_source("digits", split="all", data=None)
-    found, entries = load_digits(), list(source.entries())
-    assert len(entries) == len(list(source.paths())) == 1797
-    assert [entry.path for entry in entries] == list(source.paths())
-    assert [entry.label for entry in entries] == found.target.tolist()
-    assert source.splits == ("train", "test", "all") and source.classes == tuple("0123456789")
-    for entry, image in zip(entries[::50], found.images[::50], strict=True):
-        pixels = np.asarray(picture(entry.data))
-        assert np.array_equal(pixels, np.rint(image / 16 * 255))
-    some = list(source.entries(lambda path: path.endswith("7.png")))
-    assert some == entries[7::10]
-    halves = [open_source("digits", split=split).entries() for split in ("train", "test")]
-    assert [entry for half in halves for entry in half] == entries
-    assert len(list(open_source("digits", split="train").paths())) == 898

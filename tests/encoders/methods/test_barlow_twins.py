@@ -34,7 +34,7 @@ def test_correlations_are_pearsons():
     assert torch.allclose(cross_correlation(z_1, z_2), wanted, atol=1e-8)
 
 
-def test_terms_by_hand():
+def test_invariance_and_redundancy_are_those_worked_by_hand():
     correlation = torch.tensor([[0.5, 0.2], [-0.3, 1.0]], dtype=torch.float64)
     assert invariance_term(correlation).item() == pytest.approx(0.5**2)
     assert redundancy_term(correlation).item() == pytest.approx(0.2**2 + 0.3**2)

@@ -27,7 +27,7 @@ def test_loss_is_lightlys():
     assert symmetrised(p_1, p_2, z_1, z_2).item() == pytest.approx(wanted.item(), rel=1e-10)
 
 
-def test_loss_by_hand():
+def test_the_loss_is_the_negative_cosine_worked_by_hand():
     p = torch.tensor([[2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     z = torch.tensor([[3.0, 0.0], [0.0, 5.0]], dtype=torch.float64)
     assert negative_cosine(p, z).item() == pytest.approx(-(1 + 0.5**0.5) / 2)

@@ -29,7 +29,7 @@ def test_loss_is_the_cross_entropy_of_smoothed_labels(smoothing):
     assert ours.item() == pytest.approx(total.item(), rel=1e-12)
 
 
-def test_loss_by_hand():
+def test_the_loss_is_the_cross_entropy_worked_by_hand():
     logits = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64)
     assert cross_entropy(logits, torch.tensor([1]), 0).item() == pytest.approx(math.log(4 / 3))
     assert cross_entropy(logits, torch.tensor([0]), 0).item() == pytest.approx(math.log(4))

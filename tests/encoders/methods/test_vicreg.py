@@ -30,7 +30,7 @@ def test_loss_is_lightlys(spread, coefficients):
     assert vicreg_loss(z_1, z_2, config).item() == pytest.approx(wanted.item(), rel=1e-10)
 
 
-def test_terms_by_hand():
+def test_variance_and_covariance_are_those_worked_by_hand():
     # Two features of three samples: deviations 1 and 0, covariance 0.
     z = torch.tensor([[1.0, 5.0], [0.0, 5.0], [-1.0, 5.0]], dtype=torch.float64)
     short = [1 - (1 + 1e-4) ** 0.5, 1 - (0 + 1e-4) ** 0.5]

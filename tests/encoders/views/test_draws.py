@@ -44,3 +44,16 @@ def test_a_draw_depends_on_its_sample_alone():
     some = Draws.of(9, as_torch(WORDS[40:50]), view=7)
     assert torch.equal(draws.uniform(5, 3)[40:50], some.uniform(5, 3))
     assert torch.equal(draws.uniform(5, 3)[:, 1], draws.uniform(6, 1)[:, 0])
+
+
+def test_views_drawn_together_are_those_drawn_alone():
+    keys = as_torch(WORDS[:50])
+    for first in (0, 9, 2**32 - 3):
+        together = Draws.of_views(9, hash64(9, keys), first, 3)
+        assert [d.view for d in together] == [first, first + 1, first + 2]
+        for draws in together:
+            alone = Draws.of(9, keys, draws.view)
+            for slot, n in ((0, 34), (3, 2), (32, 9), (1 << 31, 5)):
+                assert torch.equal(draws.uniform(slot, n), alone.uniform(slot, n))
+            some = draws.part(slice(4, 20))
+            assert torch.equal(some.uniform(0, 9), alone.uniform(0, 9)[4:20])

@@ -19,8 +19,8 @@ from PIL import Image
 
 import curate
 from curate.errors import DataError, UsageError
-from curate.reports.viewer.marks import Marks
-from curate.reports.viewer.server import View
+from curate.reports.viewer.server import CONNECTIONS, View
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.selection.manifest import Manifest
 
@@ -177,30 +177,6 @@ def test_decisions_triage_text_and_marks_filter(server):
     ]
 
 
-def test_marks_are_kept_and_the_last_counts(tmp_path):
-    marks = Marks(tmp_path / "marks.jsonl")
-    marks.put(["a", "b"], "keep")
-    marks.put(["a"], "drop")
-    marks.put(["b"], None)
-    marks.put(["c"], "unsure")
-    assert Marks(marks.path).read() == {"a": "drop", "c": "unsure"}
-
-
-def test_a_line_cut_anywhere_costs_that_mark_alone(tmp_path):
-    marks = Marks(tmp_path / "marks.jsonl")
-    marks.put(["a"], "keep")
-    whole = marks.path.read_bytes()
-    marks.put(["b"], "drop")
-    both = marks.path.read_bytes()
-    for cut in range(len(whole), len(both)):
-        marks.path.write_bytes(both[:cut])
-        assert marks.read() == {"a": "keep"}
-        marks.put(["c"], "unsure")
-        found = marks.read()
-        # Only the end of the line was missing, if anything.
-        assert found.pop("b", "drop") == "drop" and found == {"a": "keep", "c": "unsure"}
-
-
 def test_marks_become_a_manifest_that_says_by_hand(server):
     (base,) = ask(server, "facts")[2]["manifests"]
     before = {row["uid"]: row for row in server.run.manifest(base).to_pylist()}
@@ -213,7 +189,8 @@ def test_marks_become_a_manifest_that_says_by_hand(server):
     found = Manifest.read(server.run.path / "manifests" / "mine.parquet")
     found.check_dataset(server.run.facts()["dataset_fingerprint"])
     assert found.facts["strategy"] == "hand"
-    assert found.facts["parameters"] == {"base": base, "marked": 3}
+    marked = digest(server.marks.read(), digits=32)
+    assert found.facts["parameters"] == {"base": base, "marked": 3, "marks": marked}
     assert set(found.facts["seeds"]) == {"plan", "train", "score"}
     after = {row["uid"]: row for row in found.table.to_pylist()}
     by_hand = {"keep": "kept by hand", "drop": "dropped by hand"}
@@ -296,3 +273,35 @@ def test_a_signal_ends_it_and_its_button_does(tiny_runs, number):
         assert post(address(process), "close") == 200
         process.communicate(timeout=60)
         assert process.returncode == 0
+
+
+def test_connections_that_say_nothing_hold_up_nobody(server):
+    uid, before = scores(server)[0]["uid"], threading.active_count()
+    with contextlib.ExitStack() as during:
+        for i in range(3 * CONNECTIONS):
+            silent = socket.create_connection(("127.0.0.1", server.server_port))
+            during.enter_context(silent)
+            if i % 3 == 1:
+                silent.sendall(b"GET / HTTP/1.1\r\nHost")  # or begin, and do not go on
+        for _ in range(5):
+            assert ask(server, "facts")[0] == 200
+            assert ask(server, f"image/small/{uid}")[0] == 200
+        assert threading.active_count() <= before + CONNECTIONS
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_goes_on(server):
+    uid, run = scores(server)[0]["uid"], server.run.path
+    nearest = run / "inspect_neighbours.parquet"
+    nearest.write_bytes(b"PAR1" + bytes(nearest.stat().st_size - 8) + b"PAR1")
+    (run / "marks.jsonl").mkdir()
+    (name,) = server.catalogue.manifests()
+    (run / "manifests" / f"{name}.parquet").write_bytes(b"PAR1")
+    asked = {
+        f"neighbours/{uid}": None,
+        "marks": {"uids": [uid], "mark": "keep"},
+        f"samples?manifest={name}&decision=keep": None,
+    }
+    for path, body in asked.items():
+        status, _, found = ask(server, path, body)
+        assert status >= 400 and 0 < len(found["error"]) < 600, path
+    assert ask(server, f"image/small/{uid}")[0] == ask(server, "samples")[0] == 200

@@ -1,0 +1,188 @@
+"""What a card is asked for, told without one: devices under fake tensors, and counts of operations.
+
+Numbers are no part of it: they are the same code's on a CPU.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from curate.data.canvas import Canvas
+from curate.data.sample import content_uid
+from curate.encoders import methods, training, views
+from curate.encoders.backbone import Encoder
+from curate.encoders.views.apply import augment
+from curate.runs import recipe as recipes
+from curate.scores.alignment import distances
+from tests.golden.losses import SMALL
+from tests.operations import Operations, card, on_card
+
+N = 4
+
+KERNELS = {
+    # recipe: (of the views, of the rest) of one training step
+    "digits": (161, 109),
+    "digits-mae": (79, 257),
+    "cifar10-mae": (86, 587),
+    "cifar10-simclr-resnet18": (323, 251),
+    "cifar10-dino-vit": (1600, 1175),
+    "cifar10-vicreg": (323, 1133),
+    "cifar10-supervised": (47, 439),
+    "digits-simsiam": (161, 246),
+    "digits-barlow-twins": (161, 181),
+}
+"""Most kernels of a step. A network of CIFAR-10 waits for their number, not for their work: each
+takes some 5 us to ask for. Who makes a step of fewer lowers its ceiling here."""
+
+
+def method_of(recipe):
+    """Return what a recipe trains."""
+    data, encoder = recipe.data, recipe.encoder
+    network = Encoder(encoder.backbone, size=data.size, channels=data.channels, patch=encoder.patch)
+    return methods.build(encoder.method, network, recipe.method_config, 10).train()
+
+
+def loop_of(recipe, method, device):
+    """Return the loop of a recipe's training on a few images of noise."""
+    data = recipe.data
+    shape = (N, data.channels, data.size, data.size)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    uids = np.array(sorted(content_uid(image.tobytes()) for image in images), dtype=object)
+    return training.Loop(
+        method,
+        recipe.training_spec(),
+        canvas=Canvas(images, uids.astype(np.bytes_)),
+        uids=uids,
+        labels=np.arange(N) % 10,
+        device=device,
+    )
+
+
+def small(method, channels, **changes):
+    """Return a recipe of a method on images of 8 pixels."""
+    content = {
+        "name": "small",
+        "data": {"source": "digits", "size": 8, "channels": channels},
+        "plan": {"kind": "halves"},
+        "encoder": {"backbone": "convnet", "method": method} | SMALL.get(method, {}),
+        "train": {"epochs": 2, "warmup_epochs": 1, "batch_size": N, "threads": 1},
+        "views": {"train": "simclr"},
+    }
+    return recipes.build(content, changes, where="test")
+
+
+def whole(name):
+    """Return a packaged recipe, its network as it is, on batches of a few images."""
+    content = recipes.load_recipe(name).model_dump(mode="json")
+    changes = {"train.batch_size": N, "train.epochs": 4, "train.warmup_epochs": 1}
+    # The widest heads, with as many layers.
+    narrow = {"vicreg": "expansion", "barlow-twins": "expansion", "dino": "out_dim"}
+    if (method := content["encoder"]["method"]) in narrow:
+        changes[f"encoder.{narrow[method]}"] = 1
+    return recipes.build(content, changes, where=name)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(views.VIEWS))
+def test_every_view_set_is_made_on_the_card(name, channels):
+    with card():
+        pixels = torch.zeros(N, channels, 32, 32, dtype=torch.uint8, device="cuda")
+        keys = torch.zeros(N, dtype=torch.int64, device="cuda")
+        for view in range(6):  # orders of the colour changes
+            with Operations() as asked:
+                shown = augment(pixels, views.VIEWS[name], key=5, keys=keys, view=view)
+            assert (shown.device.type, shown.dtype) == ("cuda", torch.float32)
+            assert not asked.reads and not asked.copies
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_the_loss_of_every_method_is_found_on_the_card(method, channels, precision):
+    changes = {"train.precision": precision, "train.alignment_lambda": 0.1}
+    recipe = small(method, channels, **changes)
+    method = method_of(recipe)
+    with card():
+        loop = loop_of(recipe, on_card(method), "cuda")
+        loop.feed.take(0)  # what tells the card of many steps
+        with Operations() as asked:
+            batch = loop.batch(0, *loop.feed.take(1))
+        assert not asked.reads and not asked.copies
+        assert {shown.device.type for shown in [*batch.views, *batch.extra]} == {"cuda"}
+        lower = torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bfloat16")
+        with lower, Operations() as asked:
+            loss = loop.loss(batch)
+        assert (loss.device.type, loss.dtype, loss.shape) == ("cuda", torch.float32, ())
+        assert not asked.reads and not asked.copies
+
+
+@pytest.mark.parametrize("representation", ["full", "pooled"])
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+@pytest.mark.parametrize("backbone", ["convnet", "vit_micro"])
+def test_alignment_is_measured_on_the_card(backbone, pairing, representation):
+    recipe = small("simclr", 3, **{"score.pairing": pairing, "score.views": 4})
+    encoders = {n: Encoder(backbone, size=8, channels=3).eval() for n in "fg"}
+    with card(), torch.no_grad():
+        encoders = {name: on_card(encoder) for name, encoder in encoders.items()}
+        pixels = torch.zeros(N, 3, 8, 8, dtype=torch.uint8, device="cuda")
+        keys = torch.zeros(N, dtype=torch.int64, device="cuda")
+        with Operations() as asked:
+            shown = (
+                augment(pixels, views.VIEWS["simclr"], key=5, keys=keys, view=k) for k in range(4)
+            )
+            clean = pixels.float() / 255
+            found = distances(encoders, clean, shown, recipe.score, representation)
+        assert {(d.device.type, tuple(d.shape)) for d in found.values()} == {
+            ("cuda", (N, 4 if pairing == "anchored" else 6))
+        }
+        assert not asked.reads and not asked.copies
+
+
+def test_the_pretended_card_notices_what_a_card_would():
+    with card():
+        there = torch.zeros(3, device="cuda")
+        with pytest.raises(RuntimeError, match="device"):
+            torch.add(there, torch.zeros(3))
+        with pytest.raises(RuntimeError):
+            bool(there.sum() > 0)
+        with Operations() as asked:
+            torch.zeros(3).to("cuda")
+        assert asked.copies == {"_to_copy": 1}
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            assert torch.mm(there[None], there[:, None]).dtype == torch.bfloat16
+    with Operations() as asked:
+        x = torch.ones(3).mul_(2).view(3, 1)
+        assert float(x.sum()) == 6 and len(torch.nonzero(x)) == 3
+        torch.tensor([1.0, 2.0])
+    assert asked.kernels == {"ones": 1, "mul_": 1, "sum": 1} and asked.copies == {"lift_fresh": 1}
+    assert asked.reads == {"_local_scalar_dense": 1, "nonzero": 1}
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_a_step_asks_for_no_more_kernels_than_it_did(name, one_thread):
+    recipe = whole(name)
+    loop = loop_of(recipe, method_of(recipe), "cpu")
+    # As on a card.
+    loop.ahead = training.UNREAD
+    for group in loop.optimizer.param_groups:
+        if group.get("foreach", ...) is None:
+            group["foreach"] = True
+    for step in range(2):  # moments are made at the first
+        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+    taken = loop.feed.take(2)
+    with Operations() as shown:
+        batch = loop.batch(2, *taken)
+    with Operations() as rest:
+        loop.step(batch, 1e-4)
+    ceilings = dict(zip(("views", "rest"), KERNELS[name], strict=True))
+    found = {"views": shown.total, "rest": rest.total}
+    assert {k: v for k, v in found.items() if v > ceilings[k]} == {}
+    assert not shown.reads and not rest.reads and not rest.copies

@@ -1,0 +1,41 @@
+"""Decoys: the threshold that they set, and pairs that stand out among images of one kind."""
+
+import numpy as np
+import pytest
+
+from curate.inspection import decoys, matching
+
+pytestmark = pytest.mark.numeric
+
+
+def test_a_pair_that_does_not_stand_out_among_many_alike_is_none():
+    alike = [(a, b) for a in range(12) for b in range(a + 1, 12)]
+    a, b = np.array([*alike, (12, 13)], dtype=np.int64).T
+    many, one = np.full(len(alike), 450.0), [450.0]
+    same = [np.zeros(len(a)) for _ in range(3)]
+    made = matching.Found(
+        *(a, b, np.zeros(len(a), np.int64), np.append(many, one)),
+        *(np.full(len(a), 0.9), *same),
+    )
+    good = decoys.stand_out(made, made, 300.0)
+    assert good.tolist() == [False] * len(alike) + [True]
+    strong = matching.Found(**{**vars(made), "evidence": made.evidence * 10})
+    assert decoys.stand_out(strong, strong, 300.0).all()
+
+
+def test_decoys_raise_the_threshold():
+    def of(evidence, shift):
+        n = len(evidence)
+        a = 2 * np.arange(n, dtype=np.int64) + shift
+        rest = [np.zeros(n) for _ in range(3)]
+        return matching.Found(
+            *(a, a + 1, np.zeros(n, np.int64), np.asarray(evidence), np.full(n, 0.9), *rest)
+        )
+
+    found = of(np.linspace(310, 2000, 500), 0)
+    low = decoys.threshold(found, of([], 0), 2000, 2000)
+    assert (low.least, low.passed) == (300, 0)
+    high = decoys.threshold(found, of([400.0] * 20 + [650.0], 5001), 2000, 2000)
+    assert 400 < high.least < 650
+    assert high.passed == 1
+    assert 0 < high.false_rate <= decoys.RATE

@@ -1,0 +1,145 @@
+"""What only a card can show: `pytest -m gpu`, on a machine with one."""
+
+import numpy as np
+import pytest
+import torch
+
+from curate.data.canvas import Canvas
+from curate.encoders import feed, methods, training, views
+from curate.encoders.backbone import Encoder
+from curate.encoders.views.apply import augment
+from curate.encoders.views.draws import Draws
+from curate.inspection.on_a_card import ExactSearch
+from curate.runs import recipe as recipes
+from curate.scores.alignment import align_images
+from curate.scores.config import ScoreConfig
+from tests.golden.losses import IMAGES, LABELS, SMALL, UIDS
+
+pytestmark = pytest.mark.gpu
+KEYS = torch.arange(40) * 987654321987
+OFF = 2e-5
+"""Alignments in float32, on another device."""
+
+
+@pytest.fixture(autouse=True)
+def needs_a_card():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device is visible")
+
+
+def loop_of(method, device, precision="float32", **changes):
+    content = {
+        "name": "small",
+        "data": {"source": "digits", "size": 8, "channels": 1},
+        "plan": {"kind": "halves"},
+        "encoder": {"backbone": "convnet", "method": method} | SMALL.get(method, {}),
+        "train": {"epochs": 20, "warmup_epochs": 2, "batch_size": 32, "lr": 1e-4,
+                  "precision": precision},
+        "views": {"train": "digits"},
+    }  # fmt: skip
+    recipe = recipes.build(content, changes, where="test")
+    torch.manual_seed(0)
+    encoder = Encoder(recipe.encoder.backbone, size=8, channels=1)
+    trained = methods.build(method, encoder, recipe.method_config, 10)
+    return training.Loop(
+        trained.to(device).train(), recipe.training_spec(), device=device, labels=LABELS,
+        canvas=Canvas(IMAGES, UIDS.astype(np.bytes_)), uids=np.array(sorted(UIDS), dtype=object),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(views.VIEWS))
+def test_views_are_those_of_the_cpu(name):
+    pixels = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    here, there = (
+        augment(pixels.to(d), views.VIEWS[name], key=5, keys=KEYS.to(d), view=3)
+        for d in ("cpu", "cuda")
+    )
+    # A solarized or masked pixel at a border may fall on the other side.
+    assert ((here - there.cpu()).abs() > 1e-4).float().mean() < 1e-3
+
+
+def test_draws_are_bit_for_bit_those_of_the_cpu():
+    here, there = (Draws.of(5, KEYS.to(d), 3).uniform(0, 34).cpu() for d in ("cpu", "cuda"))
+    assert torch.equal(here, there)
+
+
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_a_step_in_float32_has_the_loss_of_the_cpu_and_waits_for_nothing(method):
+    losses = []
+    for device in ("cpu", "cuda"):
+        loop = loop_of(method, device)
+        batch = loop.batch(0, *loop.feed.take(0))
+        losses.append(float(loop.step(batch, 1e-4)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-4)
+    for step in (1, 2, 3):  # DINO's last layer has moments after its first epoch
+        loop.progress.step = step
+        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in (4, 5, 6):
+            loop.progress.step = step
+            loss = loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert bool(loss.isfinite())
+
+
+@pytest.mark.parametrize("method", ["mae", "simclr"])
+def test_a_training_in_bfloat16_goes_the_way_of_float32(method):
+    ends = [loop_of(method, "cuda", p).run(None).loss for p in ("float32", "bfloat16")]
+    assert ends[1] == pytest.approx(ends[0], rel=0.02)
+
+
+def test_a_card_takes_back_a_step_that_is_not_finite():
+    loop = loop_of("simclr", "cuda")
+    for step in range(2):
+        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+    before = {n: t.clone() for n, t in loop.method.state_dict().items()}
+    batch = loop.batch(2, *loop.feed.take(2))
+    batch.views[0][0] = float("nan")
+    assert bool(loop.step(batch, 1e-4).isnan())
+    for name, tensor in loop.method.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(tensor, before[name])
+
+
+def test_images_that_a_card_cannot_hold_are_streamed_to_it():
+    images = np.random.default_rng(0).integers(0, 256, (200, 3, 32, 32), dtype=np.uint8)
+    rows = np.random.default_rng(1).permutation(200)
+
+    def sample(step):
+        return np.random.default_rng(step).permutation(200)[:64]
+
+    kinds = [
+        kind(images, rows, sample, steps=30, device="cuda")
+        for kind in (feed.Resident, feed.Streamed)
+    ]
+    for step in range(30):
+        (places, pixels), (others, same) = (kind.take(step) for kind in kinds)
+        assert torch.equal(places, others) and torch.equal(pixels, same)
+        assert np.array_equal(pixels.cpu().numpy(), images[rows[sample(step)]])
+
+
+def test_scores_depend_neither_on_the_batch_nor_on_the_device():
+    torch.manual_seed(0)
+    encoder = Encoder("vit_micro", size=8, channels=1).eval().requires_grad_(False)
+    words = np.arange(len(IMAGES)).astype(np.uint64)
+    found = [
+        align_images(
+            {"e": encoder.to(device)}, IMAGES, words, views.VIEWS["digits"],
+            ScoreConfig(batch_size=batch, precision="float32"),
+            representation="full", device=device,
+        )["e"].align
+        for device, batch in (("cpu", 64), ("cuda", 64), ("cuda", 7))
+    ]  # fmt: skip
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0, atol=OFF)
+
+
+def test_the_search_on_a_card_is_that_on_the_cpu():
+    points = np.random.default_rng(0).standard_normal((3000, 64), dtype=np.float32)
+    (here, near), (there, same) = (
+        ExactSearch(points, d).search(points, 9) for d in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(there, here, rtol=1e-4)
+    assert (near == same).mean() > 0.999

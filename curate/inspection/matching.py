@@ -36,6 +36,9 @@ TRIED = 14
 BEGUN, HOPEFUL = 2.5, 45.0
 """Evidence at half size from which a pair is laid upon each other there, and from which, after
 that, it is at full size."""
+ALIKE = (0.8, 0.92, 0.9)
+"""Correlations that are as good as that evidence: at half size before and after a pair is laid upon
+each other, and at full size. Images with few edges have no more to show."""
 COARSE_STEPS, FINE_STEPS = 4, 3
 PLAIN = 300.0
 """Evidence from which an image counts as one of a crowd of copies."""
@@ -66,6 +69,7 @@ class Found:
         evidence: (P,) float32, as ``registration.Evidence`` has it, times the detail of the one
             with less; and so are ``similarity`` (its correlation), ``area`` and ``overlap``.
         similarity: (P,) float32.
+        still: (P,) float32, correlation of the two as they are, without laying one upon the other.
         area: (P,) float32.
         overlap: (P,) float32.
         change: (P,) float32, mean difference of colours, in [0, 255].
@@ -76,6 +80,7 @@ class Found:
     flip: np.ndarray
     evidence: np.ndarray
     similarity: np.ndarray
+    still: np.ndarray
     area: np.ndarray
     overlap: np.ndarray
     change: np.ndarray
@@ -110,6 +115,7 @@ class Library:
         half: (N, S / 2, S / 2) uint8, the grey images at half size.
         indices: One for each cue, of ``owner``'s images, and one for windows.
         owner: (M,) int64 positions; framed images are in it twice, once without their frame.
+        part: (M, 4) float32, the window of its owner that each is.
         device: Where pairs are laid upon each other.
     """
 
@@ -119,6 +125,7 @@ class Library:
     fitted: tuple[Cue, ...]
     indices: tuple[Index, ...]
     owner: np.ndarray
+    part: np.ndarray
     device: str
 
     def grey(self, rows: np.ndarray, *, half: bool = False) -> Tensor:
@@ -149,7 +156,7 @@ def searched(
         What was found for images; for decoys; how many of these there were; and how whole images
         were looked up.
     """
-    nothing = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 5)))
+    nothing = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))
     if len(stands) < 2:
         return nothing, nothing, 0, IndexUsed("flat", None, 0)
     library = _library(images, stands, device, progress)
@@ -191,7 +198,7 @@ def _library(images: Thumbnails, stands: np.ndarray, device: str, progress: Prog
     frame = np.zeros((len(images), 4), dtype=np.uint8)
     half = np.zeros((len(images), SIDE // 2, SIDE // 2), dtype=np.uint8)
     described: list[list[np.ndarray]] = [[], []]
-    owner = []
+    owner, windows = [], []
     progress("descriptions", 0, len(stands))
     for start in range(0, len(stands), BLOCK):
         rows = stands[start : start + BLOCK]
@@ -200,17 +207,20 @@ def _library(images: Thumbnails, stands: np.ndarray, device: str, progress: Prog
         frames = cues.frames(part)
         frame[rows] = frames.cpu().numpy()
         framed = (frames.sum(dim=1) > 0).nonzero()[:, 0]
-        within = _within(part[framed], cues.inner(frames[framed], SIDE))
+        inner = cues.inner(frames[framed], SIDE)
+        within = _within(part[framed], inner)
         both = torch.cat([part, within])
         for cue, values in zip(fitted, described, strict=True):
             values.append(cue.describe(cue.measure(both)).cpu().numpy())
         owner += [rows, rows[framed.cpu().numpy()]]
+        windows += [_all(WHOLE, len(rows)), inner.cpu().numpy()]
         progress("descriptions", start + len(rows), len(stands))
     points = [np.concatenate(values) for values in described]
     indices = [Index.of(values, CROWD_K + 2, exact=EXACT) for values in points]
     exact = min(EXACT, WINDOWS_EXACT)
     indices.append(Index.of(points[0], CROWD_K + 2, exact=exact))
-    return Library(images, frame, half, fitted, tuple(indices), np.concatenate(owner), device)
+    owners, parts = np.concatenate(owner), np.concatenate(windows)
+    return Library(images, frame, half, fitted, tuple(indices), owners, parts, device)
 
 
 def _within(images: Tensor, windows: Tensor) -> Tensor:
@@ -236,7 +246,7 @@ def _matched(
 def _candidates(
     library: Library, rows: np.ndarray, flip: Flip, *, crowd: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pairs that may be alike, a and b (P,), and the window of a that is like b, (P, 4)."""
+    """Return pairs that may be alike, a and b (P,), and the window of a that b may be, (P, 4)."""
     some = library.grey(rows)
     frame = torch.from_numpy(library.frame[rows].astype(np.int64)).to(library.device)
     framed = (frame.sum(dim=1) > 0).nonzero()[:, 0]
@@ -294,29 +304,35 @@ def _near(
     # An image and its frameless self are the nearest.
     most = min(k + 2, len(library.owner))
     like, near = index.search(query.cpu().numpy(), most, probed=probed)
-    near = library.owner[near]
+    other = library.owner[near]
     row = np.broadcast_to(rows[:, None], near.shape)
-    good = (near != row) & (like >= LIKE)
+    good = (other != row) & (like >= LIKE)
     which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[good]
-    return row[good], near[good], like[good], windows[which]
+    return row[good], other[good], like[good], _upon(windows[which], library.part[near[good]])
+
+
+def _upon(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which windows (P, 4) others show wholly, of which some windows (P, 4) are alike."""
+    size = windows[:, :2] / others[:, :2]
+    return np.concatenate([size, windows[:, 2:] - size * others[:, 2:]], axis=1)
 
 
 def _fitted(
     library: Library, flip: Flip, number: int, a: np.ndarray, b: np.ndarray, window: np.ndarray
 ) -> Found:
     """Lay pairs upon each other, and return those for which something speaks."""
-    parts = [Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 5)))]
+    parts = [Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))]
     place = registration.begin(torch.from_numpy(np.ascontiguousarray(window)))
-    for steps, enough in ((0, BEGUN), (COARSE_STEPS, HOPEFUL)):
-        hopes = torch.empty(len(a))
+    for steps, enough, alike in ((0, BEGUN, ALIKE[0]), (COARSE_STEPS, HOPEFUL, ALIKE[1])):
+        hopeful = torch.empty(len(a), dtype=torch.bool)
         for part in _parts(len(a), 4 * PAIRS):
             source, goal = library.grey(a[part], half=True), library.grey(b[part], half=True)
             seen = (library.seen(a[part], half=True), library.seen(b[part], half=True))
             begun = place[part].to(library.device)
             fit = registration.register(flip.of(source), goal, begun, steps)
             told = registration.weigh(flip.of(source), goal, fit.place, flip.of(seen[0]), seen[1])
-            place[part], hopes[part] = fit.place.cpu(), told.evidence.cpu()
-        hopeful = hopes >= enough
+            place[part] = fit.place.cpu()
+            hopeful[part] = ((told.evidence >= enough) | (told.correlation >= alike)).cpu()
         kept = hopeful.numpy()
         a, b, place = a[kept], b[kept], place[hopeful]
     for part in _parts(len(a), PAIRS):
@@ -346,11 +362,12 @@ def _fitted(
             flip=np.full(len(detail), number),
             evidence=evidence.round(2),
             similarity=correlation,
+            still=registration.correlated(source, goal).cpu().numpy().round(4),
             area=area,
             overlap=overlap,
             change=change.cpu().numpy().round(2),
         )
-        parts.append(found.where(evidence >= KEPT))
+        parts.append(found.where((evidence >= KEPT) | (correlation >= ALIKE[2])))
     return Found.joined(parts)
 
 

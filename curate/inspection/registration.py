@@ -176,6 +176,12 @@ def _bands(side: int, like: Tensor) -> Tensor:
     return out
 
 
+def correlated(source: Tensor, goal: Tensor) -> Tensor:
+    """Return the correlation of the grey values of images (P, 1, S, S) as they are, (P,)."""
+    first, second = source.flatten(1), goal.flatten(1)
+    return _correlated(first, second, torch.ones_like(first))
+
+
 def colour_change(source: Tensor, goal: Tensor, place: Tensor) -> Tensor:
     """Return how far colours are apart where two images overlap, (P,) in [0, 255].
 

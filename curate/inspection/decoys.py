@@ -17,12 +17,14 @@ few were seen that they say nothing; and that is enough however many there are: 
 are alike when turned upside down, decoys are copies."""
 RATE = 0.01
 """Share of false pairs that the threshold aims at."""
-CROWD, STANDS_OUT, CERTAIN, RATIO = 5, 2.5, 900.0, 0.3
+CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
 """A pair has so many times the evidence of the fifth most alike image of either one, or it has so
-much that this does not matter, or what its correlation lacks to 1 is at most that share of what the
-fifth's lacks (as Lowe 2004 tests matches, section 7.1): images of one kind, such as shirts laid out
-in one way, are alike without being copies, and none of them is so upside down."""
-ALIKE, SLIGHT = 0.95, 200.0
+much that this does not matter, or what its correlation lacks to 1, laid upon each other or as the
+two are, is at most that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1):
+images of one kind, such as shirts laid out in one way, are alike without being copies, and none of
+them is so upside down. Where fewer than five are alike the fifth's is taken for the last of these
+numbers, below which few correlations are known."""
+ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
@@ -57,14 +59,16 @@ def stand_out(pairs: Found, found: Found, least: float) -> np.ndarray:
     """
     ends = np.concatenate([found.a, found.b])
     n = int(max(ends.max(initial=-1), pairs.b.max(initial=-1))) + 1
-    crowd = [_fifth(ends, np.tile(values, 2), n) for values in (found.evidence, found.similarity)]
-    evidence, similar = (np.maximum(v[pairs.a], v[pairs.b]) for v in crowd)
-    clear = 1 - pairs.similarity <= RATIO * (1 - np.maximum(similar, 0.8))
-    out = (pairs.evidence >= STANDS_OUT * evidence) | (pairs.evidence >= CERTAIN) | clear
-    return np.asarray(
-        ((pairs.evidence >= least) & out)
-        | (clear & (pairs.similarity >= ALIKE) & (pairs.evidence >= SLIGHT))
-    )
+    fifth = _fifth(ends, np.tile(found.evidence, 2), n)
+    enough = pairs.evidence >= STANDS_OUT * np.maximum(fifth[pairs.a], fifth[pairs.b])
+    enough |= pairs.evidence >= CERTAIN
+    alike = np.zeros(len(pairs.a), dtype=bool)
+    for own, others in ((pairs.similarity, found.similarity), (pairs.still, found.still)):
+        fifth = np.maximum(_fifth(ends, np.tile(others, 2), n), UNKNOWN)
+        clear = 1 - own <= RATIO * (1 - np.maximum(fifth[pairs.a], fifth[pairs.b]))
+        enough |= clear
+        alike |= clear & (own >= ALIKE)
+    return np.asarray(((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT)))
 
 
 def _fifth(ends: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:

@@ -96,12 +96,22 @@ class Found:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def distinct(self) -> Found:
-        """Return each pair once, as it has the most evidence, a below b, sorted."""
+        """Return each pair once, a below b, sorted, with the most evidence and correlation.
+
+        Which of two images is laid upon the other makes a small difference to both.
+        """
         low, high = np.minimum(self.a, self.b), np.maximum(self.a, self.b)
         order = np.lexsort((self.flip, self.a, -self.evidence, high, low))
         low, high = low[order], high[order]
         first = np.append(True, (low[1:] != low[:-1]) | (high[1:] != high[:-1]))[: len(order)]
-        return replace(self.where(order[first]), a=low[first], b=high[first])
+        starts = np.flatnonzero(first)
+        most = [
+            np.maximum.reduceat(values[order], starts) if len(order) else values
+            for values in (self.similarity, self.still)
+        ]
+        return replace(
+            self.where(order[first]), a=low[first], b=high[first], similarity=most[0], still=most[1]
+        )
 
 
 @dataclass(frozen=True)

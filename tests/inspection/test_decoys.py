@@ -12,7 +12,7 @@ def test_a_pair_that_does_not_stand_out_among_many_alike_is_none():
     alike = [(a, b) for a in range(12) for b in range(a + 1, 12)]
     a, b = np.array([*alike, (12, 13)], dtype=np.int64).T
     many, one = np.full(len(alike), 450.0), [450.0]
-    same = [np.zeros(len(a)) for _ in range(3)]
+    same = [np.zeros(len(a)) for _ in range(4)]
     made = matching.Found(
         *(a, b, np.zeros(len(a), np.int64), np.append(many, one)),
         *(np.full(len(a), 0.9), *same),
@@ -23,11 +23,24 @@ def test_a_pair_that_does_not_stand_out_among_many_alike_is_none():
     assert decoys.stand_out(strong, strong, 300.0).all()
 
 
+@pytest.mark.parametrize("kind", ["similarity", "still"])
+def test_what_correlates_far_more_than_others_needs_few_edges(kind):
+    alike = [(0, b) for b in range(1, 9)]
+    a, b = np.array(alike, dtype=np.int64).T
+    of = {"similarity": np.full(8, 0.93), "still": np.full(8, 0.93)}
+    of[kind][-1] = 0.99
+    rest = {name: np.zeros(8) for name in ("area", "overlap", "change")}
+    made = matching.Found(a, b, np.zeros(8, np.int64), np.full(8, 100.0), **of, **rest)
+    assert decoys.stand_out(made, made, 300.0).tolist() == [False] * 7 + [True]
+    faint = matching.Found(**{**vars(made), "evidence": made.evidence / 2})
+    assert not decoys.stand_out(faint, faint, 300.0).any()
+
+
 def test_decoys_raise_the_threshold():
     def of(evidence, shift):
         n = len(evidence)
         a = 2 * np.arange(n, dtype=np.int64) + shift
-        rest = [np.zeros(n) for _ in range(3)]
+        rest = [np.zeros(n) for _ in range(4)]
         return matching.Found(
             *(a, a + 1, np.zeros(n, np.int64), np.asarray(evidence), np.full(n, 0.9), *rest)
         )

@@ -35,12 +35,21 @@ def test_an_image_that_stands_on_its_head_is_found_as_a_decoy_alone():
 
 def test_a_pair_is_kept_once_as_it_has_the_most_evidence():
     rows = [np.array(v) for v in ([3, 1, 1], [1, 3, 2], [0, 1, 0], [400.0, 500.0, 450.0])]
-    rest = [np.arange(3.0) for _ in range(4)]
+    rest = [np.arange(3.0) for _ in range(5)]
     pairs = matching.Found(*rows, *rest).distinct()
     assert list(zip(pairs.a, pairs.b, pairs.evidence, pairs.flip, strict=True)) == [
         (1, 2, 450.0, 0),
         (1, 3, 500.0, 1),
     ]
+    assert pairs.similarity.tolist() == [2.0, 1.0]
+
+
+def test_two_framed_pictures_are_laid_upon_each_other_as_both_are_framed():
+    framed = [ImageOps.expand(image.resize((24, 48)), (12, 0), "black") for image in SCENES[:40]]
+    moved = ImageOps.expand(SCENES[4].resize((24, 48)), (9, 0, 15, 0), "black")
+    found = search([*framed, moved])[0].distinct()
+    of = {(a, b): e for a, b, e in zip(found.a, found.b, found.evidence, strict=True)}
+    assert of[4, 40] > 2 * max(e for pair, e in of.items() if pair != (4, 40))
 
 
 def test_one_image_has_no_pairs():

@@ -15,7 +15,7 @@ FLOOR, SURE, CEILING = 300.0, 500.0, 1200.0
 """Evidence that a pair of copies has at least, however few decoys there are; that it has where so
 few were seen that they say nothing; and that is enough however many there are: among images that
 are alike when turned upside down, decoys are copies."""
-RATE = 0.01
+RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
 """A pair has so many times the evidence of the fifth most alike image of either one, or it has so
@@ -81,7 +81,9 @@ def _fifth(ends: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def threshold(found: Found, decoys: Found, n: int, asked: int) -> Learned:
+def threshold(
+    found: Found, decoys: Found, n: int, asked: int, *, correlation: float = -1.0
+) -> Learned:
     """Return the evidence that copies have, and what is known of its errors.
 
     The least evidence from ``FLOOR`` on at which decoys, and one more, are at most ``RATE`` of what
@@ -93,10 +95,11 @@ def threshold(found: Found, decoys: Found, n: int, asked: int) -> Learned:
         decoys: Pairs of images turned upside down.
         n: How many images were looked up.
         asked: How many of them as decoys.
+        correlation: What copies have at least besides.
     """
     decoys = decoys.distinct()
-    decoys = decoys.where(stand_out(decoys, found, 0.0))
-    found = found.where(stand_out(found, found, 0.0))
+    decoys = decoys.where(stand_out(decoys, found, 0.0) & (decoys.similarity >= correlation))
+    found = found.where(stand_out(found, found, 0.0) & (found.similarity >= correlation))
     # What is symmetric is as like a copy of itself when it stands on its head.
     keys, evidence = found.a * np.int64(n + (1 << 40)) + found.b, found.evidence
     wanted = decoys.a * np.int64(n + (1 << 40)) + decoys.b

@@ -111,7 +111,7 @@ def find(
     stands = np.flatnonzero(first == np.arange(len(images)))
     found, upside, asked, index = matching.searched(images, stands, device, progress)
     found = found.distinct()
-    learned = decoys.threshold(found, upside, len(stands), asked)
+    learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)
     kept = found.where(
         decoys.stand_out(found, found, learned.least) & (found.similarity >= threshold)
     )

@@ -215,7 +215,8 @@ def _train_arms(
                 jobs.append(Unit(f"compare {arm}", train_arm, arguments))
     if jobs:
         run.check_code("compare", wanted, device)
-    run_units(jobs, context.training_workers(run.recipe), context.progress)
+    workers = context.training_workers(run.recipe)
+    run_units(jobs, workers, context.progress, what="retrain", of="encoders")
     return arms
 
 

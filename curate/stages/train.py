@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from curate.runtime import randomness
 from curate.runtime.files import write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.runtime.threads import cores
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas, canvas_blocks, shard_run
+
+log = logging.getLogger("curate")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ def train_run(run: Run, context: Context) -> Plan:
         device = context.resolved_device()
         run.check_code("train", unit_of.values(), device)
         run.note(device=device_name(device))
+        threads = run.recipe.train.threads
+        if device == "cpu" and threads > cores():
+            # Nobody takes fewer unasked: the last digits of the weights would be others.
+            log.warning(
+                "train.threads is %d, on %d cores: a training is faster with as many threads as "
+                "there are cores; its last digits are others then.",
+                threads,
+                cores(),
+            )
         missing = [name for name in missing if not unit_of[name].fetch(device)]
     if missing:
         canvas(run, context)
@@ -72,7 +85,8 @@ def train_run(run: Run, context: Context) -> Plan:
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
                 for name in missing
             ]
-            run_units(jobs, context.training_workers(run.recipe), context.progress)
+            workers = context.training_workers(run.recipe)
+            run_units(jobs, workers, context.progress, what="train", of="encoders")
     return encoder_plan
 
 
@@ -124,19 +138,19 @@ def train_unit(
 
     Args:
         run: Gives recipe and images.
-        unit: What is made; the ends of its name are what progress is reported as.
+        unit: What is made.
         uids: (n,) uids to train on.
         seed: Seed of initialisation, order and views.
         folder: Where the encoder goes, relative to the run.
         device: ``cpu`` or ``cuda``.
-        progress: Progress callback.
+        progress: Progress callback; counts images, of which each step takes a batch.
         steps: Train for so many steps instead of the recipe's epochs.
         facts: What else the completion record says.
     """
-    label = f"{unit.name.partition('/')[0]} {unit.name.rpartition('/')[2]}"
+    batch = min(run.recipe.train.batch_size, len(uids))
 
-    def named(what: str, done: int, total: int) -> None:
-        progress(label, done, total)
+    def images_seen(what: str, done: int, total: int) -> None:
+        progress(what, done * batch, total * batch)
 
     out = run.path / folder
     run.record_path(unit.name).unlink(missing_ok=True)
@@ -151,7 +165,7 @@ def train_unit(
         device=device,
         states=run.states(unit.name),
         labels=rows["label"].fill_null(-1).to_numpy(),
-        progress=named,
+        progress=images_seen,
         steps=steps,
     )
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -47,6 +47,7 @@ SHELVES = {
     "encoders/methods": {"base"},
     "evaluation/probes": {"base"},
     "selection/exports": {"subset"},
+    "selection/strategies": {"base"},
     "scores/measures": {"base", "heads"},
 }
 """Shelves of plug-ins, and what the plug-ins of each may share."""

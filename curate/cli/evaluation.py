@@ -62,7 +62,8 @@ def probe(
         typer.Option(
             "--on",
             metavar="SOURCE",
-            help="`self` (the run's labels) or a SOURCE; may be repeated; default: the recipe's.",
+            help="`self` (the run's labels), a SOURCE, or SOURCE=DIR; may be repeated; "
+            "default: the recipe's.",
         ),
     ] = None,
     kind: Annotated[
@@ -95,7 +96,7 @@ def probe(
         display.hint(f"next: '{following(stands(opened, summary), comparing)}'")
 
 
-@command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
+@command("curate compare --remove 500,1000 --strategies all,top,k-center,el2n --seeds 5")
 def compare(
     display: Display,
     run: RunName = None,
@@ -106,7 +107,11 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            "--strategies", metavar="NAME,NAME...", help="As in `curate select`, e.g. top,random."
+            "--strategies",
+            metavar="ARM,ARM...",
+            help="`all`; strategies as in `curate select`; columns, the highest of which are kept; "
+            "`STRATEGY:COLUMN` (`bottom:el2n`); `random-matched:ARM`; manifests (.parquet). "
+            "`random` is always there.",
         ),
     ] = None,
     seeds: Annotated[
@@ -123,6 +128,27 @@ def compare(
         bool | None,
         typer.Option(
             "--redraw", help="Rank anew for every seed, by repeats of the plan of its own."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool",
+            metavar="ENCODER",
+            help="Train on nothing but what this encoder of the plan was trained on.",
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="SPACE", help="Where samples lie, as in `curate select`."),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="SOURCE",
+            help="What probes test on: `self` (the run's labels), a SOURCE, or SOURCE=DIR; may be "
+            "repeated; default: the recipe's.",
         ),
     ] = None,
     runs: Runs = RUNS,
@@ -142,6 +168,9 @@ def compare(
         seeds=seeds,
         budget=budget,
         redraw=redraw,
+        pool=pool,
+        space=space,
+        on=on,
         device=device,
         workers=workers,
         data=data,

@@ -12,6 +12,8 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    DataPath,
+    Device,
     Require,
     RunName,
     Runs,
@@ -23,6 +25,7 @@ from curate.cli.options import (
 )
 from curate.cli.results.selection import select_lines
 from curate.runs.run import Run, enclosing
+from curate.selection.strategies import STRATEGIES
 
 # Selections
 
@@ -43,7 +46,13 @@ def select(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option("--strategy", metavar="NAME", help="`top`, `bottom`, `drop-top` or `random`."),
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="By a number: `top`, `bottom`, `drop-top`, `ccs`, `d2`. By how samples lie: "
+            "`k-center`, `facility-location`, `prototypes`, `prototypes-easy`, `semdedup`, "
+            "`hierarchical`, `moderate`. Controls: `random`, `random-matched`.",
+        ),
     ] = None,
     count: Annotated[
         int | None,
@@ -65,7 +74,52 @@ def select(
         str | None,
         typer.Option("--unscored", metavar="WHAT", help="`keep` or `drop` what has no score."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of `random`.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of what draws at random.")
+    ] = 0,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="SPACE",
+            help="Where samples lie: an encoder of the run, `timm:NAME`, an encoder's folder, or "
+            "embeddings (.npy, .parquet). Default: inspect.encoder.",
+        ),
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            "--match",
+            metavar="MANIFEST",
+            help="What `random-matched` is like in class and outlierness.",
+        ),
+    ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            "--drop",
+            metavar="KIND,KIND...",
+            help="Leave out beforehand what the triage of `curate inspect` calls `broken`, "
+            "`redundant`, `tail` or `typical`.",
+        ),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Keep of each class its part.")
+    ] = False,
+    always: Annotated[
+        str | None,
+        typer.Option(
+            "--always",
+            metavar="LIST",
+            help="A text file of uids or paths, one a line, that are kept in any case; they count.",
+        ),
+    ] = None,
+    never: Annotated[
+        str | None,
+        typer.Option(
+            "--never", metavar="LIST", help="The same of such as are dropped in any case."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the manifest.")
     ] = None,
@@ -80,7 +134,9 @@ def select(
         typer.Option(
             "--by",
             metavar="COLUMN",
-            help="`memorization` or `expected`; with --scores any column. Default: memorization.",
+            help="A column of the run's scores, measures or inspection, such as `expected`, `el2n` "
+            "or `outlier_score`, or FILE:COLUMN of a parquet or csv with `uid` or `path`; with "
+            "--scores any column of it. Default: memorization.",
         ),
     ] = None,
     out: Annotated[
@@ -88,6 +144,8 @@ def select(
         typer.Option("--out", metavar="PATH", help="With --scores: folder for the manifest."),
     ] = None,
     require: Require = None,
+    data: DataPath = None,
+    device: Device = "auto",
     runs: Runs = RUNS,
 ) -> None:
     """Select samples by their scores; the manifest says keep or drop for each sample."""
@@ -95,12 +153,17 @@ def select(
 
     short = {"top": top, "drop-top": drop_top, "bottom": bottom}
     wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
-    wanted |= {"unscored": unscored, "seed": seed, "name": name}
+    wanted |= {"unscored": unscored, "seed": seed, "name": name, "space": space, "match": match}
+    wanted |= {"per_class": per_class, "always": always, "never": never}
     if scores is None:
         if out is not None:
             raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
         wanted["by"] = by or "memorization"
+        wanted |= {"drop": [kind.strip() for kind in drop.split(",")] if drop else ()}
+        wanted |= {"data": data, "device": device, "progress": display.progress}
         selected = curate.select(named(display, run, runs), **wanted, require=require)
+    elif drop is not None:
+        raise errors.UsageError("--drop asks a run for its triage; a table has none.")
     elif require is not None:
         raise errors.UsageError("--require asks about a run; of a table nobody knows it.")
     elif run is not None:
@@ -110,7 +173,8 @@ def select(
     display.result(selected, select_lines(selected))
     manifest = shlex.quote(str(selected.path))
     then = f"curate export {manifest} --to csv --out manifest.csv"
-    if wanted["strategy"] != "random":
+    by_scores = (by or "memorization") in ("memorization", "expected")
+    if by_scores and "scores" in STRATEGIES[wanted["strategy"]].needs:
         warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
         then = _following(selected.path, then)
     display.hint(f"next: '{then}'")

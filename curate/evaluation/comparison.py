@@ -5,22 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from curate.evaluation.answers import Answers, probe_name
+from curate.evaluation.arms import ALL, CONTROL, wanted
 from curate.evaluation.crossed import Gaps, Paired
 from curate.runtime.files import replacing, write_json, write_text
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
 from curate.scores.summary import Verdict
-from curate.selection.selection import describe
-
-CONTROL = "random"
-"""The strategy that the others are compared with."""
 
 COLUMNS = (
     "strategy",
@@ -36,6 +33,7 @@ COLUMNS = (
     "n_test",
     "classes",
     "held_out",
+    "encoder",
 )
 """Columns of ``comparison.csv``, one row a probe of an arm."""
 
@@ -45,7 +43,7 @@ class Cell(Result):
     """What is compared: one selection, probed in one way.
 
     Attributes:
-        strategy: As in ``select``.
+        strategy: Name of the arm.
         label: The selection in plain words.
         remove: Scored samples that it removes.
         kept: Scored samples that it keeps.
@@ -90,6 +88,36 @@ class Difference(Paired, Cell):
 
 
 @dataclass(frozen=True)
+class Tests(Result):
+    """What arms were tested on.
+
+    Attributes:
+        source: ``self`` or a SOURCE.
+        n_test: Test images.
+        held_out: Whether they are a part of the training split that probes were not fitted to, so
+            that encoders may have seen them, without labels.
+    """
+
+    source: str
+    n_test: int
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Cost(Result):
+    """What it took to make a selection, and when that has paid.
+
+    Attributes:
+        seconds: Of the scores, measures or encoder that the selection goes by, in this run.
+        pays_back_after: How many trainings on the selection, of as many epochs as the recipe's,
+            save that time; 0 where it took none, None where none ever does.
+    """
+
+    seconds: float
+    pays_back_after: int | None
+
+
+@dataclass(frozen=True)
 class Summary(Result):
     """Arms and their differences from random ones.
 
@@ -101,7 +129,9 @@ class Summary(Result):
         holds_for: What of: of one selection, or of such as are ranked anew.
         ranking: The verdict on the scores that were selected by; None where nobody knows.
         confidence: Of the intervals.
-        control: The strategy that others are compared with.
+        control: The arm that others are compared with.
+        tests: What all were tested on.
+        same: Names of arms that are one selection, for every seed and size, and were trained once.
     """
 
     scored: int
@@ -112,6 +142,8 @@ class Summary(Result):
     ranking: Verdict | None = None
     confidence: float = CONFIDENCE
     control: str = CONTROL
+    tests: tuple[Tests, ...] = ()
+    same: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +154,14 @@ class Comparison(Summary):
         settings: What was compared: remove, strategies, seeds, budget, probes.
         results: Every probe of every arm, as ``COLUMNS`` names them.
         path: Folder of ``comparison.csv``, ``.json``, ``.parquet`` and ``.png``.
+        costs: Of each arm and size, by ``cost_name``; no part of the files, which say the same
+            however long it took.
     """
 
     settings: Mapping[str, Any]
     results: tuple[Mapping[str, Any], ...]
     path: Path
+    costs: dict[str, Cost] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Comparison:
@@ -165,8 +200,7 @@ def summarise(
         cells.setdefault(cell, {})[row["seed"]] = float(row["accuracy"])
     arms, differences = [], []
     for (remove, source, kind, strategy), by_seed in cells.items():
-        kept = scored - remove
-        label = describe(strategy, kept, scored, action=True)
+        kept, label = _words(strategy, remove, scored)
         about = Cell(strategy, label, remove, kept, source, kind)
         accuracy = {str(seed): by_seed[seed] for seed in sorted(by_seed)}
         values = np.array(list(accuracy.values()))
@@ -185,8 +219,40 @@ def summarise(
                 )
                 by_pair[str(seed)] = gaps.add(mine, other)
             differences.append(Difference(**vars(about), **vars(gaps.paired()), by_seed=by_pair))
-    said = _verdict(differences)
-    return Summary(scored, tuple(arms), tuple(differences), said, holds_for, ranking)
+    tests = {row["source"]: Tests(row["source"], row["n_test"], row["held_out"]) for row in rows}
+    return Summary(
+        scored,
+        tuple(arms),
+        tuple(differences),
+        _verdict(differences),
+        holds_for,
+        ranking,
+        tests=tuple(tests.values()),
+        same=_same(rows),
+    )
+
+
+def cost_name(strategy: str, remove: int) -> str:
+    """Return the name of the cost of an arm, such as ``top-225``."""
+    return f"{strategy}-{remove}"
+
+
+def _words(name: str, remove: int, scored: int) -> tuple[int, str]:
+    """Return how many samples an arm keeps, and what it is in plain words."""
+    kept = scored if name == ALL else scored - remove
+    return kept, wanted(name).label(kept, scored)
+
+
+def _same(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of arms whose encoders are the same ones, of two names or more."""
+    encoders: dict[str, dict[tuple[int, int], str]] = {}
+    for row in rows:
+        if row.get("encoder"):
+            encoders.setdefault(row["strategy"], {})[row["remove"], row["seed"]] = row["encoder"]
+    groups: dict[tuple[tuple[tuple[int, int], str], ...], list[str]] = {}
+    for name, of in encoders.items():
+        groups.setdefault(tuple(sorted(of.items())), []).append(name)
+    return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
 def _verdict(differences: Sequence[Difference]) -> str:
@@ -229,8 +295,7 @@ def write(
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
-        kept = summary.scored - row["remove"]
-        words = describe(row["strategy"], kept, summary.scored, action=True)
+        kept, words = _words(row["strategy"], row["remove"], summary.scored)
         table.writerow({**row, "label": words, "kept": kept})
     write_text(paths[0], text.getvalue())
     stored = {**summary.to_json(), "settings": settings, "results": [dict(row) for row in rows]}

@@ -45,7 +45,7 @@ class Space:
         return None
 
 
-def space_of(name: str | None, encoders: Sequence[str]) -> Space:
+def space_of(name: str | None, encoders: Sequence[str], *, key: str = "inspect.encoder") -> Space:
     """Return the space that a recipe asks for.
 
     Args:
@@ -53,6 +53,7 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
             the folder of a saved encoder, or a ``.npy`` or ``.parquet`` file; None for the first
             encoder of the plan.
         encoders: Names of the plan's encoders.
+        key: The setting that asks.
 
     Raises:
         UsageError: If it is none of these.
@@ -65,13 +66,11 @@ def space_of(name: str | None, encoders: Sequence[str]) -> Space:
     path = Path(name)
     if path.suffix in (".npy", ".parquet"):
         if not path.is_file():
-            raise UsageError(f"inspect.encoder: there is no file {path}.")
+            raise UsageError(f"{key}: there is no file {path}.")
         return Space("file", name)
     if (path / "weights.safetensors").is_file():
         return Space("saved", name)
-    raise unknown(
-        "inspect.encoder", name, [*encoders, "timm:NAME", "timm-random:NAME", "FOLDER", "FILE.npy"]
-    )
+    raise unknown(key, name, [*encoders, "timm:NAME", "timm-random:NAME", "FOLDER", "FILE.npy"])
 
 
 def embeddings(

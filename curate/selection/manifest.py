@@ -18,6 +18,7 @@ from curate.errors import DataError, MismatchError
 from curate.runtime.files import file_sha256, read_json, replacing, sealed, write_json
 from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected, p_top
+from curate.selection.strategies import STRATEGIES
 
 SCHEMA_VERSION = 1
 
@@ -68,6 +69,7 @@ class Manifest:
         strategy: str,
         parameters: Mapping[str, Any],
         provenance: Mapping[str, Any] | None = None,
+        because: pa.Array | None = None,
     ) -> Manifest:
         """Return the manifest of a choice.
 
@@ -82,6 +84,8 @@ class Manifest:
             provenance: What the scores were made from (dataset_fingerprint, recipe,
                 recipe_fingerprint, separation, verdict, seeds, versions...); nothing that differs
                 between equal selections.
+            because: (N,) strings, in the order of ``table``: why a sample that the strategy had no
+                say in is kept or dropped; null for the others.
 
         Raises:
             DataError: If a uid is missing or repeated.
@@ -92,7 +96,8 @@ class Manifest:
             raise DataError(f"{uids.null_count:,} rows of the scores have no uid.")
         kept = pa.array(np.asarray(keep, dtype=bool))
         given = {name: table[name] for name in table.column_names if name in MANIFEST_SCHEMA.names}
-        table = sorted_by_uid(pa.table({**given, "uid": uids, "keep": kept}))
+        why = pa.nulls(len(kept), pa.string()) if because is None else because
+        table = sorted_by_uid(pa.table({**given, "uid": uids, "keep": kept, "because": why}))
         if repeats(table["uid"]):
             raise DataError("the scores repeat a uid; every sample may stand there once.")
         keep = table["keep"].to_numpy()
@@ -117,7 +122,7 @@ class Manifest:
             "rank": pa.array(ranks, mask=ranks == 0),
             "p_top": chance,
             "decision": _of(["drop", "keep"], keep.astype(np.int8)),
-            "reason": _reasons(strategy, keep, scored, counts, by),
+            "reason": _reasons(strategy, keep, scored, table["because"], parameters),
         }
         facts = {
             "schema_version": SCHEMA_VERSION,
@@ -310,19 +315,31 @@ def _highest(by: str) -> str:
 
 
 def _reasons(
-    strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
+    strategy: str,
+    keep: np.ndarray,
+    scored: np.ndarray,
+    because: pa.ChunkedArray,
+    parameters: Mapping[str, Any],
 ) -> pa.ChunkedArray:
-    """Return why each sample is kept or dropped, one of four sentences."""
+    """Return why each sample is kept or dropped, one of a few sentences."""
+    by = parameters.get("by") or "memorization"
     high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
-    kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
-    why = {
-        "top": (f"not among the {kept} {high}", f"among the {kept} {high}"),
-        "drop-top": (f"among the {dropped} {high}", f"not among the {dropped} {high}"),
-        "bottom": (f"not among the {kept} {low}", f"among the {kept} {low}"),
-        "random": (f"not among the {kept} drawn at random", f"among the {kept} drawn at random"),
-    }.get(strategy, (f"dropped by {strategy}", f"kept by {strategy}"))
+    chosen = because.is_null().to_numpy() & scored
+    kept, dropped = (f"{int((chosen & side).sum()):,}" for side in (keep, ~keep))
+    number, what, inside = {
+        "top": (kept, high, keep),
+        "drop-top": (dropped, high, ~keep),
+        "bottom": (kept, low, keep),
+    }.get(strategy, (kept, "", keep))
+    if strategy in STRATEGIES:
+        what = what or STRATEGIES[strategy].chosen
+        end = ", class by class" if parameters.get("per_class") else ""
+        why = (f"not among the {number} {what}{end}", f"among the {number} {what}{end}")
+    else:
+        why = (f"dropped by {strategy}", f"kept by {strategy}")
     sentences = [*why, "not scored; dropped as asked", "not scored; kept as asked"]
-    return _of(sentences, keep.astype(np.int8) + 2 * (~scored).astype(np.int8))
+    which = np.where(scored, inside if strategy in STRATEGIES else keep, 2 + keep)
+    return pc.coalesce(because, _of(sentences, which.astype(np.int8)))
 
 
 def _of(texts: Sequence[str], which: np.ndarray) -> pa.ChunkedArray:

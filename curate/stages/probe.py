@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def probe_data(
 
     Args:
         run: The run the encoder belongs to; None for an encoder on its own.
-        name: ``self`` or a SOURCE.
+        name: ``self``, a SOURCE, or SOURCE=DIR.
         context: Where a SOURCE's data lies, and how to report.
         home: Folder that keeps what was read of sources.
         size: Side of the encoder's images.
@@ -66,6 +66,8 @@ def probe_data(
         rows = dataset.index(run, INDEXED)
         return probe_set("self", images, rows, run.facts()["test_role"])
     fit = run.recipe.data.fit if run else "crop"
+    asked, (name, place) = name, placed_source(name)
+    context = context if place is None else replace(context, data=place)
     wanted = {
         "source": name,
         "data": str(context.data.resolve()) if context.data else None,
@@ -94,7 +96,7 @@ def probe_data(
         )
         write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
-    return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
+    return probe_set(asked, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
 
 def _files(name: str, data: Path | None) -> str | None:
@@ -111,13 +113,35 @@ def _files(name: str, data: Path | None) -> str | None:
     return digest.hexdigest()
 
 
-def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
-    """Return what the recipe's probes are fitted and tested on.
+def placed_source(text: str) -> tuple[str, Path | None]:
+    """Return the source of ``SOURCE=DIR`` and where it lies; of a SOURCE alone, None.
+
+    Raises:
+        UsageError: If there is no such folder.
+    """
+    name, sign, place = text.partition("=")
+    if not sign or Path(text.partition(":")[2] or text).exists():
+        return text, None
+    folder = Path(place).expanduser()
+    if not name or not folder.exists():
+        raise UsageError(f"--on {text}: expected SOURCE=DIR; there is no folder {place!r}.")
+    return name, folder
+
+
+def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None) -> list[ProbeSet]:
+    """Return what a run's probes are fitted and tested on.
+
+    Args:
+        run: The run.
+        context: Device, workers, progress, and where the run's own images lie.
+        sources: ``self``, SOURCEs or SOURCE=DIR; None takes the recipe's.
 
     Raises:
         DataError: If samples have no labels, or are too few.
+        UsageError: If a source is not there.
     """
     data, home = run.recipe.data, run.path / "probes" / "data"
+    asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
     return [
@@ -129,7 +153,7 @@ def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
             size=data.size,
             channels=data.channels,
         )
-        for name in run.recipe.probe.sources
+        for name in asked
     ]
 
 

@@ -74,7 +74,7 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     plan = pq.read_table(run / "plan.parquet")
     assert plan.column_names == ["uid", "group", "fold0", "fold1"]
     assert pq.read_table(run / "inspect.parquet").num_rows == 80
-    comparison = next((run / "comparisons").iterdir())
+    (comparison,) = (run / "comparisons").glob("remove-*")
     assert {p.name for p in comparison.glob("comparison.*")} == {
         "comparison.csv",
         "comparison.json",
@@ -597,17 +597,19 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
     command += ["--budget", "steps", "--workers", "1", "--device", "cpu", "--json"]
     first = curate(*command)
     facts = json.loads(first.out)
-    assert "compare top-60-s0" in first.err
+    assert "retrain" in first.err
     assert {d["strategy"] for d in facts["differences"]} == {"top"}
     assert facts["settings"]["strategies"] == ["top", "random"]
-    for arm in ("top-60-s0", "random-60-s0"):
-        config = json.loads((Path(facts["path"]) / "encoders" / arm / "config.json").read_text())
-        assert config["samples"] == 20
-        log = (Path(facts["path"]) / "encoders" / arm / "log.jsonl").read_text().splitlines()
+    encoders = {row["encoder"] for row in facts["results"]}
+    assert len(encoders) == 2
+    for place in encoders:
+        encoder = tiny_runs / "tiny" / place
+        assert json.loads((encoder / "config.json").read_text())["samples"] == 20
+        log = (encoder / "log.jsonl").read_text().splitlines()
         # As many steps as on all 80 samples: 2 epochs of 5 batches of 16.
         assert json.loads(log[-1])["step"] == 10
     again = curate(*command)
-    assert "compare top" not in again.err
+    assert "retrain" not in again.err
     assert json.loads(again.out) == facts
 
 

@@ -36,6 +36,7 @@ def rows():
             "held_out": False,
             "accuracy": value - (0.1 if kind == "knn" else 0),
             "validation_accuracy": None,
+            "n_test": 1000,
             "chosen": {"C": 0.1},
         }
         for (strategy, remove), values in ACCURACY.items()

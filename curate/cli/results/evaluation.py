@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
+from curate.evaluation.comparison import cost_name
 
 if TYPE_CHECKING:
     from curate.evaluation.agreement import Agreement
-    from curate.evaluation.comparison import Comparison
+    from curate.evaluation.comparison import Arm, Comparison, Tests
     from curate.stages.probe import Probed
 
 
@@ -24,11 +25,17 @@ def probe_lines(probed: Probed) -> list[str | Listing]:
 
 
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
-    """Return the differences of a comparison, with their intervals, and what they show."""
-    points = ("points", "images", "95 % interval", "seeds")
-    head = ("selection against random", "tested on", "probe", *points)
+    """Return every arm with its difference from the random one, and what all of it shows."""
+    points = ("against random", "images", "95 % interval", "seeds", "pays back after")
+    head = ("trained on", "tested on", "probe", "accuracy", *points)
+    gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
-    for gap in comparison.differences:
+    for arm in comparison.arms:
+        gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
+        accuracy, paid = f"{arm.mean:.2%}", _paid(comparison, arm)
+        if gap is None:
+            rows.append((arm.label, arm.source, arm.kind, accuracy, "", "", "", str(arm.n), paid))
+            continue
         mean, ends = f"{gap.mean * 100:+.2f}", "none: one seed"
         interval = "no interval: one seed"
         images, seeds = f"{gap.images:+.1f} of {gap.n_test:,}", f"{gap.n} seeds"
@@ -39,13 +46,36 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
             f"{interval})"
         )
-        rows.append((gap.label, gap.source, gap.kind, mean, images, ends, str(gap.n)))
-    listing = [Listing(head, rows, lines)] if rows else []
+        about = (gap.label, gap.source, gap.kind, accuracy, mean)
+        rows.append((*about, images, ends, str(gap.n), paid))
     return [
-        *listing,
+        *([Listing(head, rows, lines)] if lines else []),
+        *(f"tested on   {_tests(tests)}" for tests in comparison.tests),
+        *(f"the same    {' and '.join(names)}: trained once" for names in comparison.same),
         f"difference  for {comparison.holds_for}: {comparison.verdict}",
         f"comparison  {comparison.path}",
     ]
+
+
+def _tests(tests: Tests) -> str:
+    """Return what arms were tested on, in words."""
+    what = f"{tests.n_test:,} images of {tests.source}"
+    if not tests.held_out:
+        return f"{what}: its test split"
+    return (
+        f"{what}, a fifth of its training split: it has no test split, so that encoders may have "
+        "seen them, without labels"
+    )
+
+
+def _paid(comparison: Comparison, arm: Arm) -> str:
+    """Return after how many trainings a selection has saved what it took to make."""
+    cost = comparison.costs.get(cost_name(arm.strategy, arm.remove))
+    if cost is None:
+        return ""
+    if cost.pays_back_after is None:
+        return "never"
+    return f"{cost.pays_back_after:,} trainings" if cost.pays_back_after else "cost nothing"
 
 
 def agreement_lines(agreement: Agreement) -> list[str | Listing]:

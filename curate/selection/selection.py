@@ -217,7 +217,7 @@ def decide(
         "unscored": config.unscored if left else None,
         **{
             name: value
-            for name in ("space", "match", "drop", "per_class", "always", "never")
+            for name in ("space", "match", "drop", "copies", "per_class", "always", "never")
             if (value := getattr(config, name)) not in (None, (), False)
         },
         **parameters,

@@ -15,6 +15,8 @@ FLOOR, SURE, CEILING = 300.0, 500.0, 1200.0
 """Evidence that a pair of copies has at least, however few decoys there are; that it has where so
 few were seen that they say nothing; and that is enough however many there are: among images that
 are alike when turned upside down, decoys are copies."""
+LITTLE, UNLIKE = 500.0, 0.8
+"""Pairs with less evidence than this must correlate at least so much, too."""
 RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
@@ -26,6 +28,9 @@ them is so upside down. Where fewer than five are alike the fifth's is taken for
 numbers, below which few correlations are known."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
+STEEPEST = 0.75
+"""Most that the number of pairs of a kind is thought to keep from one quarter of the threshold to
+the next."""
 RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
     f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, and "
@@ -41,7 +46,8 @@ class Learned:
     Attributes:
         least: Evidence that copies have.
         passed: Decoys that have as much.
-        false_rate: Share of false pairs that follows, in [0, 1].
+        false_rate: Share of false pairs to expect, in [0, 1]: what decoys say, or how many pairs
+            lie below the threshold, whichever is more.
     """
 
     least: float
@@ -68,6 +74,7 @@ def stand_out(pairs: Found, found: Found, least: float) -> np.ndarray:
         clear = 1 - own <= RATIO * (1 - np.maximum(fifth[pairs.a], fifth[pairs.b]))
         enough |= clear
         alike |= clear & (own >= ALIKE)
+    enough &= (pairs.evidence >= LITTLE) | (pairs.similarity >= UNLIKE)
     return np.asarray(((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT)))
 
 
@@ -99,6 +106,7 @@ def threshold(
     """
     decoys = decoys.distinct()
     decoys = decoys.where(stand_out(decoys, found, 0.0) & (decoys.similarity >= correlation))
+    every = found
     found = found.where(stand_out(found, found, 0.0) & (found.similarity >= correlation))
     # What is symmetric is as like a copy of itself when it stands on its head.
     keys, evidence = found.a * np.int64(n + (1 << 40)) + found.b, found.evidence
@@ -114,6 +122,28 @@ def threshold(
     # One more than were seen: none among few is no promise.
     good = (passed + share <= RATE * number) | ((passed <= RATE * number) & (steps >= SURE))
     least = float(steps[np.argmax(good)]) if good.any() else CEILING
-    step_false = int(len(false) - np.searchsorted(false, least))
-    passed_true = int(len(true) - np.searchsorted(true, least))
-    return Learned(least, step_false, round(min(1.0, step_false * share / max(1, passed_true)), 6))
+    passed_false = int(len(false) - np.searchsorted(false, least))
+    kept = stand_out(found, every, least) & (found.similarity >= correlation)
+    wrong = max(passed_false * share, _beyond(evidence[~kept], least))
+    rate = round(min(1.0, wrong / max(1, int(kept.sum()))), 6)
+    return Learned(least, passed_false, rate)
+
+
+def _beyond(evidence: np.ndarray, least: float) -> float:
+    """Return how many pairs of a kind to expect above the threshold, from those that lie below.
+
+    Images of one kind, such as cars on white, are more alike than an image and one upside down, so
+    that decoys miss them. Below the threshold hardly anything else is left, and its number falls
+    about geometrically: from the third quarter of the threshold to the fourth by a ratio r, so that
+    r + r^2 + ... of the fourth's are to be expected beyond. Copies that lie below make it too high.
+
+    Args:
+        evidence: (P,) of pairs that stand out and lack evidence.
+        least: The threshold.
+    """
+    third, fourth = (
+        int(((evidence >= low * least) & (evidence < high * least)).sum())
+        for low, high in ((0.5, 0.75), (0.75, 1.0))
+    )
+    ratio = min(STEEPEST, fourth / max(1, third))
+    return fourth * ratio / (1 - ratio)

@@ -44,7 +44,7 @@ class CopySearch(Result):
 
     Attributes:
         threshold: Evidence that a pair has at least (``registration.Evidence``).
-        false_rate: Estimated share of false pairs, as far as decoys show it.
+        false_rate: Estimated share of false pairs (``decoys.Learned``).
         decoys: Pairs of images turned upside down that passed the threshold.
         decoy_queries: How many images were turned upside down.
         index: How whole images were looked up.

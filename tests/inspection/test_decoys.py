@@ -51,4 +51,26 @@ def test_decoys_raise_the_threshold():
     high = decoys.threshold(found, of([400.0] * 20 + [650.0], 5001), 2000, 2000)
     assert 400 < high.least < 650
     assert high.passed == 1
-    assert 0 < high.false_rate <= decoys.RATE
+
+
+def test_pairs_below_the_threshold_foretell_false_ones_above():
+    def of(evidence):
+        n = len(evidence)
+        a = 2 * np.arange(n, dtype=np.int64)
+        rest = [np.full(n, 0.9), *(np.zeros(n) for _ in range(4))]
+        return matching.Found(a, a + 1, np.zeros(n, np.int64), np.asarray(evidence), *rest)
+
+    good = np.linspace(1000, 2000, 400)
+    none = of(good[:0])
+    assert decoys.threshold(of(good), none, 2000, 2000).false_rate == 0
+    kin = of(np.concatenate([np.full(80, 200.0), np.full(40, 280.0), good]))
+    # Half as many from quarter to quarter: 20 + 10 + ... of 400.
+    assert decoys.threshold(kin, none, 2000, 2000).false_rate == pytest.approx(40 / 400)
+
+
+def test_little_evidence_asks_for_grey_values_that_correlate():
+    two = np.arange(2, dtype=np.int64)
+    rest = [np.zeros(2) for _ in range(4)]
+    made = matching.Found(2 * two, 2 * two + 1, 0 * two, np.array([400.0, 600.0]),
+                          np.array([0.7, 0.7]), *rest)  # fmt: skip
+    assert decoys.stand_out(made, made, 300.0).tolist() == [False, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,6 +54,13 @@ class ProbeSet:
     test_labels: np.ndarray
     held_out: bool
     leaked: np.ndarray | None = None
+
+    def digest(self) -> str:
+        """Return 32 hex digits of the samples, their labels, and how they are split."""
+        whole = hashlib.sha256(repr((self.name, self.held_out, self.canvas.array.shape)).encode())
+        for part in (self.train, self.train_labels, self.test, self.test_labels):
+            whole.update(np.ascontiguousarray(part).tobytes())
+        return whole.hexdigest()[:32]
 
 
 @dataclass(frozen=True)

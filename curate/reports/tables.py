@@ -91,7 +91,8 @@ def _selected(chosen: Selection) -> str:
     """Return what a manifest keeps, in plain words."""
     counts = chosen.facts["counts"]
     strategy, kept = str(chosen.facts["strategy"]), counts["kept_scored"]
-    text = selection.describe(strategy, kept, counts["scored"])
+    by = chosen.facts["parameters"].get("by") or "memorization"
+    text = selection.describe(strategy, kept, counts["scored"], by=by)
     unscored = chosen.kept - kept
     return words.shown(f"{text}, and {unscored:,} not scored" if unscored else text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +22,12 @@ from curate.evaluation.answers import Answers, probe_name
 from curate.evaluation.arms import CONTROL, wanted
 from curate.evaluation.comparison import Comparison
 from curate.evaluation.config import CompareConfig
-from curate.evaluation.probing import ProbeResult, ProbeSet, measure_probes
+from curate.evaluation.probing import ProbeSet, measure_probes
 from curate.runs import units
 from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.files import read_json, write_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
@@ -73,7 +75,7 @@ def compare_run(
     check_repeats(run, config)
     names = tuple(dict.fromkeys((*config.strategies, CONTROL)))
     arms = [wanted(name) for name in names]
-    contest = Contest.of(field, arms, config, _rankings(run, context, config, field.scored))
+    contest = Contest.of(field, arms, config)
     asked = run.recipe.probe
     settings = {
         "remove": list(dict.fromkeys(config.remove)),
@@ -93,6 +95,8 @@ def compare_run(
         # Before hours of training, not after, it shows whether there is anything to probe on.
         probed = probe_sets(run, context, on)
         with unit.making("compare"):
+            rankings = tuple(_rankings(run, context, config, field.scored))
+            contest = replace(contest, rankings=rankings)
             trained = _train_arms(run, context, config, contest)
             rows, answers = _probe_arms(run, context, trained, probed, asked.kinds)
             summary = comparison.summarise(
@@ -210,8 +214,8 @@ def _rankings(
 
 def _train_arms(
     run: Run, context: Context, config: CompareConfig, contest: Contest
-) -> list[tuple[dict[str, Any], str]]:
-    """Train what is missing of a comparison; returns what each arm is, and its encoder's place.
+) -> list[tuple[dict[str, Any], units.Unit]]:
+    """Train what is missing of a comparison; returns what each arm is, and its training.
 
     An encoder lies under the key of its training, so that equal arms are one.
     """
@@ -221,16 +225,15 @@ def _train_arms(
     steps = train_settings.epochs * (len(everything) // batch) if by_steps else None
     shard.canvas(run, context)
     device = context.resolved_device()
-    arms: list[tuple[dict[str, Any], str]] = []
+    arms: list[tuple[dict[str, Any], units.Unit]] = []
     jobs: dict[str, Unit] = {}
     made: dict[str, units.Unit] = {}
     for arm in contest.arms():
         own_seed = randomness.seed_for(train_settings.seed, "compare", arm.seed)
         unit = units.trained_on(run, "", arm.samples, seed=own_seed, steps=steps)
         unit = replace(unit, name=f"compare/arms/{unit.key[:16]}")
-        place = f"comparisons/encoders/{unit.key[:16]}"
         about = {"strategy": arm.name, "remove": arm.remove, "seed": arm.seed}
-        arms.append((about, place))
+        arms.append((about, unit))
         if unit.name in made:
             continue
         made[unit.name] = unit
@@ -238,7 +241,7 @@ def _train_arms(
             arguments = {
                 "path": run.path,
                 "unit": unit.name,
-                "folder": place,
+                "folder": _place(unit),
                 "kept": arm.samples,
                 "seed": own_seed,
                 "device": device,
@@ -256,28 +259,57 @@ def _train_arms(
 def _probe_arms(
     run: Run,
     context: Context,
-    arms: Sequence[tuple[Mapping[str, Any], str]],
+    arms: Sequence[tuple[Mapping[str, Any], units.Unit]],
     probed: Sequence[ProbeSet],
     kinds: tuple[str, ...],
 ) -> tuple[list[dict[str, Any]], Answers]:
     """Probe each encoder once; returns a row for each arm, source and kind, and what was right."""
     rows: list[dict[str, Any]] = []
-    answers, of = Answers(), dict.fromkeys(place for _, place in arms)
-    found: dict[str, list[tuple[ProbeSet, ProbeResult, np.ndarray]]] = {}
-    for done, place in enumerate(of, 1):
-        encoder = load_encoder(run.path / place, device=context.resolved_device())
-        found[place] = [
-            (data, result, np.packbits(right))
-            for data in probed
+    answers, made = Answers(), {unit.key: unit for _, unit in arms}
+    jobs = list(itertools.product(made.values(), probed))
+    found = {}
+    for done, (unit, data) in enumerate(jobs, 1):
+        found[unit.key, data.name] = _probed(run, context, unit, data, kinds)
+        context.progress("probe", done, len(jobs))
+    for about, unit in arms:
+        for data in probed:
+            for result in found[unit.key, data.name]:
+                right = np.frombuffer(bytes.fromhex(result["right"]), dtype=np.uint8)
+                right = np.unpackbits(right, count=len(data.test)).astype(bool)
+                told = {key: value for key, value in result.items() if key != "right"}
+                rows.append({**about, **told, "encoder": _place(unit)})
+                name = probe_name(**about, kind=result["kind"])
+                answers.add(data.name, data.test, name, right)
+    return rows, answers
+
+
+def _probed(
+    run: Run, context: Context, trained: units.Unit, data: ProbeSet, kinds: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Probe an encoder on a source, unless that was done: a unit of work.
+
+    Returns:
+        What each kind of probe reached, and ``right``: a bit for each test image, as hex digits.
+    """
+    parts = {"encoder": trained.key, "source": data.digest(), "kinds": list(kinds)}
+    unit = units.Unit(run, "", parts)
+    name = f"{trained.key[:16]}-{unit.key[:8]}"
+    unit = replace(unit, name=f"compare/probes/{name}")
+    file = run.path / "comparisons" / "probes" / f"{name}.json"
+    if unit.intact() is None:
+        encoder = load_encoder(run.path / _place(trained), device=context.resolved_device())
+        results = [
+            {**result.to_json(), "right": np.packbits(right).tobytes().hex()}
             for result, right in measure_probes(encoder, data, kinds)
         ]
-        context.progress("probe", done, len(of))
-    for about, place in arms:
-        for data, result, bits in found[place]:
-            rows.append({**about, **result.to_json(), "encoder": place})
-            right = np.unpackbits(bits, count=len(data.test)).astype(bool)
-            answers.add(data.name, data.test, probe_name(**about, kind=result.kind), right)
-    return rows, answers
+        write_json(file, {"results": results})
+        unit.complete([file])
+    return list(read_json(file)["results"])
+
+
+def _place(unit: units.Unit) -> str:
+    """Return where the encoder of an arm lies, relative to the run."""
+    return f"comparisons/encoders/{unit.key[:16]}"
 
 
 def train_arm(

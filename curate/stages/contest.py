@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,27 +75,22 @@ class Contest:
         field: What they choose from.
         wanted: The arms, each once.
         config: Sizes, seeds, space.
-        rankings: By which scores (N,) each seed selects.
-        numbers: By column, what else is selected by, (N,) float64.
+        numbers: By column, what else than scores is selected by, (N,) float64.
         manifests: By name, the samples of the field that a manifest keeps.
+        rankings: By which scores (N,) each seed selects; those of seeds that rank anew take time,
+            so that they come later than the rest.
     """
 
     field: Field
     wanted: tuple[Wanted, ...]
     config: CompareConfig
-    rankings: tuple[np.ndarray, ...]
     numbers: dict[str, np.ndarray]
     manifests: dict[str, np.ndarray]
+    rankings: tuple[np.ndarray, ...] = ()
 
     @classmethod
-    def of(
-        cls,
-        field: Field,
-        arms: Sequence[Wanted],
-        config: CompareConfig,
-        rankings: Iterable[np.ndarray],
-    ) -> Contest:
-        """Read what the arms go by; measures and inspections that are missing are made.
+    def of(cls, field: Field, arms: Sequence[Wanted], config: CompareConfig) -> Contest:
+        """Read what the arms go by but for rankings; measures that are missing are made.
 
         Raises:
             UsageError: If a manifest is not there, or leaves nothing to compare.
@@ -114,7 +109,7 @@ class Contest:
                     "compare by another number."
                 )
         manifests = {arm.name: _kept(field, arm) for arm in arms if arm.is_manifest}
-        return cls(field, tuple(arms), config, tuple(rankings), numbers, manifests)
+        return cls(field, tuple(arms), config, numbers, manifests)
 
     def digests(self) -> dict[str, str]:
         """Return digests of what arms go by beside the scores, by name."""
@@ -168,7 +163,7 @@ class Contest:
             like = self._keep(wanted(arm.like), remove, seed)
         return choose(
             arm.strategy,
-            self.numbers.get(arm.by, self.rankings[seed]),
+            self.rankings[seed] if arm.by == "memorization" else self.numbers[arm.by],
             self._names,
             n - remove,
             seed,

@@ -217,7 +217,7 @@ def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
                 accuracy = 0.9 + 0.004 * seed + (gap if strategy == "drop-top" else 0.0)
                 rows.append(
                     {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
-                     "kind": kind, "accuracy": accuracy}
+                     "kind": kind, "accuracy": accuracy, "n_test": 1000, "held_out": False}
                 )  # fmt: skip
     answers = answered(rows)
     summary = comparison.summarise(rows, answers, 270)

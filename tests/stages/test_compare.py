@@ -7,6 +7,7 @@ from PIL import Image
 
 import curate
 from curate.errors import UsageError
+from curate.evaluation.probing import measure_probes
 from curate.runs.run import Run
 from curate.runtime.files import read_json
 from curate.scores.plan import Plan
@@ -106,11 +107,36 @@ def test_arms_of_one_selection_are_trained_once_also_in_another_comparison(tiny)
     after = encoders(tiny)
     assert len(after) == len(made) + 2
     assert {name: after[name] for name in made} == made
+    # Encoders that were probed before are not probed again.
+    again = curate.compare(tiny, remove=[20], strategies=["all", "bottom"], seeds=2)
+    assert encoders(tiny) == after
+    assert [d for d in more.differences if d.strategy != "top"] == list(again.differences)
+    assert len(list((tiny.path / "comparisons" / "probes").iterdir())) == len(after)
     (tests,) = more.tests
     assert (tests.source, tests.n_test, tests.held_out) == ("self", 80, False)
     assert more.costs["top-20"].seconds > 0 and more.costs["top-20"].pays_back_after > 0
     assert more.costs["random-20"].pays_back_after == 0
     assert {a.kept for a in more.arms if a.strategy == "all"} == {80}
+
+
+def test_a_comparison_that_was_cut_short_probes_what_is_left(tiny, monkeypatch):
+    asked = {"remove": [30], "strategies": ["top"], "seeds": 2}
+    looked = []
+
+    def counted(encoder, data, kinds):
+        looked.append(data.name)
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        return measure_probes(encoder, data, kinds)
+
+    monkeypatch.setattr("curate.stages.compare.measure_probes", counted)
+    with pytest.raises(KeyboardInterrupt):
+        curate.compare(tiny, **asked)
+    cut = encoders(tiny)
+    made = curate.compare(tiny, **asked)
+    # Four encoders: two were probed, the third was cut short, and so two are left.
+    assert len(looked) == 5 and encoders(tiny) == cut
+    assert len({row["encoder"] for row in made.results}) == 4
 
 
 def test_a_pool_is_what_one_encoder_was_trained_on(tiny):

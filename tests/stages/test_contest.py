@@ -1,5 +1,7 @@
 """Which samples each arm of a comparison trains on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -32,7 +34,8 @@ def contest(run, *names, **settings):
     )
     ranking = scored["memorization"].to_numpy()
     config = CompareConfig(seeds=2, **settings)
-    return Contest.of(field, [wanted(name) for name in names], config, [ranking] * 2)
+    made = Contest.of(field, [wanted(name) for name in names], config)
+    return replace(made, rankings=(ranking, ranking))
 
 
 def test_every_arm_of_every_size_and_seed_keeps_what_it_says(run):

@@ -23,13 +23,13 @@ from curate.runtime.text import short
 from curate.scores.summary import Verdict
 from curate.selection.columns import file_of, listed
 from curate.selection.config import SelectConfig
-from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest, ends
 from curate.selection.modifiers import Given, decided
 from curate.selection.strategies import STRATEGIES
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("key", "shard", "label")
+TAKEN = ("key", "shard", "label", "class", "path")
 """Columns of a table of scores that a manifest has besides a number and its error."""
 ERRORS = {"memorization": "se", "expected": "expected_se"}
 """Which column has the standard errors of a number; of others ``se`` has."""
@@ -242,7 +242,7 @@ def decide(
         scored=scored,
         unscored=left,
         description=describe(
-            config.strategy, kept, scored, by=parameters.get("by", "memorization")
+            config.strategy, kept, scored, by=parameters.get("by") or "memorization"
         ),
         separation=provenance.get("separation"),
         verdict=verdict,
@@ -257,6 +257,12 @@ def _strategy(path: Path) -> str | None:
         return str(Manifest.read(path).facts["strategy"])
     except DataError:
         return None
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    """Return in plain words what the facts of a manifest say that it keeps of scored samples."""
+    counts, by = facts["counts"], facts["parameters"].get("by") or "memorization"
+    return describe(facts["strategy"], counts["kept_scored"], counts["scored"], by=by)
 
 
 def kept_count(config: SelectConfig, scored: int) -> int:
@@ -307,7 +313,7 @@ def labels_of(table: pa.Table) -> np.ndarray:
 
 
 def describe(
-    strategy: str, kept: int, scored: int, *, action: bool = False, by: str = "memorization"
+    strategy: str, kept: int, scored: int, *, by: str = "memorization", action: bool = False
 ) -> str:
     """Return a selection in plain words.
 
@@ -315,16 +321,13 @@ def describe(
         strategy: As in ``select``.
         kept: How many of the scored samples it keeps.
         scored: How many there are.
+        by: The number that was selected by.
         action: Whether to say what is done, ``keep the 3 most memorized``, not what is left,
             ``the 3 most memorized of 10 scored``.
-        by: The number that it selects by.
     """
     if strategy in RANKED:
         drops = strategy == "drop-top"
-        low = strategy == "bottom"
-        end = f"{'least' if low else 'most'} memorized"
-        if by != "memorization":
-            end = f"{'lowest' if low else 'highest'} by {by}"
+        end = ends(by)[strategy == "bottom"]
         samples = f"the {scored - kept if drops else kept:,} {end}"
         if action:
             return f"{'drop' if drops else 'keep'} {samples}"
@@ -371,7 +374,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
     error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            table = read_csv(path, texts=("uid",))
+            table = read_csv(path, texts=("uid", "class", "path"))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)

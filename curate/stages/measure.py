@@ -103,7 +103,8 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     """Compute what is missing of some measures; the lock of the run is held."""
     path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
     score.score_run(run, context)
-    scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
+    scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
+    plan = Plan.read(run.path / "plan.parquet")
     canvas = shard.canvas(run, context)
     samples, rows, public = _samples(run, plan, scores, canvas)
     chosen, left_out = measures.choose(kinds, samples.labelled)

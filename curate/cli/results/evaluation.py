@@ -71,7 +71,7 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
-            f"{interval})"
+            f"{interval}){f'; pays back after: {paid}' if paid else ''}"
         )
         about = (gap.label, gap.source, gap.kind, accuracy, mean)
         rows.append((*about, images, ends, str(gap.n), paid))

@@ -39,4 +39,7 @@ def leaked(
     found = duplicates.find(images, device=device, progress=progress)
     out = np.isin(test.astype(f"S{DIGEST}"), train.astype(f"S{DIGEST}"))
     out[found.b[(found.a < n) & (found.b >= n)] - n] = True
+    # Test images that equal an earlier one make a pair with that alone.
+    equal = (found.a >= n) & (found.similarity == 1.0)
+    out[found.b[equal] - n] |= out[found.a[equal] - n]
     return out

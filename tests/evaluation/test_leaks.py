@@ -25,6 +25,13 @@ def test_copies_of_training_images_are_told_from_other_test_images():
     assert not leaked(Canvas(pixels, uids), train[:3], test[[1, 3]]).any()
 
 
+def test_two_equal_test_images_leak_both():
+    mirror = ImageOps.mirror(SCENES[3])
+    pixels = stacked([*SCENES[:40], mirror, SCENES[50], mirror])
+    uids = np.array([f"{i:032d}" for i in range(43)], dtype="S40")
+    assert leaked(Canvas(pixels, uids), uids[:40], uids[40:]).tolist() == [True, False, True]
+
+
 def test_one_file_on_both_sides_leaks_even_where_it_shows_nothing():
     uids = np.array(["a" * 32, "b" * 32, "a" * 32 + "-1", "c" * 32], dtype="S40")
     blank = Canvas(np.zeros((4, 3, 32, 32), np.uint8), uids)

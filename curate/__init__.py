@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from curate.stages.agree import agree
     from curate.stages.bench import bench
     from curate.stages.compare import compare
+    from curate.stages.copies import copies
     from curate.stages.doctor import doctor
     from curate.stages.export import export
     from curate.stages.forecast import forecast
@@ -49,6 +50,7 @@ PLACES = {
     "bench": "curate.stages.bench",
     "clean": "curate.runs.store",
     "compare": "curate.stages.compare",
+    "copies": "curate.stages.copies",
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
     "forecast": "curate.stages.forecast",
@@ -86,6 +88,7 @@ __all__ = [
     "bench",
     "clean",
     "compare",
+    "copies",
     "doctor",
     "export",
     "forecast",

@@ -23,7 +23,13 @@ from curate.cli.options import (
     typed,
     values,
 )
-from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
+from curate.cli.results.inspection import (
+    copies_lines,
+    inspect_lines,
+    localize_lines,
+    measure_lines,
+    sample_lines,
+)
 from curate.errors import UsageError
 from curate.runs.recipe import read_value
 
@@ -123,6 +129,49 @@ def inspect(
     inspection = curate.inspect(opened, data=data, device=device, progress=display.progress)
     display.result(inspection, inspect_lines(inspection))
     display.next(f"curate report {typed(opened)}")
+
+
+@command("curate copies photos/ --out copies")
+def copies(
+    display: Display,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a source (`KIND:WHERE`), a folder of shards, or a run; "
+            "a word that names a run means that run.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="SOURCE2", help="Another source; what both have is a leak."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="A,B", help="Splits to look at; default: all there are."),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Find every copy among images, and every leak between their splits; nothing is trained."""
+    import curate
+
+    found = curate.copies(
+        source,
+        out,
+        against=against,
+        split=split,
+        runs=runs,
+        device=device,
+        progress=display.progress,
+    )
+    display.result(found, copies_lines(found))
+    display.hint(
+        f"open {out / 'pairs.parquet'} in pandas, polars or duckdb; its first rows are the leaks"
+    )
 
 
 @command("curate measure digits --kinds supervised,el2n")

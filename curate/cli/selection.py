@@ -99,8 +99,18 @@ def select(
         typer.Option(
             "--drop",
             metavar="KIND,KIND...",
-            help="Leave out beforehand what the triage of `curate inspect` calls `broken`, "
-            "`redundant`, `tail` or `typical`.",
+            help="Leave out beforehand `duplicates` (of each group of copies all but the largest "
+            "image), `leaks` (what has a copy in another split), or what the triage of `curate "
+            "inspect` calls `broken`, `redundant`, `tail` or `typical`.",
+        ),
+    ] = None,
+    copies: Annotated[
+        Path | None,
+        typer.Option(
+            "--copies",
+            metavar="DIR",
+            help="What `curate copies` wrote, for `duplicates` and `leaks`. Default: the run's "
+            "inspection.",
         ),
     ] = None,
     per_class: Annotated[
@@ -160,10 +170,13 @@ def select(
             raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
         wanted["by"] = by or "memorization"
         wanted |= {"drop": [kind.strip() for kind in drop.split(",")] if drop else ()}
+        wanted["copies"] = copies
         wanted |= {"data": data, "device": device, "progress": display.progress}
         selected = curate.select(named(display, run, runs), **wanted, require=require)
     elif drop is not None:
         raise errors.UsageError("--drop asks a run for its triage; a table has none.")
+    elif copies is not None:
+        raise errors.UsageError("--copies goes with --drop, which a run can do and a table not.")
     elif require is not None:
         raise errors.UsageError("--require asks about a run; of a table nobody knows it.")
     elif run is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ COLUMNS = (
     "n_test",
     "classes",
     "held_out",
+    "leaked",
+    "accuracy_without_leaks",
     "encoder",
 )
 """Columns of ``comparison.csv``, one row a probe of an arm."""
@@ -68,12 +70,15 @@ class Arm(Cell):
         mean: Accuracy in the mean over them, 0 to 1.
         sd: Its standard deviation; None for one seed.
         by_seed: Accuracy by seed.
+        without_leaks: Mean accuracy on test images that have no copy among what probes were fitted
+            to; None if nobody looked for such.
     """
 
     n: int
     mean: float
     sd: float | None
     by_seed: Mapping[str, float]
+    without_leaks: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,11 @@ class Difference(Paired, Cell):
 
     Attributes:
         by_seed: Difference of each pair, by seed.
+        without_leaks: Mean difference on test images without a copy, as in ``Arm``.
     """
 
     by_seed: Mapping[str, float]
+    without_leaks: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,13 @@ class Tests(Result):
         n_test: Test images.
         held_out: Whether they are a part of the training split that probes were not fitted to, so
             that encoders may have seen them, without labels.
+        leaked: How many have a copy among what probes were fitted to; None if nobody looked.
     """
 
     source: str
     n_test: int
     held_out: bool
+    leaked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,9 +204,12 @@ def summarise(
         ranking: The verdict on the scores that were selected by.
     """
     cells: dict[tuple[int, str, str, str], dict[int, float]] = {}
+    clean: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
         cell = (row["remove"], row["source"], row["kind"], row["strategy"])
         cells.setdefault(cell, {})[row["seed"]] = float(row["accuracy"])
+        if row.get("accuracy_without_leaks") is not None:
+            clean.setdefault(cell, {})[row["seed"]] = float(row["accuracy_without_leaks"])
     arms, differences = [], []
     for (remove, source, kind, strategy), by_seed in cells.items():
         kept, label = _words(strategy, remove, scored)
@@ -206,7 +218,14 @@ def summarise(
         values = np.array(list(accuracy.values()))
         sd = float(values.std(ddof=1)) if len(values) > 1 else None
         arms.append(
-            Arm(**vars(about), n=len(values), mean=float(values.mean()), sd=sd, by_seed=accuracy)
+            Arm(
+                **vars(about),
+                n=len(values),
+                mean=float(values.mean()),
+                sd=sd,
+                by_seed=accuracy,
+                without_leaks=_mean(clean.get((remove, source, kind, strategy), {}), by_seed),
+            )
         )
         control = cells.get((remove, source, kind, CONTROL), {})
         both = sorted(by_seed.keys() & control.keys())
@@ -218,8 +237,22 @@ def summarise(
                     for arm in (strategy, CONTROL)
                 )
                 by_pair[str(seed)] = gaps.add(mine, other)
-            differences.append(Difference(**vars(about), **vars(gaps.paired()), by_seed=by_pair))
-    tests = {row["source"]: Tests(row["source"], row["n_test"], row["held_out"]) for row in rows}
+            arm_mean, control_mean = (
+                _mean(clean.get((remove, source, kind, name), {}), both)
+                for name in (strategy, CONTROL)
+            )
+            apart = None
+            if arm_mean is not None and control_mean is not None:
+                apart = arm_mean - control_mean
+            differences.append(
+                Difference(
+                    **vars(about), **vars(gaps.paired()), by_seed=by_pair, without_leaks=apart
+                )
+            )
+    tests = {
+        row["source"]: Tests(row["source"], row["n_test"], row["held_out"], row.get("leaked"))
+        for row in rows
+    }
     return Summary(
         scored,
         tuple(arms),
@@ -230,6 +263,13 @@ def summarise(
         tests=tuple(tests.values()),
         same=_same(rows),
     )
+
+
+def _mean(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float | None:
+    """Return the mean over some seeds; None where one is lacking."""
+    values = [by_seed.get(seed) for seed in seeds]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def cost_name(strategy: str, remove: int) -> str:

@@ -173,6 +173,9 @@ class Index:
         if len(points) > (EXACT if exact is None else exact):
             # Guidelines of FAISS for a million points: 4 to 16 lists for each root of them.
             lists = int(4 * np.sqrt(len(points)))
+            if exact is not None:
+                # FAISS complains of less than 39 points to learn a list from.
+                lists = max(1, min(lists, len(points) // 39))
             index = faiss.index_factory(
                 points.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
             )
@@ -191,12 +194,24 @@ class Index:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, *, probed: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return similarities and positions of the k points most like each query, (n, k) each.
 
-        Where inverted lists hold fewer than k, what is missing has the position 0.
+        Where inverted lists hold fewer than k, what is missing has the position 0 and the lowest
+        similarity there is.
+
+        Args:
+            queries: (n, D) float32.
+            k: How many.
+            probed: Inverted lists to look into, where there are such; None for ``PROBED``.
         """
-        similar, near = self.index.search(queries, k)
+        if self.kind == "ivf" and probed is not None:
+            lists = faiss_library().SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+            similar, near = self.index.search(queries, k, params=lists)
+        else:
+            similar, near = self.index.search(queries, k)
         return similar, np.where(near < 0, 0, near)
 
     def quality(self, k: int) -> IndexUsed:

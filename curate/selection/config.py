@@ -15,7 +15,7 @@ from curate.selection.strategies import STRATEGIES
 class SelectConfig(Section):
     """The selection that ``curate run`` makes."""
 
-    LATER = ("by", "space", "match", "drop", "per_class", "always", "never")
+    LATER = ("by", "space", "match", "drop", "copies", "per_class", "always", "never")
 
     strategy: str = "top"
     by: str = "memorization"
@@ -30,8 +30,11 @@ class SelectConfig(Section):
     takes."""
     match: str | None = None
     """The manifest that ``random-matched`` is like: a path, or a name in the run."""
-    drop: tuple[Literal["tail", "broken", "redundant", "typical"], ...] = ()
-    """Kinds of samples, by the triage of ``curate inspect``, that are left out beforehand."""
+    drop: tuple[Literal["tail", "broken", "redundant", "typical", "duplicates", "leaks"], ...] = ()
+    """Kinds of samples that are left out beforehand: by the triage of ``curate inspect``, or copies
+    but the largest of each group, or what has a copy in another split."""
+    copies: str | None = None
+    """The folder of ``curate copies`` that says which are copies; null takes the inspection."""
     per_class: bool = False
     """Whether each class keeps its part."""
     always: str | None = None
@@ -64,6 +67,8 @@ class SelectConfig(Section):
     def _one_size(self) -> SelectConfig:
         if (self.count is None) == (self.fraction is None):
             raise ValueError("give exactly one of count and fraction")
+        if self.copies is not None and not {"duplicates", "leaks"} & {*self.drop}:
+            raise ValueError("copies goes with drop: duplicates or leaks")
         if "like" in STRATEGIES[self.strategy].needs and self.match is None:
             raise ValueError(
                 f"{self.strategy} is like a selection: say which by match (a manifest)"

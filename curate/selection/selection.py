@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from curate.data.csv import read_csv
 from curate.data.ordering import one_chunk, repeats, sorted_by_uid
-from curate.data.sample import packed_uids
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
 from curate.runtime.results import Result
@@ -156,7 +155,7 @@ def _given(table: pa.Table, config: SelectConfig) -> Given:
             )
         from curate.inspection.spaces import read_embeddings
 
-        embeddings = read_embeddings(Path(config.space), table["uid"], packed_uids(uids))
+        embeddings = read_embeddings(Path(config.space), "uid", table["uid"], {"uid": uids})
     if "like" in needs and config.match is not None:
         kept = pa.array(Manifest.read(Path(config.match)).kept(), pa.string())
         like = pc.is_in(uids, value_set=kept).to_numpy(zero_copy_only=False)
@@ -217,7 +216,7 @@ def decide(
         "unscored": config.unscored if left else None,
         **{
             name: value
-            for name in ("space", "match", "drop", "per_class", "always", "never")
+            for name in ("space", "match", "drop", "copies", "per_class", "always", "never")
             if (value := getattr(config, name)) not in (None, (), False)
         },
         **parameters,

@@ -19,7 +19,7 @@ from curate.data.sample import Entry
 from curate.data.sources import Source
 from curate.data.sources.base import Select
 from curate.errors import DataError
-from curate.inspection import duplicates
+from curate.inspection import duplicates, thumbnails
 from curate.runs import dataset, units
 from curate.runs.added import Addition
 from curate.runs.ledger import SCORING
@@ -323,8 +323,12 @@ def _near_duplicates(run: Run, context: Context) -> tuple[int, tuple[Alike, ...]
     new = run.added[-1]["samples"]
     pixels = shard.pixels(run, context)
     first = len(pixels) - new
-    thumbs = duplicates.thumbnails(pixels, context.progress)
-    pairs = duplicates.find(thumbs, run.recipe.inspect.duplicate_threshold, context.progress)
+    pairs = duplicates.find(
+        thumbnails.of_canvas(pixels, progress=context.progress),
+        run.recipe.inspect.duplicate_threshold,
+        device=context.resolved_device(),
+        progress=context.progress,
+    )
     across = (pairs.a < first) & (pairs.b >= first)
     old, late, similar = pairs.a[across], pairs.b[across], pairs.similarity[across]
     order = np.lexsort((old, -similar, late))

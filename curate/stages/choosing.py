@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 from curate.data.ordering import one_chunk
 from curate.data.sample import packed_uids
 from curate.errors import DataError, UsageError
+from curate.inspection import triage
 from curate.inspection.spaces import embeddings, space_of
 from curate.runs import dataset
 from curate.runs.run import Run
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
+from curate.selection import copied
 from curate.selection.columns import COLUMNS, file_of, listed, numbers_of
 from curate.selection.config import SelectConfig
 from curate.selection.manifest import Manifest
@@ -27,6 +29,9 @@ from curate.stages.inspect import inspect_run
 from curate.stages.measure import measure_run
 from curate.stages.shard import canvas
 from curate.stages.train import encoder_folder
+
+COPIED = {"duplicates": copied.redundant, "leaks": copied.leaking}
+"""Kinds of samples that a folder of copies knows, and what finds them there."""
 
 
 class Chooser:
@@ -89,7 +94,7 @@ class Chooser:
             like=like,
             always=self._list(config.always),
             never=self._list(config.never),
-            drop={kind: self._triaged(kind) for kind in config.drop},
+            drop={kind: self._of_kind(kind, config.copies) for kind in config.drop},
         )
 
     def space(self, name: str | None) -> np.ndarray:
@@ -129,6 +134,24 @@ class Chooser:
 
     def _list(self, file: str | None) -> np.ndarray | None:
         return None if file is None else listed(Path(file), self.uids, self._paths())
+
+    def _of_kind(self, kind: str, copies: str | None) -> np.ndarray:
+        """Return which samples are of a kind that can be dropped, (N,) bool."""
+        if kind not in COPIED:
+            return self._triaged(kind)
+        if copies is not None:
+            return COPIED[kind](Path(copies), self.uids)
+        path = inspect_run(self.run, self._context).path
+        table = pq.read_table(path, columns=["uid", "duplicate_group", "duplicate_split"])
+        table = table.take(pc.index_in(self.uids, value_set=one_chunk(table["uid"])))
+        if kind == "leaks":
+            return np.asarray(table["duplicate_split"].is_valid().to_numpy())
+        index = dataset.index(self.run, ["uid", "width", "height", "size"])
+        index = index.take(pc.index_in(self.uids, value_set=one_chunk(index["uid"])))
+        width, height, size = (index[name].to_numpy() for name in ("width", "height", "size"))
+        group = table["duplicate_group"].fill_null(-1).to_numpy()
+        stands = triage.representatives(group, width.astype(np.int64) * height, size)
+        return np.asarray((group >= 0) & ~stands)
 
     def _triaged(self, kind: str) -> np.ndarray:
         """Return which samples are of a kind, by the inspection, (N,) bool."""

@@ -9,12 +9,11 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from curate.data.canvas import Canvas
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
-from curate.inspection import duplicates, neighbours, relations, spaces, triage
+from curate.inspection import decoys, duplicates, neighbours, relations, spaces, thumbnails, triage
 from curate.inspection.config import InspectConfig
 from curate.inspection.spaces import Space, embeddings
 from curate.inspection.summary import Inspection
@@ -127,7 +126,7 @@ def write_inspection(
     scores = _scores(run, pa.array(images.uids[own]).cast(pa.string()))
     found = inspected(
         index, images, points, run.recipe.inspect, space,
-        scores=scores, separation=_separation(run), progress=progress,
+        scores=scores, separation=_separation(run), device=device, progress=progress,
     )  # fmt: skip
     unit.complete(found.write(run.path), encoder=space.name)
 
@@ -141,6 +140,7 @@ def inspected(
     *,
     scores: tuple[np.ndarray, np.ndarray] | None = None,
     separation: str | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> Found:
     """Return what is found in a space and in pixels.
@@ -153,6 +153,7 @@ def inspected(
         space: Where the embeddings are from.
         scores: Memorization and rank of the own samples, (n,) each; None without scores.
         separation: What the scores say of themselves; None without scores.
+        device: Where near-duplicates are looked for: ``cpu`` or ``cuda``.
         progress: Progress callback.
 
     Raises:
@@ -166,9 +167,9 @@ def inspected(
     n = len(own)
 
     nearest_others = neighbours.nearest(points, config.neighbours)
-    thumbs = duplicates.thumbnails(images.array, progress)
-    thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
+    thumbs = thumbnails.of_canvas(images.array, progress=progress)
+    thumbs = thumbs.take(np.concatenate([own, held_out]))
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
     measured = {
@@ -217,7 +218,8 @@ def inspected(
             "threshold": config.duplicate_threshold,
             "groups": int(group.max(initial=-1)) + 1,
             "samples": int((group >= 0).sum()),
-            "rule": duplicates.RULE,
+            "rule": decoys.RULE,
+            "search": pairs.search,
         },
         "leaks": leaks["summary"],
         "relations": relations.correlations(

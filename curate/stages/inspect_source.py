@@ -115,7 +115,10 @@ def inspect_source(
             points = spaces.read_embeddings(
                 Path(space.name), "path", names, needed, order=f"the paths of {opened.name}"
             )
-        found = inspect.inspected(index, images, points, config, space, progress=progress)
+        device = context.resolved_device()
+        found = inspect.inspected(
+            index, images, points, config, space, device=device, progress=progress
+        )
         write_table(folder / IMAGES, index.select([*TOLD]))
         paths = found.write(folder)
     return Inspection.load(paths[2], path=paths[0])

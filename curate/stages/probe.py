@@ -13,6 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from curate.data import shards, sources
 from curate.data.canvas import build_canvas, open_canvas
 from curate.encoders.backbone import Encoder, load_encoder
@@ -20,12 +24,14 @@ from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given, read_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
 from curate.evaluation.config import ProbeConfig
+from curate.evaluation.leaks import leaked
 from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
 from curate.runs.run import Run
-from curate.runtime.files import read_json, sealed, write_json
+from curate.runtime import versions
+from curate.runtime.files import read_json, sealed, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.stages import shard
@@ -151,7 +157,7 @@ def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None)
     asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
-    return [
+    sets = (
         probe_data(
             run,
             name,
@@ -161,7 +167,36 @@ def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None)
             channels=data.channels,
         )
         for name in asked
-    ]
+    )
+    return [with_leaks(one, home, context) for one in sets]
+
+
+def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
+    """Return a probe set that knows which of its test samples leak.
+
+    Args:
+        data: What probes are fitted and tested on.
+        home: Folder that keeps what was found.
+        context: Device and progress.
+    """
+    digest = hashlib.sha256(versions.code_of("inspect").encode())
+    for part in (data.train, data.test):
+        digest.update(hashlib.sha256(part.tobytes()).digest())
+    digest.update(repr(data.canvas.array.shape).encode())
+    path = home / f"leaks-{digest.hexdigest()[:12]}.parquet"
+    if path.is_file():
+        known = pq.read_table(path)["uid"].to_pylist()
+        found = np.isin(data.test, np.array(known, dtype=data.test.dtype))
+    else:
+        found = leaked(
+            data.canvas,
+            data.train,
+            data.test,
+            device=context.resolved_device(),
+            progress=context.progress,
+        )
+        write_table(path, pa.table({"uid": pa.array(data.test[found]).cast(pa.string())}))
+    return replace(data, leaked=found)
 
 
 @dataclass(frozen=True)
@@ -247,7 +282,12 @@ def probe(
         else:
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
         size, channels = network.size, network.channels
-        sets = [probe_data(run, name, context, read, size=size, channels=channels) for name in on]
+        sets = [
+            with_leaks(
+                probe_data(run, name, context, read, size=size, channels=channels), read, context
+            )
+            for name in on
+        ]
         results = [
             result
             for data_set in sets

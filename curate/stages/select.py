@@ -30,6 +30,7 @@ def select(
     space: str | None = None,
     match: str | Path | None = None,
     drop: Sequence[str] = (),
+    copies: str | Path | None = None,
     per_class: bool = False,
     always: str | Path | None = None,
     never: str | Path | None = None,
@@ -55,7 +56,10 @@ def select(
             ``timm:NAME``, the folder of an encoder, or embeddings (``.npy``, ``.parquet``); None
             takes that of the inspection.
         match: The manifest that ``random-matched`` is like: a path, or a name in the run.
-        drop: Kinds of samples by the triage of the inspection that are left out beforehand.
+        drop: Kinds of samples that are left out beforehand: by the triage of the inspection;
+            ``duplicates``, copies but the one of most pixels of each group (then of the largest
+            file, then the first); ``leaks``, samples with a copy in another split.
+        copies: The folder of ``curate copies`` that knows these two; None takes the inspection.
         per_class: Whether each class keeps its part.
         always: A text file of uids or paths that are kept whatever the strategy says; they count.
         never: The same of such as are dropped.
@@ -81,6 +85,7 @@ def select(
         space=space,
         match=None if match is None else str(match),
         drop=tuple(drop),
+        copies=None if copies is None else str(copies),
         per_class=per_class,
         always=None if always is None else str(always),
         never=None if never is None else str(never),

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from curate.cli import app
 from curate.runs import recipe_files
 from curate.runs.run import locked
 from curate.runtime.files import file_sha256, read_json
 from tests.command import TINY, curate
+from tests.inspection.test_duplicates import SCENES
 
 pytestmark = pytest.mark.numeric
 
@@ -585,6 +586,30 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
     assert (probed["n_train"], probed["n_test"]) == (80, 80)
     kept = read_json(Path(facts["path"]))
     assert kept == {"encoder": "encoders/fold1", "results": [probed]}
+
+
+def test_a_probe_says_which_test_images_leak(tmp_path):
+    for i in range(40):
+        for split, shift in (("train", 0), ("test", 40)):
+            folder = tmp_path / "data" / split / "ab"[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            # Three of the test images are training images, mirrored.
+            copied = split == "test" and i < 3
+            image = ImageOps.mirror(SCENES[i]) if copied else SCENES[i + shift]
+            image.resize((32, 32)).save(folder / f"{i:03d}.png")
+    source = f"folder:{tmp_path / 'data'}"
+    run = ["--runs", tmp_path / "runs", "--name", "own", "--set", "train.epochs=1"]
+    run += ["--set", "plan.repeats=1"]
+    trained = curate("train", source, *run, "--set", "data.size=32")
+    assert trained.code == 0, trained.err
+    encoder = min((tmp_path / "runs" / "own" / "encoders").iterdir())
+    for _ in range(2):
+        told = curate("probe", encoder, "--on", "self", "--kind", "knn")
+        [line] = [line for line in told.out.splitlines() if line.startswith("leaks")]
+        assert "3 of 40 test images of self have a copy among the training images" in line
+    [found] = json.loads(curate("probe", encoder, "--kind", "knn", "--json").out)["results"]
+    assert found["leaked"] == 3
+    assert f"accuracy without them: knn {found['accuracy_without_leaks']:.4f}" in line
 
 
 def test_an_encoder_outside_a_run_is_probed_on_a_source(tiny_runs, tmp_path):

@@ -54,6 +54,22 @@ def summarise(rows, scored=1437):
     return comparison.summarise(rows, answered(rows), scored)
 
 
+def test_accuracies_without_leaks_stand_beside(rows):
+    assert summarise(rows).tests[0].leaked is None
+    assert summarise(rows).arms[0].without_leaks is None
+    looked = [
+        {**row, "leaked": 30, "accuracy_without_leaks": row["accuracy"] - 0.01 * (1 + row["seed"])}
+        for row in rows
+        if (row["strategy"], row["seed"]) != ("random", 2)
+    ]
+    summary = summarise(looked)
+    assert summary.tests[0].leaked == 30
+    arm = pick(summary.arms, strategy="top", remove=200, kind="linear")
+    assert arm.without_leaks == pytest.approx(arm.mean - 0.02)
+    gap = pick(summary.differences, strategy="top", remove=200, kind="linear")
+    assert gap.without_leaks == pytest.approx((0.90 + 0.93 - 0.88 - 0.92) / 2)
+
+
 def test_differences_are_of_the_images_that_each_pair_had_right(rows):
     summary = summarise(rows)
     assert len(summary.differences) == 6

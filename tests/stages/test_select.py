@@ -1,6 +1,7 @@
 """Select: a manifest of a run's scores, with what it was made from."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -184,6 +185,37 @@ def test_modifiers_of_a_run_compose(run, tmp_path):
     assert rows[left[0]]["reason"] == "among the 18 most memorized"
     refused = typed(*command, "--drop", "brokn")
     assert refused.code == 2 and "broken" in refused.err
+
+
+def test_copies_and_leaks_are_dropped_by_the_inspection_and_by_a_folder(run, tmp_path):
+    order = run.scores(("uid", "rank")).sort_by("rank")["uid"].to_pylist()
+    column = {"uid": order[:3], "group": [0, 0, 0], "width": [9, 8, 7]}
+    column |= {"height": [9, 8, 7], "size": [5, 5, 5]}
+    pq.write_table(pa.table(column), tmp_path / "groups.parquet")
+    leaks = {"uid": [order[4]], "other_uid": ["0" * 32], "leak": [True]}
+    pq.write_table(pa.table(leaks), tmp_path / "pairs.parquet")
+    command = ["select", "tiny", "--runs", run.path.parent, "--top", "5"]
+    both = [*command, "--drop", "duplicates,leaks", "--copies", tmp_path, "--name", "mine"]
+    assert typed(*both).code == 0
+    rows = {row["uid"]: row for row in rows_of(run.path / "manifests" / "mine.parquet")}
+    keep = {u for u, row in rows.items() if row["decision"] == "keep"}
+    assert keep == {order[0], order[3], *order[5:8]}
+    assert rows[order[1]]["reason"] == "dropped as duplicates"
+    assert rows[order[4]]["reason"] == "dropped as leaks"
+    assert typed(*command, "--drop", "duplicates,leaks", "--name", "own").code == 0
+    rows = {row["uid"]: row for row in rows_of(run.path / "manifests" / "own.parquet")}
+    inspected = pq.read_table(run.path / "inspect.parquet").to_pylist()
+    sizes = Counter(
+        row["duplicate_group"] for row in inspected if row["duplicate_group"] is not None
+    )
+    reasons = Counter(row["reason"] for row in rows.values())
+    assert reasons["dropped as duplicates"] == sum(n - 1 for n in sizes.values())
+    leaked = {row["uid"] for row in inspected if row["duplicate_split"] is not None}
+    assert all(rows[uid]["decision"] == "drop" for uid in leaked)
+    refused = typed(*command, "--copies", tmp_path)
+    assert refused.code == 2 and "copies goes with drop" in refused.err
+    refused = typed(*command, "--drop", "leaks", "--copies", tmp_path / "none")
+    assert refused.code == 2 and "'curate copies SOURCE --out DIR'" in refused.err
 
 
 def test_what_a_strategy_lacks_is_said(run, tiny_runs):

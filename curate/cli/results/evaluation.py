@@ -21,7 +21,34 @@ def probe_lines(probed: Probed) -> list[str | Listing]:
         for r in probed.results
     ]
     rows = [(r.source, r.kind, f"{r.accuracy:.4f}", f"{r.n_test:,}") for r in probed.results]
-    return [Listing(head, rows, lines), *([f"probes      {probed.path}"] if probed.path else [])]
+    leaks: dict[str, list[str]] = {}
+    for r in probed.results:
+        if r.leaked and r.accuracy_without_leaks is not None:
+            about = f"leaks       {_leaks(r.leaked, r.n_test, r.source)}; accuracy without them: "
+            leaks.setdefault(about, []).append(f"{r.kind} {r.accuracy_without_leaks:.4f}")
+    return [
+        Listing(head, rows, lines),
+        *(f"{about}{', '.join(parts)}" for about, parts in leaks.items()),
+        *([f"probes      {probed.path}"] if probed.path else []),
+    ]
+
+
+def _leaks(leaked: int, n_test: int, source: str) -> str:
+    copies = "has a copy" if leaked == 1 else "have a copy"
+    return f"{leaked:,} of {n_test:,} test images of {source} {copies} among the training images"
+
+
+def _without_leaks(comparison: Comparison, tests: Tests) -> list[str]:
+    """Return how many test images leak, and how arms do without them."""
+    arms = [
+        f"{arm.label} {arm.kind} {arm.without_leaks:.2%}"
+        for arm in comparison.arms
+        if arm.source == tests.source and arm.without_leaks is not None
+    ]
+    if not tests.leaked:
+        return []
+    said = f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
+    return [f"{said}; accuracy without them: {', '.join(arms)}" if arms else said]
 
 
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
@@ -51,6 +78,7 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     return [
         *([Listing(head, rows, lines)] if lines else []),
         *(f"tested on   {_tests(tests)}" for tests in comparison.tests),
+        *(line for tests in comparison.tests for line in _without_leaks(comparison, tests)),
         *(f"the same    {' and '.join(names)}: trained once" for names in comparison.same),
         f"difference  for {comparison.holds_for}: {comparison.verdict}",
         f"comparison  {comparison.path}",

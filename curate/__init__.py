@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from curate.runs.store import clean
     from curate.runs.verification import verify
     from curate.selection.selection import select_table
+    from curate.stages.add import add
+    from curate.stages.adopt import adopt
     from curate.stages.agree import agree
     from curate.stages.bench import bench
     from curate.stages.compare import compare
+    from curate.stages.copies import copies
     from curate.stages.doctor import doctor
     from curate.stages.export import export
     from curate.stages.forecast import forecast
     from curate.stages.inspect import inspect
+    from curate.stages.inspect_source import inspect_source
     from curate.stages.localize import localize
     from curate.stages.measure import measure
     from curate.stages.probe import probe
@@ -42,15 +46,19 @@ if TYPE_CHECKING:
     from curate.stages.view import view
 
 PLACES = {
+    "add": "curate.stages.add",
+    "adopt": "curate.stages.adopt",
     "agree": "curate.stages.agree",
     "bench": "curate.stages.bench",
     "clean": "curate.runs.store",
     "compare": "curate.stages.compare",
+    "copies": "curate.stages.copies",
     "doctor": "curate.stages.doctor",
     "export": "curate.stages.export",
     "forecast": "curate.stages.forecast",
     "init": "curate.runs.fitting",
     "inspect": "curate.stages.inspect",
+    "inspect_source": "curate.stages.inspect_source",
     "ledger": "curate.runs.ledger",
     "load_encoder": "curate.encoders.backbone",
     "load_recipe": "curate.runs.recipe",
@@ -77,15 +85,19 @@ PLACES = {
 """The module of each public function, which is imported when the function is first named."""
 
 __all__ = [
+    "add",
+    "adopt",
     "agree",
     "bench",
     "clean",
     "compare",
+    "copies",
     "doctor",
     "export",
     "forecast",
     "init",
     "inspect",
+    "inspect_source",
     "ledger",
     "load_encoder",
     "load_recipe",

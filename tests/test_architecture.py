@@ -47,6 +47,7 @@ SHELVES = {
     "encoders/methods": {"base"},
     "evaluation/probes": {"base"},
     "selection/exports": {"subset"},
+    "selection/strategies": {"base"},
     "scores/measures": {"base", "heads"},
 }
 """Shelves of plug-ins, and what the plug-ins of each may share."""
@@ -57,6 +58,7 @@ WORDS = "results in words; in cli/test_results.py, and typed in cli/test_app.py"
 UNTESTED = {
     "__main__": "a line; typed in cli/test_app.py",
     "cli/__init__": "names main",
+    "cli/adoption": COMMANDS,
     "cli/evaluation": COMMANDS,
     "cli/inspection": COMMANDS,
     "cli/options": "what all commands share; typed in cli/test_app.py and read in test_docs.py",
@@ -65,7 +67,7 @@ UNTESTED = {
     "cli/selection": COMMANDS,
     **{
         f"cli/results/{name}": WORDS
-        for name in ("evaluation", "inspection", "pipeline", "runs", "selection")
+        for name in ("adoption", "evaluation", "inspection", "pipeline", "runs", "selection")
     },
     "data/config": SETTINGS,
     "data/shards/__init__": "names what its modules offer",
@@ -77,6 +79,7 @@ UNTESTED = {
     "encoders/views/spec": "settings; tested with the operations in encoders/views/test_apply.py",
     "evaluation/config": SETTINGS,
     "inspection/config": SETTINGS,
+    "runs/adopted": "adopted encoders in a run; in stages/test_adopt.py",
     "reports/__init__": "names what its modules offer",
     "reports/drawing": "how figures are drawn; tested with all of them in reports/test_figures.py",
     "reports/quantities": "what a run says for the paper's figures; in stages/test_table.py",

@@ -8,14 +8,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from curate.cli import evaluation, inspection, pipeline, runs, selection
+from curate.cli import adoption, evaluation, inspection, pipeline, runs, selection
 from curate.cli.exits import explain
 from curate.cli.options import app
 from curate.runtime import signals
 from curate.runtime.signals import Stopped
 from curate.runtime.text import visible_lines
 
-REGISTERED = (pipeline, inspection, selection, evaluation, runs)
+REGISTERED = (pipeline, adoption, inspection, selection, evaluation, runs)
 """Modules whose commands the app has, in the order in which it lists them."""
 app.registered_commands.sort(
     key=lambda entry: [module.__name__ for module in REGISTERED].index(entry.callback.__module__)

@@ -12,11 +12,14 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    Backbone,
     DataPath,
     Device,
+    Prefix,
     RunName,
     Runs,
     Set,
+    Size,
     Workers,
     command,
     following,
@@ -61,28 +64,37 @@ def retrain(
 @command("curate probe runs/digits/encoders/fold0 --on self")
 def probe(
     display: Display,
-    encoder: Annotated[Path, typer.Argument(help="An encoder's folder.")],
+    encoder: Annotated[
+        Path, typer.Argument(help="An encoder's folder, `timm:NAME`, or a file of weights.")
+    ],
     on: Annotated[
         list[str] | None,
         typer.Option(
             "--on",
             metavar="SOURCE",
-            help="`self` (the run's labels) or a SOURCE; may be repeated; default: the recipe's.",
+            help="`self` (the run's labels), a SOURCE, or SOURCE=DIR; may be repeated; "
+            "default: the recipe's.",
         ),
     ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
     ] = None,
+    backbone: Backbone = None,
+    size: Size = None,
+    prefix: Prefix = None,
     set_: Set = None,
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
     """Measure linear and k-NN accuracy of an encoder's frozen representations."""
     import curate
+    from curate.encoders.pretrained import Given
 
     probed = curate.probe(
         encoder,
+        backbone=backbone,
+        given=Given(size=size, prefix=prefix),
         on=on,
         kinds=kind,
         overrides=values(set_),
@@ -100,7 +112,7 @@ def probe(
         display.next(following(stands(opened, summary), comparing))
 
 
-@command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
+@command("curate compare --remove 500,1000 --strategies all,top,k-center,el2n --seeds 5")
 def compare(
     display: Display,
     run: RunName = None,
@@ -111,7 +123,11 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            "--strategies", metavar="NAME,NAME...", help="As in `curate select`, e.g. top,random."
+            "--strategies",
+            metavar="ARM,ARM...",
+            help="`all`; strategies as in `curate select`; columns, the highest of which are kept; "
+            "`STRATEGY:COLUMN` (`bottom:el2n`); `random-matched:ARM`; manifests (.parquet). "
+            "`random` is always there.",
         ),
     ] = None,
     seeds: Annotated[
@@ -128,6 +144,27 @@ def compare(
         bool | None,
         typer.Option(
             "--redraw", help="Rank anew for every seed, by repeats of the plan of its own."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool",
+            metavar="ENCODER",
+            help="Train on nothing but what this encoder of the plan was trained on.",
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="SPACE", help="Where samples lie, as in `curate select`."),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="SOURCE",
+            help="What probes test on: `self` (the run's labels), a SOURCE, or SOURCE=DIR; may be "
+            "repeated; default: the recipe's.",
         ),
     ] = None,
     runs: Runs = RUNS,
@@ -147,6 +184,9 @@ def compare(
         seeds=seeds,
         budget=budget,
         redraw=redraw,
+        pool=pool,
+        space=space,
+        on=on,
         device=device,
         workers=workers,
         data=data,

@@ -2,24 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from curate.cli.console import Display
-from curate.cli.options import RUNS, DataPath, Device, RunName, Runs, Set, command, named, typed
-from curate.cli.results.inspection import inspect_lines, localize_lines, measure_lines, sample_lines
+from curate.cli.options import (
+    RUNS,
+    Backbone,
+    DataPath,
+    Device,
+    Prefix,
+    RunName,
+    Runs,
+    Set,
+    Size,
+    command,
+    named,
+    typed,
+    values,
+)
+from curate.cli.results.inspection import (
+    copies_lines,
+    inspect_lines,
+    localize_lines,
+    measure_lines,
+    sample_lines,
+)
+from curate.errors import UsageError
+from curate.runs.recipe import read_value
+
+
+def _of_inspect(given: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of the section ``inspect`` by their own names.
+
+    Raises:
+        UsageError: If one is of another section, which nothing reads without a run.
+    """
+    for key in given:
+        if not key.startswith("inspect."):
+            raise UsageError(f"--set {key}: without a run only inspect.* is read.")
+    return {key.removeprefix("inspect."): read_value(value) for key, value in given.items()}
 
 
 @command("curate inspect digits")
 def inspect(
     display: Display,
-    run: RunName = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A run; default: the newest. With --out a SOURCE."),
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option(
-            "--sample", metavar="UID", help="Show this sample alone; how its uid begins is enough."
+            "--sample",
+            metavar="NAME",
+            help="Show this sample alone: its path, its key, or how its uid begins.",
         ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="Whose space is looked at: an encoder of the run, `timm:NAME`, a file of weights, "
+            "or the folder of a saved encoder. Trains nothing.",
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FILE",
+            help="A space that is given: a `.npy` in the order of the source (of a run: of its "
+            "index), or a `.parquet` by uid or path.",
+        ),
+    ] = None,
+    backbone: Backbone = None,
+    size: Size = None,
+    prefix: Prefix = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Inspect a SOURCE, without a run, into here."),
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
@@ -29,7 +94,32 @@ def inspect(
     """Find outliers, near-duplicates and what is worth a look among the memorized."""
     import curate
 
-    opened = named(display, run, runs, set_)
+    space = {"backbone": backbone, "size": size, "prefix": prefix}
+    asked = {key: value for key, value in space.items() if value is not None}
+    if out is not None:
+        if run is None or sample is not None:
+            raise UsageError("--out goes with a SOURCE: curate inspect SOURCE --out DIR.")
+        inspection = curate.inspect_source(
+            run,
+            out,
+            encoder=encoder,
+            embeddings=embeddings,
+            settings={**_of_inspect(values(set_)), **asked},
+            data=data,
+            device=device,
+            progress=display.progress,
+        )
+        display.result(inspection, inspect_lines(inspection))
+        display.hint(f"which image a uid is: {out / 'images.parquet'}")
+        return
+    if encoder is not None and embeddings is not None:
+        raise UsageError("say what gives the space: either --encoder or --embeddings.")
+    name = encoder if embeddings is None else str(embeddings)
+    chosen: dict[str, Any] = {f"inspect.{key}": value for key, value in asked.items()}
+    if name is not None:
+        # Settings of another space do not hold for this one.
+        chosen = {f"inspect.{key}": space[key] for key in space} | {"inspect.encoder": name}
+    opened = named(display, run, runs, set_, chosen)
     if sample is not None:
         card = curate.inspect(
             opened, sample=sample, data=data, device=device, progress=display.progress
@@ -39,6 +129,49 @@ def inspect(
     inspection = curate.inspect(opened, data=data, device=device, progress=display.progress)
     display.result(inspection, inspect_lines(inspection))
     display.next(f"curate report {typed(opened)}")
+
+
+@command("curate copies photos/ --out copies")
+def copies(
+    display: Display,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a source (`KIND:WHERE`), a folder of shards, or a run; "
+            "a word that names a run means that run.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="SOURCE2", help="Another source; what both have is a leak."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="A,B", help="Splits to look at; default: all there are."),
+    ] = None,
+    runs: Runs = RUNS,
+    device: Device = "auto",
+) -> None:
+    """Find every copy among images, and every leak between their splits; nothing is trained."""
+    import curate
+
+    found = curate.copies(
+        source,
+        out,
+        against=against,
+        split=split,
+        runs=runs,
+        device=device,
+        progress=display.progress,
+    )
+    display.result(found, copies_lines(found))
+    display.hint(
+        f"open {out / 'pairs.parquet'} in pandas, polars or duckdb; its first rows are the leaks"
+    )
 
 
 @command("curate measure digits --kinds supervised,el2n")

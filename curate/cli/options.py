@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -14,6 +14,7 @@ import typer
 from curate.cli.console import Display
 from curate.errors import UsageError
 from curate.runs import recipe
+from curate.runs.late import is_adopted
 from curate.runs.next_steps import Stand, next_steps
 from curate.runtime.versions import versions
 from curate.scores.verdict import RANKING
@@ -79,6 +80,24 @@ Called = Annotated[
 Retrain = Annotated[
     bool,
     typer.Option("--retrain", help="Allow settings that train the run's encoders anew."),
+]
+
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="Network of a file of weights: `timm:NAME`, or one of curate's.",
+    ),
+]
+Size = Annotated[
+    int | None, typer.Option("--size", metavar="N", min=1, help="Side of its images in pixels.")
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix", metavar="TEXT", help="What names of its weights begin with, if several fit."
+    ),
 ]
 
 RUNS = Path("runs")
@@ -219,11 +238,26 @@ def _flag(name: str, *options: str, text: str) -> inspect.Parameter:
     )
 
 
-def named(display: Display, name: str | None, runs: Path, set_: list[str] | None = None) -> Run:
-    """Open the run a command is about, with late settings; say which where it was left out."""
+def named(
+    display: Display,
+    name: str | None,
+    runs: Path,
+    set_: list[str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Run:
+    """Open the run a command is about, with late settings; say which where it was left out.
+
+    Args:
+        display: Where to say it.
+        name: The run; None for the newest.
+        runs: Folder that holds the runs.
+        set_: What --set was given.
+        more: Settings that other options stand for.
+    """
     import curate
 
-    run = curate.open_run(name, runs=runs, overrides=values(set_), create=False)
+    given = {**values(set_), **(more or {})}
+    run = curate.open_run(name, runs=runs, overrides=given, create=False)
     if name is None:
         display.hint(f"run: {run.path}")
     return run
@@ -260,10 +294,14 @@ def stands(run: Run, summary: ScoreSummary) -> Stand:
         epochs=run.recipe.train.epochs,
         scored=summary.n_scored,
         unscored=summary.n_unscored,
+        adopted=is_adopted(run.resolved),
     )
 
 
 def following(stand: Stand, then: str) -> str:
     """Return the command that follows from a verdict: ``then`` where there is a ranking."""
     first = next_steps(stand)[0].command
+    if stand.adopted and stand.grade != RANKING:
+        # Nothing that can be typed makes more of encoders that were trained elsewhere.
+        return f"curate report {stand.run}"
     return then if stand.grade == RANKING or first is None else first

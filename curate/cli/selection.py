@@ -12,6 +12,8 @@ from curate import errors
 from curate.cli.console import Display
 from curate.cli.options import (
     RUNS,
+    DataPath,
+    Device,
     Require,
     RunName,
     Runs,
@@ -23,6 +25,7 @@ from curate.cli.options import (
 )
 from curate.cli.results.selection import select_lines
 from curate.runs.run import Run, enclosing
+from curate.selection.strategies import STRATEGIES
 
 # Selections
 
@@ -43,7 +46,13 @@ def select(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option("--strategy", metavar="NAME", help="`top`, `bottom`, `drop-top` or `random`."),
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="By a number: `top`, `bottom`, `drop-top`, `ccs`, `d2`. By how samples lie: "
+            "`k-center`, `facility-location`, `prototypes`, `prototypes-easy`, `semdedup`, "
+            "`hierarchical`, `moderate`. Controls: `random`, `random-matched`.",
+        ),
     ] = None,
     count: Annotated[
         int | None,
@@ -65,7 +74,62 @@ def select(
         str | None,
         typer.Option("--unscored", metavar="WHAT", help="`keep` or `drop` what has no score."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of `random`.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of what draws at random.")
+    ] = 0,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="SPACE",
+            help="Where samples lie: an encoder of the run, `timm:NAME`, an encoder's folder, or "
+            "embeddings (.npy, .parquet). Default: inspect.encoder.",
+        ),
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            "--match",
+            metavar="MANIFEST",
+            help="What `random-matched` is like in class and outlierness.",
+        ),
+    ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            "--drop",
+            metavar="KIND,KIND...",
+            help="Leave out beforehand `duplicates` (of each group of copies all but the largest "
+            "image), `leaks` (what has a copy in another split), or what the triage of `curate "
+            "inspect` calls `broken`, `redundant`, `tail` or `typical`.",
+        ),
+    ] = None,
+    copies: Annotated[
+        Path | None,
+        typer.Option(
+            "--copies",
+            metavar="DIR",
+            help="What `curate copies` wrote, for `duplicates` and `leaks`. Default: the run's "
+            "inspection.",
+        ),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Keep of each class its part.")
+    ] = False,
+    always: Annotated[
+        str | None,
+        typer.Option(
+            "--always",
+            metavar="LIST",
+            help="A text file of uids or paths, one a line, that are kept in any case; they count.",
+        ),
+    ] = None,
+    never: Annotated[
+        str | None,
+        typer.Option(
+            "--never", metavar="LIST", help="The same of such as are dropped in any case."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the manifest.")
     ] = None,
@@ -80,7 +144,9 @@ def select(
         typer.Option(
             "--by",
             metavar="COLUMN",
-            help="`memorization` or `expected`; with --scores any column. Default: memorization.",
+            help="A column of the run's scores, measures or inspection, such as `expected`, `el2n` "
+            "or `outlier_score`, or FILE:COLUMN of a parquet or csv with `uid` or `path`; with "
+            "--scores any column of it. Default: memorization.",
         ),
     ] = None,
     out: Annotated[
@@ -88,6 +154,8 @@ def select(
         typer.Option("--out", metavar="PATH", help="With --scores: folder for the manifest."),
     ] = None,
     require: Require = None,
+    data: DataPath = None,
+    device: Device = "auto",
     runs: Runs = RUNS,
 ) -> None:
     """Select samples by their scores; the manifest says keep or drop for each sample."""
@@ -95,12 +163,20 @@ def select(
 
     short = {"top": top, "drop-top": drop_top, "bottom": bottom}
     wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
-    wanted |= {"unscored": unscored, "seed": seed, "name": name}
+    wanted |= {"unscored": unscored, "seed": seed, "name": name, "space": space, "match": match}
+    wanted |= {"per_class": per_class, "always": always, "never": never}
     if scores is None:
         if out is not None:
             raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
         wanted["by"] = by or "memorization"
+        wanted |= {"drop": [kind.strip() for kind in drop.split(",")] if drop else ()}
+        wanted["copies"] = copies
+        wanted |= {"data": data, "device": device, "progress": display.progress}
         selected = curate.select(named(display, run, runs), **wanted, require=require)
+    elif drop is not None:
+        raise errors.UsageError("--drop asks a run for its triage; a table has none.")
+    elif copies is not None:
+        raise errors.UsageError("--copies goes with --drop, which a run can do and a table not.")
     elif require is not None:
         raise errors.UsageError("--require asks about a run; of a table nobody knows it.")
     elif run is not None:
@@ -110,7 +186,8 @@ def select(
     display.result(selected, select_lines(selected))
     manifest = shlex.quote(str(selected.path))
     then = f"curate export {manifest} --to csv --out manifest.csv"
-    if wanted["strategy"] != "random":
+    by_scores = (by or "memorization") in ("memorization", "expected")
+    if by_scores and "scores" in STRATEGIES[wanted["strategy"]].needs:
         warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
         then = _following(selected.path, then)
     display.next(then)
@@ -157,10 +234,11 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="`csv`: every row of the manifest; `paths`: a list of the kept images; `folder`: "
-            "the kept images; `fiftyone`, `hf-metadata`, `croissant`: these and what is known of "
-            "them, for FiftyOne, Hugging Face and whoever reads Croissant; `datacomp`: the kept "
-            "uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
+            help="`csv`: every row of the manifest; `paths`: a list of the kept images, "
+            "`list`: with their labels; `folder`: the kept images; `tars`: these as shards for "
+            "webdataset and curate; `fiftyone`, `hf-metadata`, `croissant`: images and what is "
+            "known of them, for FiftyOne, Hugging Face and readers of Croissant; `datacomp`: the "
+            "kept uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="New file or folder.")],

@@ -26,8 +26,14 @@ Fit = Literal["crop", "pad", "stretch"]
 """How an image that is not square fills the canvas: cut at the centre, ringed in black, or bent."""
 BLOCK_BYTES = 2**20
 """Decoded images are checked in blocks of about this size."""
-RESAMPLE = Image.Resampling.BICUBIC
-"""With Pillow's antialiasing: every source pixel has its share where an image shrinks."""
+Interpolation = Literal["bicubic", "bilinear", "nearest"]
+RESAMPLE = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+}
+"""With Pillow's antialiasing, but for the last: every source pixel has its share where an image
+shrinks."""
 
 
 def decode(data: bytes, *, channels: int) -> np.ndarray:
@@ -90,6 +96,7 @@ def build_canvas(
     size: int,
     channels: int,
     fit: Fit = "crop",
+    interpolation: Interpolation = "bicubic",
     progress: Progress = silent,
 ) -> list[str]:
     """Decode every image of ``shards`` once into the memory map ``path``, an (N, C, H, W) .npy.
@@ -100,6 +107,7 @@ def build_canvas(
         size: Side of the canvas in pixels; an image that has it already is not resampled.
         channels: 1 or 3.
         fit: How an image that is not square fills the canvas.
+        interpolation: How images are brought to its size.
         progress: Progress callback.
 
     Returns:
@@ -115,7 +123,7 @@ def build_canvas(
     need_space(path.parent, math.prod(shape), "the decoded dataset")
 
     def canvas(data: bytes) -> np.ndarray:
-        return _array(_fitted(data, size, fit), channels)
+        return _array(_fitted(data, size, fit, RESAMPLE[interpolation]), channels)
 
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with replacing(path) as temporary, temporary.open("wb") as stream, quiet():
@@ -134,14 +142,14 @@ def block_rows(shape: tuple[int, ...]) -> int:
     return max(1, BLOCK_BYTES // max(1, math.prod(shape[1:])))
 
 
-def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
+def _fitted(data: bytes, size: int, fit: Fit, by: Image.Resampling) -> Image.Image:
     """Decode an image and bring it to the canvas."""
 
     def padded(whole: Image.Image) -> Image.Image:
         # Where a short side rounds to nothing, Pillow 12 fails and 13 shows black.
         inside = [max(1, round(side / max(whole.size) * size)) for side in whole.size]
-        image = whole.resize((inside[0], inside[1]), RESAMPLE)
-        return ImageOps.pad(image, (size, size), RESAMPLE, color="black")
+        image = whole.resize((inside[0], inside[1]), by)
+        return ImageOps.pad(image, (size, size), by, color="black")
 
     def filled(image: Image.Image, box: Box) -> Image.Image:
         left, top, right, bottom = box
@@ -151,7 +159,7 @@ def _fitted(data: bytes, size: int, fit: Fit) -> Image.Image:
             longer = (right - left) - (bottom - top)
             across, down = max(longer, 0.0) / 2, max(-longer, 0.0) / 2
             left, top, right, bottom = left + across, top + down, right - across, bottom - down
-        return image.resize((size, size), RESAMPLE, box=(left, top, right, bottom))
+        return image.resize((size, size), by, box=(left, top, right, bottom))
 
     return picture(data, padded) if fit == "pad" else reduced(data, filled, side=size)
 

@@ -12,7 +12,7 @@ from curate.runtime.settings import Positive, Section
 class DataConfig(Section):
     """Where the images come from and how they are brought to one canvas."""
 
-    LATER = ("label", "image", "outside")
+    LATER = ("label", "image", "outside", "interpolation")
 
     source: str
     """A SOURCE as in ``curate shard``, e.g. ``digits`` or ``folder:DIR``."""
@@ -38,3 +38,5 @@ class DataConfig(Section):
     """Largest share of images that may be rejected before the run stops."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image that is not square fills the canvas."""
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    """How images are brought to the size of the canvas."""

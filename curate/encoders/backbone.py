@@ -291,6 +291,24 @@ def _shape_of(config: Any) -> dict[str, Any]:
     return {key: config.get(key) for key in wanted}
 
 
+def _as_stored(config: Any) -> Encoder:
+    """Return the network of a stored encoder, without its weights.
+
+    Raises:
+        ValueError: If a setting is none.
+        UsageError: If there is no such backbone, or it cannot have that size.
+    """
+    if isinstance(config, dict) and "preprocessing" in config:
+        # An encoder that was trained elsewhere; those modules stand on this one.
+        from curate.encoders.pretrained import load_foreign
+
+        return load_foreign(config.get("backbone"), config["preprocessing"], config.get("patch"))
+    shape = _shape_of(config)
+    return Encoder(
+        shape["backbone"], size=shape["size"], channels=shape["channels"], patch=shape["patch"]
+    )
+
+
 def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     """Return a trained encoder in evaluation mode from ``config.json`` and ``weights.safetensors``.
 
@@ -299,13 +317,10 @@ def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     """
     config = read_json(folder / "config.json").get("encoder", {})
     try:
-        shape = _shape_of(config)
-        encoder = Encoder(
-            shape["backbone"], size=shape["size"], channels=shape["channels"], patch=shape["patch"]
-        )
+        encoder = _as_stored(config)
         encoder.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        line = (str(error).splitlines() or [""])[0]
+    except (OSError, KeyError, RuntimeError, ValueError, UsageError) as error:
+        line = (str(error).splitlines() or [""])[0].rstrip(".")
         raise DataError(f"cannot load the encoder in {folder}: {line}.") from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":

@@ -14,7 +14,6 @@ from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
-    from curate.encoders.pretrained import Pretrained
 
 
 def represent(
@@ -53,7 +52,7 @@ def distance(a: torch.Tensor, b: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def features(
-    encoder: Encoder | Pretrained, canvas: Canvas, rows: np.ndarray, progress: Progress = silent
+    encoder: Encoder, canvas: Canvas, rows: np.ndarray, progress: Progress = silent
 ) -> np.ndarray:
     """Return pooled representations (mean over tokens) of clean images, (n, D) float32."""
     device = next(encoder.parameters()).device

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from curate.evaluation.answers import Answers, probe_name
+from curate.evaluation.arms import ALL, CONTROL, wanted
 from curate.evaluation.crossed import Gaps, Paired
 from curate.runtime.files import replacing, write_json, write_text
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
 from curate.scores.summary import Verdict
-from curate.selection.selection import describe
-
-CONTROL = "random"
-"""The strategy that the others are compared with."""
 
 COLUMNS = (
     "strategy",
@@ -36,6 +33,9 @@ COLUMNS = (
     "n_test",
     "classes",
     "held_out",
+    "leaked",
+    "accuracy_without_leaks",
+    "encoder",
 )
 """Columns of ``comparison.csv``, one row a probe of an arm."""
 
@@ -45,7 +45,7 @@ class Cell(Result):
     """What is compared: one selection, probed in one way.
 
     Attributes:
-        strategy: As in ``select``.
+        strategy: Name of the arm.
         label: The selection in plain words.
         remove: Scored samples that it removes.
         kept: Scored samples that it keeps.
@@ -70,12 +70,15 @@ class Arm(Cell):
         mean: Accuracy in the mean over them, 0 to 1.
         sd: Its standard deviation; None for one seed.
         by_seed: Accuracy by seed.
+        without_leaks: Mean accuracy on test images that have no copy among what probes were fitted
+            to; None if nobody looked for such.
     """
 
     n: int
     mean: float
     sd: float | None
     by_seed: Mapping[str, float]
+    without_leaks: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,43 @@ class Difference(Paired, Cell):
 
     Attributes:
         by_seed: Difference of each pair, by seed.
+        without_leaks: Mean difference on test images without a copy, as in ``Arm``.
     """
 
     by_seed: Mapping[str, float]
+    without_leaks: float | None = None
+
+
+@dataclass(frozen=True)
+class Tests(Result):
+    """What arms were tested on.
+
+    Attributes:
+        source: ``self`` or a SOURCE.
+        n_test: Test images.
+        held_out: Whether they are a part of the training split that probes were not fitted to, so
+            that encoders may have seen them, without labels.
+        leaked: How many have a copy among what probes were fitted to; None if nobody looked.
+    """
+
+    source: str
+    n_test: int
+    held_out: bool
+    leaked: int | None = None
+
+
+@dataclass(frozen=True)
+class Cost(Result):
+    """What it took to make a selection, and when that has paid.
+
+    Attributes:
+        seconds: Of the scores, measures or encoder that the selection goes by, in this run.
+        pays_back_after: How many trainings on the selection, of as many epochs as the recipe's,
+            save that time; 0 where it took none, None where none ever does.
+    """
+
+    seconds: float
+    pays_back_after: int | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +138,9 @@ class Summary(Result):
         holds_for: What of: of one selection, or of such as are ranked anew.
         ranking: The verdict on the scores that were selected by; None where nobody knows.
         confidence: Of the intervals.
-        control: The strategy that others are compared with.
+        control: The arm that others are compared with.
+        tests: What all were tested on.
+        same: Names of arms that are one selection, for every seed and size, and were trained once.
     """
 
     scored: int
@@ -112,6 +151,8 @@ class Summary(Result):
     ranking: Verdict | None = None
     confidence: float = CONFIDENCE
     control: str = CONTROL
+    tests: tuple[Tests, ...] = ()
+    same: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +163,14 @@ class Comparison(Summary):
         settings: What was compared: remove, strategies, seeds, budget, probes.
         results: Every probe of every arm, as ``COLUMNS`` names them.
         path: Folder of ``comparison.csv``, ``.json``, ``.parquet`` and ``.png``.
+        costs: Of each arm and size, by ``cost_name``; no part of the files, which say the same
+            however long it took.
     """
 
     settings: Mapping[str, Any]
     results: tuple[Mapping[str, Any], ...]
     path: Path
+    costs: dict[str, Cost] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Comparison:
@@ -160,19 +204,28 @@ def summarise(
         ranking: The verdict on the scores that were selected by.
     """
     cells: dict[tuple[int, str, str, str], dict[int, float]] = {}
+    clean: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
         cell = (row["remove"], row["source"], row["kind"], row["strategy"])
         cells.setdefault(cell, {})[row["seed"]] = float(row["accuracy"])
+        if row.get("accuracy_without_leaks") is not None:
+            clean.setdefault(cell, {})[row["seed"]] = float(row["accuracy_without_leaks"])
     arms, differences = [], []
     for (remove, source, kind, strategy), by_seed in cells.items():
-        kept = scored - remove
-        label = describe(strategy, kept, scored, action=True)
+        kept, label = _words(strategy, remove, scored)
         about = Cell(strategy, label, remove, kept, source, kind)
         accuracy = {str(seed): by_seed[seed] for seed in sorted(by_seed)}
         values = np.array(list(accuracy.values()))
         sd = float(values.std(ddof=1)) if len(values) > 1 else None
         arms.append(
-            Arm(**vars(about), n=len(values), mean=float(values.mean()), sd=sd, by_seed=accuracy)
+            Arm(
+                **vars(about),
+                n=len(values),
+                mean=float(values.mean()),
+                sd=sd,
+                by_seed=accuracy,
+                without_leaks=_mean(clean.get((remove, source, kind, strategy), {}), by_seed),
+            )
         )
         control = cells.get((remove, source, kind, CONTROL), {})
         both = sorted(by_seed.keys() & control.keys())
@@ -184,9 +237,62 @@ def summarise(
                     for arm in (strategy, CONTROL)
                 )
                 by_pair[str(seed)] = gaps.add(mine, other)
-            differences.append(Difference(**vars(about), **vars(gaps.paired()), by_seed=by_pair))
-    said = _verdict(differences)
-    return Summary(scored, tuple(arms), tuple(differences), said, holds_for, ranking)
+            arm_mean, control_mean = (
+                _mean(clean.get((remove, source, kind, name), {}), both)
+                for name in (strategy, CONTROL)
+            )
+            apart = None
+            if arm_mean is not None and control_mean is not None:
+                apart = arm_mean - control_mean
+            differences.append(
+                Difference(
+                    **vars(about), **vars(gaps.paired()), by_seed=by_pair, without_leaks=apart
+                )
+            )
+    tests = {
+        row["source"]: Tests(row["source"], row["n_test"], row["held_out"], row.get("leaked"))
+        for row in rows
+    }
+    return Summary(
+        scored,
+        tuple(arms),
+        tuple(differences),
+        _verdict(differences),
+        holds_for,
+        ranking,
+        tests=tuple(tests.values()),
+        same=_same(rows),
+    )
+
+
+def _mean(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float | None:
+    """Return the mean over some seeds; None where one is lacking."""
+    values = [by_seed.get(seed) for seed in seeds]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def cost_name(strategy: str, remove: int) -> str:
+    """Return the name of the cost of an arm, such as ``top-225``."""
+    return f"{strategy}-{remove}"
+
+
+def _words(name: str, remove: int, scored: int) -> tuple[int, str]:
+    """Return how many samples an arm keeps, and what it is in plain words."""
+    kept = scored if name == ALL else scored - remove
+    return kept, wanted(name).label(kept, scored)
+
+
+def _same(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of arms whose encoders are the same ones, of two names or more."""
+    encoders: dict[str, dict[tuple[int, int], str]] = {}
+    for row in rows:
+        if row.get("encoder"):
+            encoders.setdefault(row["strategy"], {})[row["remove"], row["seed"]] = row["encoder"]
+    groups: dict[tuple[tuple[tuple[int, int], str], ...], list[str]] = {}
+    for name, of in encoders.items():
+        groups.setdefault(tuple(sorted(of.items())), []).append(name)
+    return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
 def _verdict(differences: Sequence[Difference]) -> str:
@@ -229,8 +335,7 @@ def write(
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
-        kept = summary.scored - row["remove"]
-        words = describe(row["strategy"], kept, summary.scored, action=True)
+        kept, words = _words(row["strategy"], row["remove"], summary.scored)
         table.writerow({**row, "label": words, "kept": kept})
     write_text(paths[0], text.getvalue())
     stored = {**summary.to_json(), "settings": settings, "results": [dict(row) for row in rows]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class ProbeSet:
         test_labels: (m,) int64.
         held_out: Whether the test samples were held out of the training split by a hash, so that
             the encoder may have seen them (without labels).
+        leaked: (m,) bool, test samples with a copy among those to fit on; None if nobody looked.
     """
 
     name: str
@@ -51,6 +53,14 @@ class ProbeSet:
     test: np.ndarray
     test_labels: np.ndarray
     held_out: bool
+    leaked: np.ndarray | None = None
+
+    def digest(self) -> str:
+        """Return 32 hex digits of the samples, their labels, and how they are split."""
+        whole = hashlib.sha256(repr((self.name, self.held_out, self.canvas.array.shape)).encode())
+        for part in (self.train, self.train_labels, self.test, self.test_labels):
+            whole.update(np.ascontiguousarray(part).tobytes())
+        return whole.hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,15 @@ class ProbeResult(Tested):
         source: ``self`` or a SOURCE.
         kind: Of the probe, as in ``probes.PROBES``.
         held_out: As in ``ProbeSet``.
+        leaked: Test samples with a copy among those that it was fitted to; None if nobody looked.
+        accuracy_without_leaks: On the other test samples; None where there are none.
     """
 
     source: str
     kind: str
     held_out: bool
+    leaked: int | None = None
+    accuracy_without_leaks: float | None = None
 
 
 def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None) -> ProbeSet:
@@ -140,6 +154,19 @@ def measure_probes(
         tested, right = probes.run(
             kind, train_x, data.train_labels, test_x, data.test_labels, seed=seed
         )
-        result = ProbeResult(**vars(tested), source=data.name, kind=kind, held_out=data.held_out)
+        result = ProbeResult(
+            **vars(tested),
+            source=data.name,
+            kind=kind,
+            held_out=data.held_out,
+            leaked=None if data.leaked is None else int(data.leaked.sum()),
+            accuracy_without_leaks=_without(right, data.leaked),
+        )
         results.append((result, right))
     return results
+
+
+def _without(right: np.ndarray, leaked: np.ndarray | None) -> float | None:
+    """Return the share that is right of what is not leaked."""
+    rest = right if leaked is None else right[~leaked]
+    return None if leaked is None or not len(rest) else float(rest.mean())

@@ -90,15 +90,29 @@ def nearest(embeddings: np.ndarray, k: int) -> Nearest:
         DivergedError: If an embedding is not finite.
         ResourceError: If FAISS is not installed.
     """
-    assert k >= 1
     n = len(embeddings)
+    return among(unit(np.asarray(embeddings)) if n > 1 else np.empty((n, 1)), k)
+
+
+def among(points: np.ndarray, k: int, *, exact: int | None = None) -> Nearest:
+    """Find the nearest others of points that have length 1 already, as ``unit`` makes them.
+
+    Args:
+        points: (N, D) float32.
+        k: Nearest others; all of them where there are fewer.
+        exact: As in ``Index.of``.
+
+    Raises:
+        ResourceError: If FAISS is not installed.
+    """
+    assert k >= 1
+    n = len(points)
     if n < 2:
         return Nearest(
             np.empty((n, 0), dtype=np.int64), np.empty((n, 0)), IndexUsed("flat", None, 0)
         )
-    points = _unit(np.asarray(embeddings))
     k = min(k, n - 1)
-    index = Index.of(points, k + 1)
+    index = Index.of(points, k + 1, exact=exact)
     near = np.empty((len(points), k), dtype=np.int64)
     distance = np.empty((len(points), k))
     for start in range(0, len(points), BLOCK):
@@ -142,22 +156,26 @@ class Index:
     index: Any
 
     @classmethod
-    def of(cls, points: np.ndarray, results: int) -> Index:
-        """Index points: exactly up to ``EXACT`` of them, on the GPU where there is one.
+    def of(cls, points: np.ndarray, results: int, *, exact: int | None = None) -> Index:
+        """Index points: exactly up to ``exact`` of them, on the GPU where there is one.
 
         There FAISS searches if it was built for that GPU, and else torch.
 
         Args:
             points: (N, D) float32, C-contiguous.
             results: Most results that a search will ask for.
+            exact: How many points are searched exactly; more are searched in part. None: ``EXACT``.
 
         Raises:
             ResourceError: If FAISS is not installed, or cannot be imported.
         """
-        faiss = _faiss()
-        if len(points) > EXACT:
+        faiss = faiss_library()
+        if len(points) > (EXACT if exact is None else exact):
             # Guidelines of FAISS for a million points: 4 to 16 lists for each root of them.
             lists = int(4 * np.sqrt(len(points)))
+            if exact is not None:
+                # FAISS complains of less than 39 points to learn a list from.
+                lists = max(1, min(lists, len(points) // 39))
             index = faiss.index_factory(
                 points.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
             )
@@ -176,12 +194,24 @@ class Index:
             index = faiss.index_cpu_to_all_gpus(index)
         return cls(points, "flat", index)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, *, probed: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return similarities and positions of the k points most like each query, (n, k) each.
 
-        Where inverted lists hold fewer than k, what is missing has the position 0.
+        Where inverted lists hold fewer than k, what is missing has the position 0 and the lowest
+        similarity there is.
+
+        Args:
+            queries: (n, D) float32.
+            k: How many.
+            probed: Inverted lists to look into, where there are such; None for ``PROBED``.
         """
-        similar, near = self.index.search(queries, k)
+        if self.kind == "ivf" and probed is not None:
+            lists = faiss_library().SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+            similar, near = self.index.search(queries, k, params=lists)
+        else:
+            similar, near = self.index.search(queries, k)
         return similar, np.where(near < 0, 0, near)
 
     def quality(self, k: int) -> IndexUsed:
@@ -189,7 +219,7 @@ class Index:
         if self.kind == "flat":
             return IndexUsed("flat", None, 0)
         rows = np.linspace(0, len(self.points) - 1, min(QUERIES, len(self.points))).astype(int)
-        faiss = _faiss()
+        faiss = faiss_library()
         _, true = faiss.knn(
             self.points[rows], self.points, k + 1, metric=faiss.METRIC_INNER_PRODUCT
         )
@@ -206,7 +236,7 @@ def faiss_version() -> str:
     Raises:
         ResourceError: If it is not installed, or cannot be imported.
     """
-    return str(_faiss().__version__)
+    return str(faiss_library().__version__)
 
 
 def gpus() -> int:
@@ -215,7 +245,7 @@ def gpus() -> int:
     Raises:
         ResourceError: If it is not installed, or cannot be imported.
     """
-    faiss = _faiss()
+    faiss = faiss_library()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
@@ -241,7 +271,12 @@ def no_code(capability: tuple[int, int]) -> bool:
     return capability >= (9, 0) and [n for n in FAISS if n in versions()] == ["faiss-gpu-cu12"]
 
 
-def _faiss() -> Any:
+def faiss_library() -> Any:
+    """Return FAISS.
+
+    Raises:
+        ResourceError: If it is not installed, or cannot be imported.
+    """
     try:
         import faiss
     except ImportError as error:
@@ -255,10 +290,16 @@ def _faiss() -> Any:
     return faiss
 
 
-def _unit(embeddings: np.ndarray) -> np.ndarray:
+def unit(embeddings: np.ndarray) -> np.ndarray:
     """Return embeddings centred and scaled to length 1, (N, D) or (N, D + 1) float32.
 
     What lies at the centre has no direction; such rows share an axis of their own.
+
+    Args:
+        embeddings: (N, D) float32.
+
+    Raises:
+        DivergedError: If an embedding is not finite.
     """
     if not np.isfinite(embeddings).all():
         raise DivergedError(
@@ -266,7 +307,10 @@ def _unit(embeddings: np.ndarray) -> np.ndarray:
             "train.lr or with train.clip_norm."
         )
     centre = embeddings.mean(axis=0, dtype=np.float64)
-    points = (embeddings - centre).astype(np.float32)
+    points = np.empty(embeddings.shape, dtype=np.float32)
+    step = max(1, (1 << 22) // max(1, embeddings.shape[1]))
+    for start in range(0, len(points), step):  # in float64 all at once would take twice as much
+        points[start : start + step] = embeddings[start : start + step] - centre
     length = np.linalg.norm(points, axis=1)
     scale = max(float(length.max()), float(np.linalg.norm(centre)))
     at_centre = length <= 1e-6 * scale

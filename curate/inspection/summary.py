@@ -39,6 +39,25 @@ class IndexUsed(Result):
 
 
 @dataclass(frozen=True)
+class CopySearch(Result):
+    """How copies were searched for, and what is known of its errors.
+
+    Attributes:
+        threshold: Evidence that a pair has at least (``registration.Evidence``).
+        false_rate: Estimated share of false pairs (``decoys.Learned``).
+        decoys: Pairs of images turned upside down that passed the threshold.
+        decoy_queries: How many images were turned upside down.
+        index: How whole images were looked up.
+    """
+
+    threshold: float
+    false_rate: float
+    decoys: int
+    decoy_queries: int
+    index: IndexUsed
+
+
+@dataclass(frozen=True)
 class DuplicateSummary(Result):
     """How many near-duplicates there are.
 
@@ -47,12 +66,14 @@ class DuplicateSummary(Result):
         groups: Groups of them.
         samples: Samples in these.
         rule: What makes a near-duplicate, in words.
+        search: How they were searched for; None in files of before.
     """
 
     threshold: float
     groups: int
     samples: int
     rule: str
+    search: CopySearch | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from curate.evaluation.agreement import Agreement
 from curate.reports import comparisons, files, findings, galleries, tables, verdicts, words
 from curate.reports.material import Material, gather
 from curate.reports.steps import steps
+from curate.runs.late import is_adopted
 from curate.runtime.files import write_text
 
 SECTIONS = (
@@ -158,6 +159,9 @@ def _lede(material: Material) -> str:
     """Return in one sentence what was scored by what."""
     encoder, summary = material.recipe["encoder"], material.summary
     named = words.shown(f"{encoder['method']} on {encoder['backbone']}")
+    if is_adopted(material.recipe):
+        backbones = {one["backbone"] for one in material.recipe["plan"]["encoders"]}
+        named = words.shown(f"trained elsewhere, {', '.join(sorted(backbones))}")
     return (
         f"{words.size(summary['n_scored'], 'image')} of "
         f"{words.shown(material.recipe['data']['source'])} scored by "

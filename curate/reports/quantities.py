@@ -17,9 +17,12 @@ from curate.runs import units
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 
-ENCODER = "encoders/f"
+POOL = "f"
+"""The encoder whose images the paper removes from."""
+ENCODER = f"encoders/{POOL}"
 """The encoder that the paper probes."""
 SEEDS = 3
 """Over how many the paper's means are."""
@@ -38,7 +41,7 @@ class Quantity:
     """
 
     read: Callable[[Run, Row, int], Sequence[float]]
-    step: Callable[[str, Path, Recipe, Sequence[Row], int | None], str] | None = None
+    step: Callable[[str, Path, Recipe, Sequence[Row]], str] | None = None
     digits: int = 3
     one_run: bool = False
 
@@ -141,7 +144,7 @@ def _probed(run: Run, encoder: str) -> list[float]:
     return []
 
 
-def _probe(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
+def _probe(run: str, path: Path, recipe: Recipe, rows: Sequence[Row]) -> str:
     places = dict.fromkeys(_encoder(recipe, row) for row in rows if _is_kept(recipe, row))
     on = shlex.quote(recipe.probe.sources[0])
     return "\n".join(
@@ -174,7 +177,7 @@ def _deja_vu(run: Run, row: Row, place: int) -> list[float]:
     return [] if mean is None else [100 * float(mean)]
 
 
-def _measure(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
+def _measure(run: str, path: Path, recipe: Recipe, rows: Sequence[Row]) -> str:
     return f"curate measure {run} --kinds deja-vu"
 
 
@@ -183,10 +186,9 @@ def _arm(run: Run, row: Row, place: int) -> list[float]:
 
     Figures of an arm are in the order of the recipe's probes.
     """
-    found, sources = summary(run), run.recipe.probe.sources
-    if found is None or place >= len(sources):
+    sources = run.recipe.probe.sources
+    if summary(run) is None or place >= len(sources):
         return []
-    arm = (row.at["strategy"], _removed(row.at, found.n_scored), sources[place], "linear")
     best: list[float] = []
     for folder in sorted((run.path / "comparisons").glob("*/comparison.json")):
         name = folder.parent.name
@@ -194,23 +196,30 @@ def _arm(run: Run, row: Row, place: int) -> list[float]:
         if record is None or record["parts"].get("scores") != units.scores_digest(run):
             continue
         run.held(f"compare/{name}", f"comparisons/{name}/comparison.json")
-        for one in Comparison.read(folder.parent).arms:
-            if (one.strategy, one.remove, one.source, one.kind) == arm and one.n > len(best):
+        found = Comparison.read(folder.parent)
+        if found.settings.get("pool") != POOL:
+            continue
+        arm = (row.at["strategy"], _removed(row.at, found.scored), sources[place], "linear")
+        for one in found.arms:
+            about = (one.strategy, one.remove, one.source.partition("=")[0], one.kind)
+            if about == arm and one.n > len(best):
                 best = [100 * accuracy for accuracy in one.by_seed.values()]
     return best
 
 
-def _removed(at: Mapping[str, Any], scored: int) -> int:
-    """Return how many of a run's images are removed where the paper removes some of its own."""
-    return max(1, round(int(at["remove"]) * scored / int(at["out_of"])))
+def _removed(at: Mapping[str, Any], pool: int) -> int:
+    """Return how many of a pool are removed where the paper removes some of its own."""
+    return max(1, round(int(at["remove"]) * pool / int(at["out_of"])))
 
 
-def _compare(run: str, path: Path, recipe: Recipe, rows: Sequence[Row], scored: int | None) -> str:
-    n = scored or recipe.data.limit or int(rows[0].at["out_of"])
-    remove = sorted({_removed(row.at, n) for row in rows})
+def _compare(run: str, path: Path, recipe: Recipe, rows: Sequence[Row]) -> str:
+    pool = int(rows[0].at["out_of"])
+    if (path / "plan.parquet").is_file():
+        pool = len(Plan.read(path / "plan.parquet").members(POOL))
+    remove = sorted({_removed(row.at, pool) for row in rows})
     strategies = dict.fromkeys(row.at["strategy"] for row in rows)
     return (
-        f"curate compare {run} --remove {','.join(map(str, remove))} "
+        f"curate compare {run} --pool {POOL} --remove {','.join(map(str, remove))} "
         f"--strategies {','.join(strategies)} --seeds {SEEDS}"
     )
 
@@ -229,7 +238,10 @@ QUANTITIES: dict[str, Quantity] = {
     "share (%)": Quantity(_share, digits=1),
     "loss": Quantity(_along("loss")),
     "Déjà Vu (%)": Quantity(_deja_vu, _measure, digits=1),
-    **{f"accuracy on {name} (%)": ARM for name in ("CIFAR10", "CIFAR100", "STL10", "ImageNet")},
+    **{
+        f"accuracy on {name} (%)": ARM
+        for name in ("CIFAR10", "CIFAR100", "STL10", "ImageNet", "Food-101", "Flower102")
+    },
 }
 """What is read of one run, by what the paper calls it."""
 TAU = "Kendall's tau"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from curate.reports import words
 from curate.reports.material import Material
+from curate.runs.late import is_adopted
 from curate.runs.next_steps import Stand, Step, next_steps
 from curate.scores.summary import Reliability
 
@@ -29,6 +30,7 @@ def steps(material: Material) -> list[Step]:
         unscored=summary["n_unscored"],
         compared=bool(material.comparisons),
         selected=selected,
+        adopted=is_adopted(material.recipe),
     )
     look = Step("Look at the outliers and near-duplicates above before dropping them.", None)
     if material.inspected is None:

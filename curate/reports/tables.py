@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from curate.evaluation.agreement import Agreement
 from curate.reports import words
 from curate.reports.material import Material, Selection
+from curate.runs.late import is_adopted
 from curate.runtime.intervals import t_quantile
 from curate.selection import selection
 
@@ -89,10 +93,8 @@ def selections(material: Material) -> Table | None:
 
 def _selected(chosen: Selection) -> str:
     """Return what a manifest keeps, in plain words."""
-    counts = chosen.facts["counts"]
-    strategy, kept = str(chosen.facts["strategy"]), counts["kept_scored"]
-    text = selection.describe(strategy, kept, counts["scored"])
-    unscored = chosen.kept - kept
+    text = selection.described(chosen.facts)
+    unscored = chosen.kept - chosen.facts["counts"]["kept_scored"]
     return words.shown(f"{text}, and {unscored:,} not scored" if unscored else text)
 
 
@@ -124,6 +126,24 @@ def probes(material: Material) -> Table | None:
     return ("Probes of single encoders", head, rows, {3, 4}) if rows else None
 
 
+def _plan(plan: Mapping[str, Any]) -> list[list[str]]:
+    """Return the plan in a row, or the encoders that were adopted."""
+    if plan["kind"] != "adopted":
+        return [["plan", ", ".join(f"{k} {v}" for k, v in plan.items())]]
+    rows = [
+        [
+            f"encoder {words.shown(one['name'])}",
+            words.shown(
+                f"{one['backbone']}, {one['preprocessing']['size']} pixels, trained elsewhere, "
+                f"weights {one['weights'][:16]}"
+            ),
+        ]
+        for one in plan["encoders"]
+    ]
+    applies = "of the recipe do not apply to these encoders, but to what comparisons train"
+    return [*rows, ["training settings", applies]]
+
+
 def data(material: Material) -> Table:
     """Return what went in: source, counts, plan, command, fingerprints."""
     run, data, plan = material.run, material.recipe["data"], material.recipe["plan"]
@@ -140,7 +160,7 @@ def data(material: Material) -> Table:
             "canvas",
             f"{data['size']} × {data['size']} pixels, {words.size(data['channels'], 'channel')}",
         ],
-        ["plan", ", ".join(f"{k} {v}" for k, v in plan.items())],
+        *_plan(plan),
         ["scored / not scored", _scored(material)],
         ["device", _device(material)],
         ["command", words.shown(run.get("command", "not recorded"), limit=600)],
@@ -200,12 +220,13 @@ def encoders(material: Material) -> Table:
     for name in material.summary.get("encoders", []):
         record = material.records.get(name, {})
         taken = record.get("seconds")
+        training = words.seconds(taken) if taken is not None else "–"
         rows.append(
             [
                 words.shown(name),
                 words.count(material.members[name]) if name in material.members else "–",
                 words.number(record.get("loss")),
-                words.seconds(taken) if taken is not None else "–",
+                "elsewhere" if is_adopted(material.recipe) else training,
                 words.number(offsets.get(name)),
             ]
         )
@@ -227,14 +248,15 @@ def versions(material: Material) -> Table:
 
 SAMPLES = 300
 """Rows of the table of samples at most: what a browser sorts at once."""
+PATH = 200
+"""Characters of a file's path that the table shows at most."""
 
 
 def samples(material: Material) -> Table:
     """Return the samples themselves, or the ends of the ranking and what lies evenly between."""
     ranked = material.ranked()
     rows = _spread(ranked)
-    columns = ("uid", "label")
-    taken = material.scores.select(columns).take(pa.array(rows))
+    taken = material.scores.select(["uid", "label", "path"]).take(pa.array(rows))
     triage = material.triage_of(taken["uid"])
     numbers, decimals = material.numbers, material.decimals
     cells = [
@@ -244,18 +266,17 @@ def samples(material: Material) -> Table:
             words.fixed(numbers["se"][row], decimals),
             words.fixed(numbers["align_in"][row], decimals),
             words.fixed(numbers["align_out"][row], decimals),
-            material.label_name(label),
+            material.label_name(sample["label"]),
             *([] if triage is None else [words.shown(triage[k])]),
-            words.shown(uid),
+            words.shown(sample["path"] or "–", limit=PATH),
+            words.shown(sample["uid"]),
         ]
-        for k, (row, uid, label) in enumerate(
-            zip(rows.tolist(), taken["uid"].to_pylist(), taken["label"].to_pylist(), strict=True)
-        )
+        for k, (row, sample) in enumerate(zip(rows.tolist(), taken.to_pylist(), strict=True))
     ]
     unit = material.unit
     head = ["rank", f"score ({unit})", f"standard error ({unit})"]
     head += [f"alignment, trained on it ({unit})", f"alignment, not trained on it ({unit})"]
-    head += ["label", *([] if triage is None else ["triage"]), "uid"]
+    head += ["class", *([] if triage is None else ["triage"]), "file", "uid"]
     caption = f"All {len(ranked):,} scored images"
     if len(rows) < len(ranked):
         ends = SAMPLES // 3

@@ -109,6 +109,20 @@ def source_of(name: str) -> str | None:
     return str(place.resolve())
 
 
+def whole_source(name: str) -> str:
+    """Return the SOURCE that a name must be: a bare word is a kind, or a folder here.
+
+    Raises:
+        UsageError: If it is a run or a recipe, or leads nowhere.
+    """
+    full = source_of(name) or (name if name in SOURCES else source_of(f"./{name}"))
+    if full is None:
+        raise UsageError(
+            f"{name} is a run or a recipe, not a SOURCE; 'curate recipes' prints recipes."
+        )
+    return full
+
+
 def is_fitted(run: Run) -> bool:
     """Return whether a run's recipe was fitted to its images, and tried on no others."""
     return run.facts().get("recipe_origin") == GENERAL
@@ -187,9 +201,7 @@ def init(
         DataError: If there are fewer than ``FEWEST`` images.
     """
     given, place = dict(overrides or {}), Path(data) if data else None
-    full = source_of(source) or (source if source in SOURCES else source_of(f"./{source}"))
-    if full is None:
-        raise UsageError(f"{source} is a run or a recipe; 'curate recipes' prints recipes.")
+    full = whole_source(source)
     asked = load_recipe(GENERAL, {**given, "data.source": full})
     seen = look(open_data(asked.data, data=place))
     chosen = {**settings(seen, asked), **given, "data.source": full, "name": name_of(full)}

@@ -48,6 +48,8 @@ def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
     """Return how a resolved recipe differs from another, and what that redoes."""
     lines = {line: line.partition(":")[0] for line in difference(old, new)}
     first = {line: units.stage_of(setting) for line, setting in lines.items()}
+    if is_adopted(old) and is_adopted(new):
+        first = {line: _of_adopted(lines[line], stage) for line, stage in first.items()}
     shaping = [line for line in lines if first[line] is not None]
     grows = any(lines[line] == GROWS for line in shaping)
     begun = {stage for line in shaping if (stage := first[line]) and lines[line] != GROWS}
@@ -59,10 +61,27 @@ def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
     )
 
 
+def is_adopted(resolved: Mapping[str, Any]) -> bool:
+    """Return whether the encoders of a resolved recipe were trained elsewhere."""
+    return bool(resolved["plan"]["kind"] == "adopted")
+
+
+def _of_adopted(setting: str, stage: str | None) -> str | None:
+    """Return the stage that reads a setting first where no encoder of the plan is trained."""
+    if stage != "train":
+        return stage
+    return "align" if setting.startswith("views.") else "compare"
+
+
 def refusal(run: Run, found: Change) -> str:
     """Return why a run does not take settings that train it anew, and what to do."""
     records = [read_json(path) for path in sorted((run.path / "records" / "train").glob("*.json"))]
     spent = sum(record.get("seconds", 0.0) for record in records)
+    if is_adopted(run.resolved):
+        return (
+            f"run {run.path} has other settings: {'; '.join(found.differences)}. Its encoders were "
+            "adopted: type 'curate adopt' with another name, or use --retrain to measure them anew."
+        )
     cost = (
         f" They would train {len(records)} encoders anew (about {duration(spent)})."
         if records
@@ -80,7 +99,9 @@ def notice(run: Run, found: Change) -> str:
     seconds = run.facts()["seconds"]
     redone = [stage for stage in found.stages if stage in VERBS]
     spent = sum(seconds.get(stage, 0.0) for stage in redone if stage != "compare")
-    if found.retrains:
+    if is_adopted(run.resolved):
+        trains = "trains no encoder of the plan"
+    elif found.retrains:
         trains = f"trains {len(records)} encoders anew"
     elif found.more_encoders:
         trains = "trains the encoders that are new or missing, and keeps the others"

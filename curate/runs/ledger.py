@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from curate.data import shards
 from curate.errors import DataError
+from curate.runs.added import Addition, additions
 from curate.runs.more_views import more_views
 from curate.runs.run import Run
 from curate.runtime.files import read_json
@@ -59,9 +60,10 @@ class Ledger(Result):
     Attributes:
         stages: The longest first.
         scoring_seconds: Of the stages that a ranking takes.
-        training_seconds_per_sample: Of one image in one epoch.
+        training_seconds_per_sample: Of one image in one epoch; 0 where all encoders were adopted.
         epochs: Of the recipe's training.
         selections: One a manifest.
+        added: What came to its images later, and what that took.
     """
 
     stages: tuple[Stage, ...]
@@ -69,6 +71,7 @@ class Ledger(Result):
     training_seconds_per_sample: float
     epochs: int
     selections: tuple[Saving, ...]
+    added: tuple[Addition, ...] = ()
 
 
 def ledger(run: Run) -> Ledger:
@@ -85,7 +88,7 @@ def ledger(run: Run) -> Ledger:
     own = len(Plan.read(run.path / "plan.parquet").uids)
     samples = {
         **dict.fromkeys(("shard", "decode"), len(shards.Reader(run.path / "shards"))),
-        "train": seen,
+        "train": seen or None,
         "align": len(records) * _encoded(run, own),
         **dict.fromkeys(("plan", "score", "inspect"), own),
     }
@@ -93,11 +96,12 @@ def ledger(run: Run) -> Ledger:
         Stage(stage, seconds, samples.get(stage))
         for stage, seconds in sorted(spent.items(), key=lambda item: -item[1])
     )
-    each = sum(record["seconds"] for record in records) / seen
+    # Encoders that were adopted were trained elsewhere, and nobody knows for how long.
+    each = sum(record["seconds"] for record in records) / seen if seen else 0.0
     scoring = sum(spent.get(stage, 0.0) for stage in SCORING)
     manifests = sorted((run.path / "manifests").glob("*.json"))
     selections = tuple(_saving(run, path.stem, each, scoring) for path in manifests)
-    return Ledger(stages, scoring, each, run.recipe.train.epochs, selections)
+    return Ledger(stages, scoring, each, run.recipe.train.epochs, selections, additions(run))
 
 
 def _encoded(run: Run, n: int) -> int:

@@ -40,6 +40,7 @@ class Stand:
         unscored: Samples without.
         compared: Whether selections were compared with random ones.
         selected: A manifest's path as a user types it; None where nothing was selected.
+        adopted: Whether its encoders were trained elsewhere.
     """
 
     run: str
@@ -50,6 +51,7 @@ class Stand:
     unscored: int
     compared: bool = False
     selected: str | None = None
+    adopted: bool = False
 
 
 def next_steps(stand: Stand) -> list[Step]:
@@ -58,7 +60,15 @@ def next_steps(stand: Stand) -> list[Step]:
     steps = []
     # Where an interval rules a ranking out, more of the same encoders find none either.
     ruled_out = found.high is not None and found.high < LOW
-    if stand.grade == NOTHING or (stand.grade == GROUP and ruled_out):
+    if stand.adopted and (stand.grade != RANKING or (found.encoders or 0.0) < GOOD):
+        steps.append(
+            Step(
+                "Adopt more encoders that saw some of these images and not others, or that were "
+                "trained longer: nothing here trains the ones that were adopted.",
+                None,
+            )
+        )
+    elif stand.grade == NOTHING or (stand.grade == GROUP and ruled_out):
         what = "a signal" if stand.grade == NOTHING else "a ranking"
         steps.append(
             Step(

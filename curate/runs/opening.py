@@ -71,13 +71,13 @@ def open_run(
         name = _run_of(source, called, folder) or name
     if isinstance(name, Recipe):
         recipe = _replaced(name, given)
-        path = folder / _name_of(recipe, called)
+        path = folder / name_of(recipe, called)
     elif source is not None and name != called:
         if not create:
             raise _no_run(called or name, folder)
         given, origin = fitting.fit(source, given, Path(data) if data else None), fitting.GENERAL
         recipe = recipes.load_recipe(origin, given)
-        path = folder / _name_of(recipe, called)
+        path = folder / name_of(recipe, called)
     else:
         found = _existing(called or name, folder)
         if found is None and not fresh:
@@ -97,7 +97,7 @@ def open_run(
             if not fresh or _is_run(name):
                 raise
             recipe, origin = _recipe_of(name, None, given)
-        path = found or folder / _name_of(recipe, called)
+        path = found or folder / name_of(recipe, called)
         stored = _stored(found or beside or path)
         given = _merged(stored.get("overrides", {}), given)
         data = data or (stored.get("data_path") if beside else None)
@@ -107,16 +107,28 @@ def open_run(
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
         sources.open_data(recipe.data, data=Path(data) if data else None)
         log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
-    facts = {
+    return Run.create(path, recipe, made_by(origin, given, data), retrain=retrain)
+
+
+def made_by(
+    origin: str | None, overrides: Mapping[str, Any], data: str | Path | None
+) -> dict[str, Any]:
+    """Return what a new run records of its making.
+
+    Args:
+        origin: The recipe, or its file; None for one that was put together.
+        overrides: What was set of it.
+        data: Where its source lies on this machine.
+    """
+    return {
         "recipe_origin": origin,
         "recipe_sha256": _digest(origin),
-        "overrides": given,
+        "overrides": dict(overrides),
         "data_path": str(Path(data).resolve()) if data else None,
         "versions": versions(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "cores": os.cpu_count(),
     }
-    return Run.create(path, recipe, facts, retrain=retrain)
 
 
 def run_of(manifest: Path, run: Run | str | None, *, runs: str | Path) -> Run:
@@ -197,7 +209,7 @@ def _stored(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _name_of(recipe: Recipe, called: str | None) -> str:
+def name_of(recipe: Recipe, called: str | None) -> str:
     """Return the name of a new run.
 
     Raises:

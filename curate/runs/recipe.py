@@ -31,6 +31,8 @@ from curate.selection.config import SelectConfig
 
 NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
 """Keys that change no artefact: a run goes on when they differ."""
+SIZES = ("select.count", "select.fraction")
+"""Two ways to say one thing: who replaces one takes the other back."""
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
@@ -154,7 +156,8 @@ def training_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
         section: {k: v for k, v in resolved[section].items() if k not in leave_out}
         for section, leave_out in unread.items()
     }
-    data = {key: resolved["data"][key] for key in ("size", "channels", "fit")}
+    shown = ("size", "channels", "fit", "interpolation")
+    data = {key: resolved["data"][key] for key in shown if key in resolved["data"]}
     return {"data": data, **sections}
 
 
@@ -189,6 +192,16 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
         UsageError: For an unknown key or a value that does not fit.
     """
     merged = copy.deepcopy(dict(content))
+    for section in {dotted.partition(".")[0] for dotted in overrides}:
+        # One value that is replaced leaves the others of a section that is not written what they
+        # are where nothing is replaced.
+        default = getattr(Recipe.model_fields.get(section), "default", None)
+        if merged.get(section) is None and isinstance(default, Section):
+            merged[section] = default.model_dump(exclude_unset=True)
+    for one, other in (SIZES, SIZES[::-1]):
+        if one in overrides and other not in overrides:
+            section, _, key = other.partition(".")
+            merged.get(section, {}).pop(key, None)
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         if not all([*sections, key]):
@@ -200,7 +213,7 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
             node = node[section]
             if not isinstance(node, dict):
                 raise UsageError(f"--set {dotted}: {section!r} has no keys.")
-        node[key] = _scalar(value) if isinstance(value, str) else copy.deepcopy(value)
+        node[key] = read_value(value) if isinstance(value, str) else copy.deepcopy(value)
     recipe = parse(merged, where=where)
     recipe.check()
     return recipe
@@ -218,7 +231,7 @@ def parse(content: Mapping[str, Any], *, where: str) -> Recipe:
         raise UsageError(f"{where}: {_explain(error)}") from error
 
 
-def _scalar(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read a command-line value as YAML, and ``2e-3`` as a number (YAML 1.1 wants ``2.0e-3``)."""
     if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE):
         return float(text)

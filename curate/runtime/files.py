@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -204,6 +204,32 @@ def on_disk(shape: int | tuple[int, ...], dtype: Any, folder: Path) -> np.ndarra
         if error.errno not in REFUSED:
             raise
         what = f"{size:,} bytes of working space in {folder}"
+        raise ResourceError(f"cannot write {what}: {os.strerror(error.errno)}.") from error
+
+
+def nameless(folder: Path) -> BinaryIO:
+    """Return a new file in a folder, which is made, that has no name and is gone when closed.
+
+    Raises:
+        ResourceError: If it cannot be written there.
+    """
+    with writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what the system says when something cannot be written into an error that names it.
+
+    Raises:
+        ResourceError: If there is no space or no permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
         raise ResourceError(f"cannot write {what}: {os.strerror(error.errno)}.") from error
 
 

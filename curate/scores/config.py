@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,8 +62,54 @@ class SubsetsPlan(Section):
     seed: int = 0
 
 
+class AdoptedEncoder(Section):
+    """An encoder that was trained elsewhere: all that its key is made of."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.]{0,40}(-[1-9][0-9]{0,5})?$")]
+    """Ends in ``-1``, ``-2``... where it belongs to another repeat than the first."""
+    weights: str
+    """sha256 of its file in the run."""
+    backbone: str
+    """``timm:NAME``, or a backbone of ours."""
+    preprocessing: dict[str, Any]
+    """Side, mean, deviation and interpolation, as ``Preprocessing`` reads them."""
+    saw: str
+    """sha256 of the list of what it was trained on."""
+
+
+class AdoptedPlan(Section):
+    """Encoders that were trained elsewhere (``curate adopt``): nothing is drawn, and none trained.
+
+    Two are f and g of a pair, in their order; of more, names tell the repeats.
+    """
+
+    kind: Literal["adopted"]
+    encoders: Annotated[tuple[AdoptedEncoder, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> AdoptedPlan:
+        names = [encoder.name for encoder in self.encoders]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two encoders are called {name}")
+            if name in ("uid", "group"):
+                raise ValueError(f"no encoder can be called {name}")
+        return self
+
+    @property
+    def repeats(self) -> int:
+        """How many repeats the names tell of."""
+        return len({encoder.name.partition("-")[2] for encoder in self.encoders})
+
+    @property
+    def seed(self) -> int:
+        """Nothing is drawn."""
+        return 0
+
+
 PlanSection = Annotated[
-    PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan, Field(discriminator="kind")
+    PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan | AdoptedPlan,
+    Field(discriminator="kind"),
 ]
 PLANS: dict[str, type[Section]] = {
     "pair": PairPlan,
@@ -71,6 +117,7 @@ PLANS: dict[str, type[Section]] = {
     "folds": FoldsPlan,
     "parts": PartsPlan,
     "subsets": SubsetsPlan,
+    "adopted": AdoptedPlan,
 }
 """Sections by their ``kind``."""
 

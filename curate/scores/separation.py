@@ -59,7 +59,7 @@ def summarise(
         tests=tuple(tests),
         separation=separation,
         reliability=reliability,
-        verdict=verdict(separation, reliability),
+        verdict=verdict(separation, reliability, scored=scored.n > 0),
         looks=looks,
         # The paper's headline is that of the candidates, where there are such.
         normalised_mean=of_m.get("C", scored).normalised_mean,

@@ -14,7 +14,7 @@ NOTHING, GROUP, RANKING = "nothing", "group", "ranking"
 """The grades: no memorization is shown; it is shown on average; and of single images."""
 
 
-def verdict(separation: str, reliability: Reliability) -> Verdict:
+def verdict(separation: str, reliability: Reliability, *, scored: bool = True) -> Verdict:
     """Return what the scores of a run show.
 
     ``nothing`` where members do not separate from non-members. ``ranking`` where they do, and
@@ -24,7 +24,14 @@ def verdict(separation: str, reliability: Reliability) -> Verdict:
     Args:
         separation: ``clear`` or ``none``.
         reliability: Of the ranking.
+        scored: Whether any sample has a score.
     """
+    if not scored:
+        return Verdict(
+            NOTHING,
+            "nothing can be known: no image was seen by some of the encoders and not by others, "
+            "and what one encoder memorized shows against another that never saw it",
+        )
     if separation != "clear":
         return Verdict(
             NOTHING,

@@ -18,8 +18,9 @@ from curate.errors import DataError, MismatchError
 from curate.runtime.files import file_sha256, read_json, replacing, sealed, write_json
 from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected, p_top
+from curate.selection.strategies import STRATEGIES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -27,6 +28,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("key", pa.string()),
         ("shard", pa.string()),
         ("label", pa.int64()),
+        ("class", pa.string()),
+        ("path", pa.string()),
         ("memorization", pa.float64()),
         ("se", pa.float64()),
         ("rank", pa.int64()),
@@ -68,13 +71,15 @@ class Manifest:
         strategy: str,
         parameters: Mapping[str, Any],
         provenance: Mapping[str, Any] | None = None,
+        because: pa.Array | None = None,
     ) -> Manifest:
         """Return the manifest of a choice.
 
         Args:
             table: Every sample of the dataset, any order: ``uid`` and ``memorization`` (null where
-                there is no score); ``key``, ``shard``, ``label`` and ``se`` are taken where they
-                are there, and are null where not. A label that is not an integer is left out.
+                there is no score); ``key``, ``shard``, ``label``, ``class``, ``path`` and ``se``
+                are taken where they are there, and are null where not. A label that is not an
+                integer is left out.
             keep: (N,) bool, in the order of ``table``.
             strategy: Name of the strategy, as in ``select``.
             parameters: What the strategy was given. ``by`` names the number that stands in
@@ -82,6 +87,8 @@ class Manifest:
             provenance: What the scores were made from (dataset_fingerprint, recipe,
                 recipe_fingerprint, separation, verdict, seeds, versions...); nothing that differs
                 between equal selections.
+            because: (N,) strings, in the order of ``table``: why a sample that the strategy had no
+                say in is kept or dropped; null for the others.
 
         Raises:
             DataError: If a uid is missing or repeated.
@@ -92,7 +99,8 @@ class Manifest:
             raise DataError(f"{uids.null_count:,} rows of the scores have no uid.")
         kept = pa.array(np.asarray(keep, dtype=bool))
         given = {name: table[name] for name in table.column_names if name in MANIFEST_SCHEMA.names}
-        table = sorted_by_uid(pa.table({**given, "uid": uids, "keep": kept}))
+        why = pa.nulls(len(kept), pa.string()) if because is None else because
+        table = sorted_by_uid(pa.table({**given, "uid": uids, "keep": kept, "because": why}))
         if repeats(table["uid"]):
             raise DataError("the scores repeat a uid; every sample may stand there once.")
         keep = table["keep"].to_numpy()
@@ -117,7 +125,7 @@ class Manifest:
             "rank": pa.array(ranks, mask=ranks == 0),
             "p_top": chance,
             "decision": _of(["drop", "keep"], keep.astype(np.int8)),
-            "reason": _reasons(strategy, keep, scored, counts, by),
+            "reason": _reasons(strategy, keep, scored, table["because"], parameters),
         }
         facts = {
             "schema_version": SCHEMA_VERSION,
@@ -137,7 +145,7 @@ class Manifest:
             "counts": counts,
             "p_top": {
                 "n": cut,
-                "meaning": f"probability to be truly among the {cut:,} {_highest(by)}, given se",
+                "meaning": f"probability to be truly among the {cut:,} {ends(by)[0]}, given se",
                 "luck": by_luck,
             },
         }
@@ -305,24 +313,39 @@ def _chance(
     return pa.array(chance, from_pandas=True), luck(chance[scored])
 
 
-def _highest(by: str) -> str:
-    return "most memorized" if by == "memorization" else f"highest by {by}"
+def ends(by: str) -> tuple[str, str]:
+    """Return what the highest and the lowest by a number are called."""
+    if by == "memorization":
+        return "most memorized", "least memorized"
+    return f"highest by {by}", f"lowest by {by}"
 
 
 def _reasons(
-    strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
+    strategy: str,
+    keep: np.ndarray,
+    scored: np.ndarray,
+    because: pa.ChunkedArray,
+    parameters: Mapping[str, Any],
 ) -> pa.ChunkedArray:
-    """Return why each sample is kept or dropped, one of four sentences."""
-    high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
-    kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
-    why = {
-        "top": (f"not among the {kept} {high}", f"among the {kept} {high}"),
-        "drop-top": (f"among the {dropped} {high}", f"not among the {dropped} {high}"),
-        "bottom": (f"not among the {kept} {low}", f"among the {kept} {low}"),
-        "random": (f"not among the {kept} drawn at random", f"among the {kept} drawn at random"),
-    }.get(strategy, (f"dropped by {strategy}", f"kept by {strategy}"))
+    """Return why each sample is kept or dropped, one of a few sentences."""
+    by = parameters.get("by") or "memorization"
+    high, low = ends(by)
+    chosen = because.is_null().to_numpy() & scored
+    kept, dropped = (f"{int((chosen & side).sum()):,}" for side in (keep, ~keep))
+    number, what, inside = {
+        "top": (kept, high, keep),
+        "drop-top": (dropped, high, ~keep),
+        "bottom": (kept, low, keep),
+    }.get(strategy, (kept, "", keep))
+    if strategy in STRATEGIES:
+        what = what or STRATEGIES[strategy].chosen
+        end = ", class by class" if parameters.get("per_class") else ""
+        why = (f"not among the {number} {what}{end}", f"among the {number} {what}{end}")
+    else:
+        why = (f"dropped by {strategy}", f"kept by {strategy}")
     sentences = [*why, "not scored; dropped as asked", "not scored; kept as asked"]
-    return _of(sentences, keep.astype(np.int8) + 2 * (~scored).astype(np.int8))
+    which = np.where(scored, inside if strategy in STRATEGIES else keep, 2 + keep)
+    return pc.coalesce(because, _of(sentences, which.astype(np.int8)))
 
 
 def _of(texts: Sequence[str], which: np.ndarray) -> pa.ChunkedArray:

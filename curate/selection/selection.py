@@ -20,16 +20,23 @@ from curate.runtime.files import file_sha256
 from curate.runtime.results import Result
 from curate.runtime.text import short
 from curate.scores.summary import Verdict
+from curate.selection.columns import file_of, listed
 from curate.selection.config import SelectConfig
-from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
-from curate.selection.strategies import choose
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest, ends
+from curate.selection.modifiers import Given, decided
+from curate.selection.strategies import STRATEGIES
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("key", "shard", "label")
+TAKEN = ("key", "shard", "label", "class", "path")
 """Columns of a table of scores that a manifest has besides a number and its error."""
 ERRORS = {"memorization": "se", "expected": "expected_se"}
 """Which column has the standard errors of a number; of others ``se`` has."""
+
+
+RANKED = ("top", "bottom", "drop-top")
+"""Strategies that cut a ranking, so that errors of the scores move samples over the cut."""
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,11 @@ def select_table(
     fraction: float | None = None,
     unscored: str | None = None,
     seed: int = 0,
+    space: str | None = None,
+    match: str | Path | None = None,
+    per_class: bool = False,
+    always: str | Path | None = None,
+    never: str | Path | None = None,
     name: str | None = None,
 ) -> Selected:
     """Select from any parquet or csv that has ``uid`` and a number, with no run at all.
@@ -92,20 +104,66 @@ def select_table(
         fraction: As in ``select``.
         unscored: As in ``select``.
         seed: As in ``select``.
+        space: Embeddings, for strategies that look at how samples lie: a ``.parquet`` of ``uid``
+            and one column of lists of numbers.
+        match: A manifest (``.parquet``) that ``random-matched`` is like.
+        per_class: As in ``select``.
+        always: As in ``select``; paths are those of a column ``path`` of the table.
+        never: The same.
         name: As in ``select``.
+
+    Raises:
+        UsageError: If a strategy lacks what it chooses by.
+        DataError: If a file cannot be read, or lacks a sample.
     """
     config = SelectConfig.of(
-        strategy=strategy, count=count, fraction=fraction, unscored=unscored, seed=seed
+        strategy=strategy,
+        count=count,
+        fraction=fraction,
+        unscored=unscored,
+        seed=seed,
+        space=space,
+        match=None if match is None else str(match),
+        per_class=per_class,
+        always=None if always is None else str(always),
+        never=None if never is None else str(never),
     )
     path = Path(scores)
+    table = read_scores(path, by)
     return decide(
-        read_scores(path, by),
+        table,
         Path(out),
         config,
         name=name,
         parameters={"by": by},
         provenance={"scores": path.name, "scores_sha256": file_sha256(path)},
+        given=_given(table, config),
     )
+
+
+def _given(table: pa.Table, config: SelectConfig) -> Given:
+    """Return what a table that belongs to no run is selected from with beside its numbers."""
+    needs, uids = STRATEGIES[config.strategy].needs, one_chunk(table["uid"])
+    there = "path" in table.column_names
+    paths = one_chunk(table["path"]) if there else pa.nulls(len(uids), pa.string())
+    embeddings = like = None
+    if "points" in needs:
+        if config.space is None or not config.space.endswith(".parquet"):
+            raise UsageError(
+                f"{config.strategy} chooses by how samples lie, which a table does not say: give "
+                "their embeddings by space (a .parquet of uid and lists of numbers)."
+            )
+        from curate.inspection.spaces import read_embeddings
+
+        embeddings = read_embeddings(Path(config.space), "uid", table["uid"], {"uid": uids})
+    if "like" in needs and config.match is not None:
+        kept = pa.array(Manifest.read(Path(config.match)).kept(), pa.string())
+        like = pc.is_in(uids, value_set=kept).to_numpy(zero_copy_only=False)
+    always, never = (
+        None if file is None else listed(Path(file), uids, paths)
+        for file in (config.always, config.never)
+    )
+    return Given(embeddings, like, always, never)
 
 
 def decide(
@@ -116,6 +174,7 @@ def decide(
     name: str | None,
     parameters: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    given: Given = NOTHING,
 ) -> Selected:
     """Decide on every row of a table, write the manifest, and say what was decided.
 
@@ -127,6 +186,7 @@ def decide(
         name: Name of the manifest; None makes one from the strategy and size.
         parameters: What else the manifest says of how it was made.
         provenance: What it says of what it was made from.
+        given: What is known of the samples beside the table, in its order.
     """
     m = table["memorization"].to_numpy().astype(np.float64)
     there = ~np.isnan(m)
@@ -136,31 +196,53 @@ def decide(
     path = folder / f"{file_name(name or _default_name(config))}.parquet"
     if path.is_file() and _strategy(path) == BY_HAND:
         raise UsageError(f"{path} was made by hand and is not replaced; give another name.")
-    keep = np.full(len(m), config.unscored == "keep")
-    uids = one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there)))
-    keep[there] = choose(config.strategy, m[there], uids, kept, config.seed)
+    why, reasons = given.fixed(len(m))
+    keep = np.where(why < 0, config.unscored == "keep", why == 0)
+    rows = np.flatnonzero(there)
+    keep[there], *_ = decided(
+        config.strategy,
+        m[there],
+        one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there))),
+        kept,
+        config.seed,
+        given.take(rows) if left else given,
+        labels=labels_of(table)[there],
+        per_class=config.per_class,
+    )
     settings = {
         "count": config.count,
         "fraction": config.fraction,
-        "seed": config.seed if config.strategy == "random" else None,
+        "seed": config.seed if STRATEGIES[config.strategy].draws else None,
         "unscored": config.unscored if left else None,
+        **{
+            name: value
+            for name in ("space", "match", "drop", "copies", "per_class", "always", "never")
+            if (value := getattr(config, name)) not in (None, (), False)
+        },
         **parameters,
     }
     manifest = Manifest.build(
-        table, keep, strategy=config.strategy, parameters=settings, provenance=provenance
+        table,
+        keep,
+        strategy=config.strategy,
+        parameters=settings,
+        provenance=provenance,
+        because=pa.array(reasons).take(pa.array(why, mask=why < 0)),
     )
     manifest.write(path)
     verdict = Verdict.from_json(provenance["verdict"]) if provenance.get("verdict") else None
     # One encoder on each side shows a part of the errors alone, a table perhaps none.
     known = (provenance.get("reliability") or {}).get("encoders") is not None
-    errs = known and config.strategy != "random"
+    errs = known and config.strategy in RANKED and parameters.get("by", "memorization") in ERRORS
     return Selected(
         path=path,
         kept=int(keep.sum()),
         dropped=int((~keep).sum()),
         scored=scored,
         unscored=left,
-        description=describe(config.strategy, kept, scored),
+        description=describe(
+            config.strategy, kept, scored, by=parameters.get("by") or "memorization"
+        ),
         separation=provenance.get("separation"),
         verdict=verdict,
         places=manifest.facts["p_top"]["n"],
@@ -174,6 +256,12 @@ def _strategy(path: Path) -> str | None:
         return str(Manifest.read(path).facts["strategy"])
     except DataError:
         return None
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    """Return in plain words what the facts of a manifest say that it keeps of scored samples."""
+    counts, by = facts["counts"], facts["parameters"].get("by") or "memorization"
+    return describe(facts["strategy"], counts["kept_scored"], counts["scored"], by=by)
 
 
 def kept_count(config: SelectConfig, scored: int) -> int:
@@ -210,20 +298,36 @@ def check_unscored(left: int, total: int, unscored: str | None) -> None:
         )
 
 
-def describe(strategy: str, kept: int, scored: int, *, action: bool = False) -> str:
+def labels_of(table: pa.Table) -> np.ndarray:
+    """Return the labels of a table of scores, (N,) int64, -1 where there is none.
+
+    Classes that are no numbers get the number of their name.
+    """
+    if "label" not in table.column_names:
+        return np.full(table.num_rows, -1)
+    column = one_chunk(table["label"])
+    if not (pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        column = column.dictionary_encode().indices
+    return np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False))
+
+
+def describe(
+    strategy: str, kept: int, scored: int, *, by: str = "memorization", action: bool = False
+) -> str:
     """Return a selection in plain words.
 
     Args:
         strategy: As in ``select``.
         kept: How many of the scored samples it keeps.
         scored: How many there are.
+        by: The number that was selected by.
         action: Whether to say what is done, ``keep the 3 most memorized``, not what is left,
             ``the 3 most memorized of 10 scored``.
     """
-    if strategy in ("top", "bottom", "drop-top"):
+    if strategy in RANKED:
         drops = strategy == "drop-top"
-        end = "least" if strategy == "bottom" else "most"
-        samples = f"the {scored - kept if drops else kept:,} {end} memorized"
+        end = ends(by)[strategy == "bottom"]
+        samples = f"the {scored - kept if drops else kept:,} {end}"
         if action:
             return f"{'drop' if drops else 'keep'} {samples}"
         return f"{'all but ' if drops else ''}{samples} of {scored:,} scored"
@@ -234,7 +338,14 @@ def describe(strategy: str, kept: int, scored: int, *, action: bool = False) -> 
 def _default_name(config: SelectConfig) -> str:
     """Return the name of a manifest that was given none, e.g. ``top-22000``."""
     size = f"{config.count}" if config.count is not None else f"{config.fraction:g}"
-    return f"{config.strategy}-{size}" + (f"-s{config.seed}" if config.strategy == "random" else "")
+    parts = [config.strategy, size]
+    if config.by != "memorization":
+        column = file_of(config.by)
+        parts.append(f"by-{re.sub(r'[^A-Za-z0-9._-]', '_', column[1] if column else config.by)}")
+    parts += [f"no-{kind}" for kind in config.drop]
+    parts += ["per-class"] if config.per_class else []
+    parts += [f"s{config.seed}"] if STRATEGIES[config.strategy].draws else []
+    return "-".join(parts)
 
 
 def file_name(name: str) -> str:
@@ -262,7 +373,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
     error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            table = read_csv(path, texts=("uid",))
+            table = read_csv(path, texts=("uid", "class", "path"))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)

@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.data.sample import packed_uids
 from curate.encoders.backbone import load_encoder
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, UsageError, unknown
 from curate.evaluation import comparison
 from curate.evaluation.answers import Answers, probe_name
+from curate.evaluation.arms import CONTROL, wanted
 from curate.evaluation.comparison import Comparison
 from curate.evaluation.config import CompareConfig
-from curate.evaluation.probing import measure_probes
+from curate.evaluation.probing import ProbeSet, measure_probes
 from curate.runs import units
 from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.files import read_json, write_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import Plan
-from curate.selection.strategies import choose
 from curate.stages import score, shard, train
+from curate.stages.choosing import Chooser
+from curate.stages.contest import Contest, Field, costs
 from curate.stages.context import Context
 from curate.stages.probe import probe_sets
+
+LONGEST = 120
+"""Letters of a comparison's name; what is longer is cut, and told apart by a digest."""
 
 
 def compare_run(
     run: Run,
     context: Context,
     config: CompareConfig,
+    *,
+    on: Sequence[str] | None = None,
 ) -> Comparison:
     """Train on selections of equal size with paired seeds, probe each, and compare with random.
 
-    Seed s of every strategy shares initialisation and the views of shared samples, so that the
+    Seed s of every arm shares initialisation and the views of shared samples, so that the
     difference within a seed is the selection's. All seeds train on one selection, and what is
     found holds for that; with ``config.redraw`` each ranks anew, by repeats of the plan that no
     other seed ranks by, so that the noise of the ranking is in the differences as that of the
-    training is.
+    training is. Arms that are the same samples are one training, also of several comparisons.
 
     Args:
-        run: A run; what is missing for scores is done.
+        run: A run; what is missing for scores is done, and measures that arms go by.
         context: Device, workers, progress.
         config: What is compared; ``random`` is added, which the others are compared with.
+        on: What is probed on; None takes the recipe's sources.
 
     Raises:
         UsageError: If there are not so many samples to remove, or fewer repeats than seeds to rank
@@ -56,47 +69,82 @@ def compare_run(
         DataError: If samples to be probed on have no labels, or some have no score of few repeats.
     """
     ranking = score.score_run(run, context).verdict
-    scored = run.scores()
-    scored = scored.filter(scored["memorization"].is_valid())
-    uids = np.array(scored["uid"].to_pylist(), dtype=object)
-    remove = tuple(dict.fromkeys(config.remove))
-    check_removals(remove, len(uids))
+    field = _field(run, context, config)
+    n = field.scored.num_rows
+    check_removals(config.remove, n)
     check_repeats(run, config)
-    strategies = tuple(dict.fromkeys((*config.strategies, comparison.CONTROL)))
-    seeds, budget = config.seeds, config.budget
-    name = f"remove-{'-'.join(map(str, remove))}-{'-'.join(strategies)}-{seeds}-seeds-{budget}"
-    name += "-redraw" if config.redraw else ""
-    folder, asked = run.path / "comparisons" / name, run.recipe.probe
+    names = tuple(dict.fromkeys((*config.strategies, CONTROL)))
+    arms = [wanted(name) for name in names]
+    contest = Contest.of(field, arms, config)
+    asked = run.recipe.probe
     settings = {
-        "remove": list(remove),
-        "strategies": list(strategies),
-        "seeds": seeds,
-        "budget": budget,
+        "remove": list(dict.fromkeys(config.remove)),
+        "strategies": list(names),
+        "seeds": config.seeds,
+        "budget": config.budget,
         "redraw": config.redraw,
-        "probes": {"sources": list(asked.sources), "kinds": list(asked.kinds)},
+        "pool": config.pool,
+        "space": config.space,
+        "probes": {"sources": list(on or asked.sources), "kinds": list(asked.kinds)},
     }
+    name = _name(settings, beside=on is not None)
+    folder = run.path / "comparisons" / name
     parts = {**units.training(run), "scores": units.scores_digest(run), "settings": settings}
-    unit = units.Unit(run, f"compare/{name}", parts)
+    unit = units.Unit(run, f"compare/{name}", {**parts, **contest.digests()})
     if unit.intact() is None:
         # Before hours of training, not after, it shows whether there is anything to probe on.
-        probed = probe_sets(run, context)
+        probed = probe_sets(run, context, on)
         with unit.making("compare"):
-            rankings = _rankings(run, context, config, scored)
-            arms = _train_arms(run, context, name, uids, rankings, settings)
-            rows, answers = [], Answers()
-            for done, (about, place) in enumerate(arms, 1):
-                encoder = load_encoder(run.path / place, device=context.resolved_device())
-                for data in probed:
-                    for result, right in measure_probes(encoder, data, asked.kinds):
-                        rows.append({**about, **result.to_json()})
-                        probed_by = probe_name(**about, kind=result.kind)
-                        answers.add(data.name, data.test, probed_by, right)
-                context.progress("probe", done, len(arms))
+            rankings = tuple(_rankings(run, context, config, field.scored))
+            contest = replace(contest, rankings=rankings)
+            trained = _train_arms(run, context, config, contest)
+            rows, answers = _probe_arms(run, context, trained, probed, asked.kinds)
             summary = comparison.summarise(
-                rows, answers, len(uids), holds_for=_holds_for(run, config), ranking=ranking
+                rows, answers, n, holds_for=_holds_for(run, config), ranking=ranking
             )
             unit.complete(comparison.write(folder, rows, answers, summary, settings))
-    return Comparison.read(folder)
+    found = Comparison.read(folder)
+    return replace(found, costs=costs(run, arms, found))
+
+
+def _field(run: Run, context: Context, config: CompareConfig) -> Field:
+    """Return what is chosen from: the dataset, or what one encoder of the plan is trained on.
+
+    Raises:
+        UsageError: If the plan has no such encoder.
+    """
+    everything, scored = own_uids(run).sort(), run.scores(("memorization", "label"))
+    if config.pool is not None:
+        plan = Plan.read(run.path / "plan.parquet")
+        if config.pool not in plan.encoders:
+            raise unknown("pool", config.pool, plan.encoders)
+        pool = pa.array(plan.members(config.pool)).cast(pa.string())
+        everything = everything.filter(pc.is_in(everything, value_set=pool))
+    there = pc.and_(scored["memorization"].is_valid(), pc.is_in(scored["uid"], everything))
+    scored = scored.filter(there)
+    return Field(
+        everything.to_numpy(zero_copy_only=False), scored, Chooser(run, context, scored["uid"])
+    )
+
+
+def _name(settings: Mapping[str, Any], *, beside: bool) -> str:
+    """Return the name of a comparison, which says what is compared, or as much as fits.
+
+    Args:
+        settings: What is compared.
+        beside: Whether it is probed on other sources than the recipe's.
+    """
+    words = ["remove", *settings["remove"], *settings["strategies"]]
+    words += [settings["seeds"], "seeds", settings["budget"]]
+    words += ["redraw"] if settings["redraw"] else []
+    words += ["pool", settings["pool"]] if settings["pool"] else []
+    words += ["in", settings["space"]] if settings["space"] else []
+    words += ["on", *settings["probes"]["sources"]] if beside else []
+    text = "-".join(map(str, words))
+    if re.fullmatch(r"[A-Za-z0-9.-]+", text) and len(text) <= LONGEST:
+        return text
+    short = re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:LONGEST]
+    return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def check_removals(remove: Sequence[int], scored: int) -> None:
@@ -165,59 +213,103 @@ def _rankings(
 
 
 def _train_arms(
-    run: Run,
-    context: Context,
-    name: str,
-    uids: np.ndarray,
-    rankings: Iterable[np.ndarray],
-    settings: Mapping[str, Any],
-) -> list[tuple[dict[str, Any], str]]:
-    """Train what is missing of a comparison; returns what each arm is, and its encoder's place.
+    run: Run, context: Context, config: CompareConfig, contest: Contest
+) -> list[tuple[dict[str, Any], units.Unit]]:
+    """Train what is missing of a comparison; returns what each arm is, and its training.
 
-    Args:
-        run: The run.
-        context: Device, workers, progress.
-        name: Of the comparison.
-        uids: (N,) of the scored samples.
-        rankings: For each seed the scores (N,) that it selects by.
-        settings: What is compared.
+    An encoder lies under the key of its training, so that equal arms are one.
     """
-    everything = own_uids(run).to_numpy(zero_copy_only=False)
-    config = run.recipe.train
-    batch = min(config.batch_size, len(everything))
-    by_steps = settings["budget"] == "steps"
-    steps = config.epochs * (len(everything) // batch) if by_steps else None
+    train_settings, everything = run.recipe.train, contest.field.everything
+    batch = min(train_settings.batch_size, len(everything))
+    by_steps = config.budget == "steps"
+    steps = train_settings.epochs * (len(everything) // batch) if by_steps else None
     shard.canvas(run, context)
     device = context.resolved_device()
-    arms, jobs, wanted = [], [], []
-    for seed, memorization_N in enumerate(rankings):
-        own_seed = randomness.seed_for(config.seed, "compare", seed)
-        for n, strategy in itertools.product(settings["remove"], settings["strategies"]):
-            kept = choose(strategy, memorization_N, uids, len(uids) - n, seed)
-            arm = f"{strategy}-{n}-s{seed}"
-            place = f"comparisons/{name}/encoders/{arm}"
-            arms.append(({"strategy": strategy, "remove": n, "seed": seed}, place))
-            # What the plan left unscored stays: only scores are compared.
-            samples = np.setdiff1d(everything, uids[~kept])
-            unit_name = f"compare/{name}/{arm}"
+    arms: list[tuple[dict[str, Any], units.Unit]] = []
+    jobs: dict[str, Unit] = {}
+    made: dict[str, units.Unit] = {}
+    for arm in contest.arms():
+        own_seed = randomness.seed_for(train_settings.seed, "compare", arm.seed)
+        unit = units.trained_on(run, "", arm.samples, seed=own_seed, steps=steps)
+        unit = replace(unit, name=f"compare/arms/{unit.key[:16]}")
+        about = {"strategy": arm.name, "remove": arm.remove, "seed": arm.seed}
+        arms.append((about, unit))
+        if unit.name in made:
+            continue
+        made[unit.name] = unit
+        if not unit.intact():
             arguments = {
                 "path": run.path,
-                "unit": unit_name,
-                "folder": place,
-                "kept": samples,
+                "unit": unit.name,
+                "folder": _place(unit),
+                "kept": arm.samples,
                 "seed": own_seed,
                 "device": device,
                 "steps": steps,
             }
-            unit = units.trained_on(run, unit_name, samples, seed=own_seed, steps=steps)
-            wanted.append(unit)
-            if not unit.intact():
-                jobs.append(Unit(f"compare {arm}", train_arm, arguments))
+            name = f"compare {arm.name}-{arm.remove}-s{arm.seed}"
+            jobs[unit.name] = Unit(name, train_arm, arguments)
     if jobs:
-        run.check_code("compare", wanted, device)
+        run.check_code("compare", made.values(), device)
     workers = context.training_workers(run.recipe)
-    run_units(jobs, workers, context.progress, what="retrain", of="encoders")
+    run_units(list(jobs.values()), workers, context.progress, what="retrain", of="encoders")
     return arms
+
+
+def _probe_arms(
+    run: Run,
+    context: Context,
+    arms: Sequence[tuple[Mapping[str, Any], units.Unit]],
+    probed: Sequence[ProbeSet],
+    kinds: tuple[str, ...],
+) -> tuple[list[dict[str, Any]], Answers]:
+    """Probe each encoder once; returns a row for each arm, source and kind, and what was right."""
+    rows: list[dict[str, Any]] = []
+    answers, made = Answers(), {unit.key: unit for _, unit in arms}
+    jobs = list(itertools.product(made.values(), probed))
+    found = {}
+    for done, (unit, data) in enumerate(jobs, 1):
+        found[unit.key, data.name] = _probed(run, context, unit, data, kinds)
+        context.progress("probe", done, len(jobs))
+    for about, unit in arms:
+        for data in probed:
+            for result in found[unit.key, data.name]:
+                right = np.frombuffer(bytes.fromhex(result["right"]), dtype=np.uint8)
+                right = np.unpackbits(right, count=len(data.test)).astype(bool)
+                told = {key: value for key, value in result.items() if key != "right"}
+                rows.append({**about, **told, "encoder": _place(unit)})
+                name = probe_name(**about, kind=result["kind"])
+                answers.add(data.name, data.test, name, right)
+    return rows, answers
+
+
+def _probed(
+    run: Run, context: Context, trained: units.Unit, data: ProbeSet, kinds: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Probe an encoder on a source, unless that was done: a unit of work.
+
+    Returns:
+        What each kind of probe reached, and ``right``: a bit for each test image, as hex digits.
+    """
+    parts = {"encoder": trained.key, "source": data.digest(), "kinds": list(kinds)}
+    unit = units.Unit(run, "", parts)
+    name = f"{trained.key[:16]}-{unit.key[:8]}"
+    unit = replace(unit, name=f"compare/probes/{name}")
+    file = run.path / "comparisons" / "probes" / f"{name}.json"
+    if unit.intact() is None:
+        encoder = load_encoder(run.path / _place(trained), device=context.resolved_device())
+        results = [
+            {**result.to_json(), "right": np.packbits(right).tobytes().hex()}
+            for result, right in measure_probes(encoder, data, kinds)
+        ]
+        write_json(file, {"results": results})
+        unit.complete([file])
+    return list(read_json(file)["results"])
+
+
+def _place(unit: units.Unit) -> str:
+    """Return where the encoder of an arm lies, relative to the run."""
+    return f"comparisons/encoders/{unit.key[:16]}"
 
 
 def train_arm(
@@ -244,6 +336,9 @@ def compare(
     seeds: int | None = None,
     budget: str | None = None,
     redraw: bool | None = None,
+    pool: str | None = None,
+    space: str | None = None,
+    on: Sequence[str] | None = None,
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
@@ -254,10 +349,15 @@ def compare(
     Args:
         run: A run; what is missing for scores is done first.
         remove: How many samples to remove, one comparison each.
-        strategies: As in ``select``.
+        strategies: Arms: ``all``, strategies as in ``select``, columns (the highest are kept),
+            ``STRATEGY:COLUMN``, ``random-matched:ARM``, and manifests (``.parquet``), which remove
+            as many as they drop.
         seeds: Paired repetitions; two or more give an interval, five a useful one.
         budget: Equal ``epochs`` or equal ``steps``.
         redraw: Whether every seed ranks anew, by repeats of the plan that no other ranks by.
+        pool: The encoder of the plan whose samples are all that there is to train on.
+        space: Where strategies choose, as in ``select``.
+        on: What is probed on: ``self``, SOURCEs, or SOURCE=DIR; None takes the recipe's.
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: Trainings side by side; None chooses.
@@ -276,9 +376,11 @@ def compare(
             "seeds": seeds or there.seeds,
             "budget": budget or there.budget,
             "redraw": there.redraw if redraw is None else redraw,
+            "pool": there.pool if pool is None else pool,
+            "space": there.space if space is None else space,
         },
     )
-    if not config.remove:
+    if not config.remove and not all(wanted(name).is_manifest for name in config.strategies):
         raise UsageError("say how many samples to remove, such as 500 and 1000.")
     with run.lock():
-        return compare_run(run, Context.of(run, data, device, workers, progress), config)
+        return compare_run(run, Context.of(run, data, device, workers, progress), config, on=on)

@@ -25,6 +25,7 @@ from curate.encoders.backbone import Encoder
 from curate.encoders.checkpoint import tensors_of
 from curate.encoders.schedule import optimizer, snapshot_epochs
 from curate.encoders.training import train_encoder
+from curate.errors import UsageError
 from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -33,6 +34,7 @@ from curate.runtime.progress import silent
 from curate.runtime.results import Result
 from curate.runtime.text import duration
 from curate.scores.alignment import align_images
+from curate.scores.config import AdoptedPlan
 from curate.scores.plan import Plan, build_plan
 from curate.stages import train
 from curate.stages.context import Context
@@ -129,6 +131,8 @@ def forecast(
         MemoryError: If a step does not fit.
     """
     recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
+    if isinstance(recipe.plan, AdoptedPlan):
+        raise UsageError(f"the encoders of {name} were adopted: there is nothing to train.")
     context = Context.of(run, data, device, workers, silent)
     device = context.resolved_device()
     plan = _plan(recipe, context, run)
@@ -192,6 +196,7 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
             count = sum(1 for _ in itertools.islice(source.paths(), recipe.data.limit))
         counts.append(count)
     names = [f"{randomness.stream(0, k):016x}{0:016x}" for k in range(sum(counts))]
+    assert not isinstance(recipe.plan, AdoptedPlan), "was refused"
     return build_plan(recipe.plan, names[: counts[0]], names[counts[0] :])
 
 

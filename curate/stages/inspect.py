@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from curate.data.canvas import Canvas
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
-from curate.inspection import duplicates, neighbours, relations, spaces, triage
+from curate.inspection import decoys, duplicates, neighbours, relations, spaces, thumbnails, triage
+from curate.inspection.config import InspectConfig
 from curate.inspection.spaces import Space, embeddings
 from curate.inspection.summary import Inspection
 from curate.runs import sample_lookup, units
@@ -25,7 +26,7 @@ from curate.runtime.results import plain
 from curate.scores.plan import Plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas
-from curate.stages.train import encoder_folder, train_run
+from curate.stages.train import encoder_folder, plan
 
 INSPECT_SCHEMA = pa.schema(
     [
@@ -61,6 +62,40 @@ LEAKS_LISTED = 100
 """Leaks that ``inspect.json`` lists, the most alike first; the column has them all."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What an inspection says of n samples.
+
+    Attributes:
+        table: ``INSPECT_SCHEMA``.
+        neighbours: ``NEIGHBOUR_SCHEMA``.
+        summary: What ``inspect.json`` holds.
+    """
+
+    table: pa.Table
+    neighbours: pa.Table
+    summary: dict[str, Any]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write it as ``FILES`` into a folder; returns their paths."""
+        paths = [folder / name for name in FILES]
+        write_table(paths[0], self.table)
+        write_table(paths[1], self.neighbours)
+        write_json(paths[2], plain(self.summary))
+        return paths
+
+
+INDEXED = ("uid", "split", "label", "size", "width", "height")
+"""Columns of an index that an inspection reads."""
+
+
+def own_rows(index: pa.Table) -> np.ndarray:
+    """Return the rows of the samples that are inspected, (n,), sorted by uid."""
+    order = np.argsort(packed_uids(index["uid"]), kind="stable")
+    rows: np.ndarray = order[index["split"].to_numpy(zero_copy_only=False)[order] == "train"]
+    return rows
+
+
 def write_inspection(
     run: Run,
     unit: units.Unit,
@@ -85,19 +120,56 @@ def write_inspection(
         DivergedError: If an embedding is not finite.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
-    config = run.recipe.inspect
-    index = Reader(run.path / "shards").index(["uid", "split", "label", "size", "width", "height"])
+    index = Reader(run.path / "shards").index([*INDEXED])
+    own = own_rows(index)
+    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
+    scores = _scores(run, pa.array(images.uids[own]).cast(pa.string()))
+    found = inspected(
+        index, images, points, run.recipe.inspect, space,
+        scores=scores, separation=_separation(run), device=device, progress=progress,
+    )  # fmt: skip
+    unit.complete(found.write(run.path), encoder=space.name)
+
+
+def inspected(
+    index: pa.Table,
+    images: Canvas,
+    points: np.ndarray,
+    config: InspectConfig,
+    space: Space,
+    *,
+    scores: tuple[np.ndarray, np.ndarray] | None = None,
+    separation: str | None = None,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Found:
+    """Return what is found in a space and in pixels.
+
+    Args:
+        index: ``INDEXED`` of all samples, held-out ones included.
+        images: Their canvas.
+        points: (n, D) float32, the embeddings of ``own_rows``.
+        config: How many neighbours, and how much alike near-duplicates are.
+        space: Where the embeddings are from.
+        scores: Memorization and rank of the own samples, (n,) each; None without scores.
+        separation: What the scores say of themselves; None without scores.
+        device: Where near-duplicates are looked for: ``cpu`` or ``cuda``.
+        progress: Progress callback.
+
+    Raises:
+        DivergedError: If an embedding is not finite.
+        ResourceError: If FAISS is not installed.
+    """
     split = index["split"].to_numpy(zero_copy_only=False)
     uids = packed_uids(index["uid"])
     order = np.argsort(uids, kind="stable")
-    own, held_out = order[split[order] == "train"], order[split[order] != "train"]
+    own, held_out = own_rows(index), order[split[order] != "train"]
     n = len(own)
 
-    points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     nearest_others = neighbours.nearest(points, config.neighbours)
-    thumbs = duplicates.thumbnails(images.array, progress)
-    thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
+    thumbs = thumbnails.of_canvas(images.array, progress=progress)
+    thumbs = thumbs.take(np.concatenate([own, held_out]))
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
     measured = {
@@ -109,11 +181,12 @@ def write_inspection(
     votes = triage.vote(labels, nearest_others.near)
     reason, thresholds = triage.flaws(measured, labels, votes)
     names = pa.array(uids[own].astype(np.str_))
-    memorization, rank = _scores(run, names)
+    unscored = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
+    memorization, rank = unscored if scores is None else scores
     outlier, lof = nearest_others.outlier_score(), nearest_others.local_outlier_factor()
     stands = triage.representatives(group, width.astype(np.int64) * height, size)
     copies = (group >= 0) & ~stands
-    triaged = triage.triage(rank, outlier, reason, copies, thresholds, _separation(run))
+    triaged = triage.triage(rank, outlier, reason, copies, thresholds, separation)
 
     alone = nearest_others.near.shape[1] == 0
     nearest = pa.nulls(n, pa.int64()) if alone else pa.array(nearest_others.near[:, 0])
@@ -145,7 +218,8 @@ def write_inspection(
             "threshold": config.duplicate_threshold,
             "groups": int(group.max(initial=-1)) + 1,
             "samples": int((group >= 0).sum()),
-            "rule": duplicates.RULE,
+            "rule": decoys.RULE,
+            "search": pairs.search,
         },
         "leaks": leaks["summary"],
         "relations": relations.correlations(
@@ -165,11 +239,11 @@ def write_inspection(
         "label_share": share,
         "triage": triaged.summary,
     }
-    paths = [run.path / name for name in FILES]
-    write_table(paths[0], pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA))
-    write_table(paths[1], _neighbour_table(names, nearest_others))
-    write_json(paths[2], plain(summary))
-    unit.complete(paths, encoder=space.name)
+    return Found(
+        table=pa.table([columns[f.name] for f in INSPECT_SCHEMA], INSPECT_SCHEMA),
+        neighbours=_neighbour_table(names, nearest_others),
+        summary=summary,
+    )
 
 
 def _leaks(
@@ -236,7 +310,7 @@ def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return memorization (NaN without) and rank (0 without) of some samples, (n,) each."""
     if units.scores_digest(run) is None:
         return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
-    table = run.scores()
+    table = run.scores(("memorization", "rank"))
     rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
     m = table["memorization"].take(rows).to_numpy().astype(np.float64)
     return m, table["rank"].take(rows).fill_null(0).to_numpy()
@@ -256,7 +330,7 @@ def _known(values: np.ndarray) -> pa.Array:
 
 def inspect_run(run: Run, context: Context) -> Inspection:
     """Find neighbours, outliers and near-duplicates, and say what kind of sample each is."""
-    space = encoder_to_inspect(run, train_run(run, context))
+    space = encoder_to_inspect(run, plan(run, context))
     digest = space.digest()
     if space.kind == "plan":
         encoder_folder(run, context, space.name)
@@ -276,13 +350,13 @@ def inspect_run(run: Run, context: Context) -> Inspection:
     return Inspection.load(run.path / "inspect.json", path=run.path / "inspect.parquet")
 
 
-def encoder_to_inspect(run: Run, plan: Plan) -> spaces.Space:
+def encoder_to_inspect(run: Run, made: Plan) -> spaces.Space:
     """Return the space in which neighbours are found.
 
     Raises:
         UsageError: If the recipe names an encoder that is not there.
     """
-    return spaces.space_of(run.recipe.inspect.encoder, plan.encoders)
+    return spaces.space_of(run.recipe.inspect, made.encoders)
 
 
 @overload
@@ -318,13 +392,14 @@ def inspect(
     Args:
         run: A run; what is missing is done first. Where it is scored, memorized samples are told
             apart, and what memorization goes with is said.
-        sample: A uid or the beginning of one: return what is known of that sample alone.
+        sample: A uid or the beginning of one, a key, or a path: return what is known of that
+            sample alone.
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Progress callback.
 
     Raises:
-        UsageError: If no sample, or more than one, begins like ``sample``, or ``inspect.encoder``
+        UsageError: If no sample, or more than one, is called ``sample``, or ``inspect.encoder``
             is nothing that is there.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """

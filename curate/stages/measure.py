@@ -95,28 +95,33 @@ def measure(
     Raises:
         UsageError: For an unknown measure, or one that needs labels where there are none.
     """
-    context = Context.of(run, data, device, 1, progress)
-    path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
     with run.lock():
-        score.score_run(run, context)
-        scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
-        canvas = shard.canvas(run, context)
-        samples, rows, public = _samples(run, plan, scores, canvas)
-        chosen, left_out = measures.choose(kinds, samples.labelled)
-        columns = _kept(run, scores["uid"])
-        if missing := [kind for kind in chosen if kind not in columns]:
-            with run.timed("measure"):
-                columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
-        columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
-        unit = _unit(run)
-        if missing:
-            run.record_path(unit.name).unlink(missing_ok=True)
-            table = {"uid": scores["uid"].combine_chunks()}
-            table |= {measures.column(kind): values for kind, values in columns.items()}
-            write_table(path, pa.table(table))
-            every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
-            write_json(summary_path, plain({"measures": every, "left_out": left_out}))
-            unit.complete([path, summary_path])
+        return measure_run(run, Context.of(run, data, device, 1, progress), kinds)
+
+
+def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Measured:
+    """Compute what is missing of some measures; the lock of the run is held."""
+    path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
+    score.score_run(run, context)
+    scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
+    plan = Plan.read(run.path / "plan.parquet")
+    canvas = shard.canvas(run, context)
+    samples, rows, public = _samples(run, plan, scores, canvas)
+    chosen, left_out = measures.choose(kinds, samples.labelled)
+    columns = _kept(run, scores["uid"])
+    if missing := [kind for kind in chosen if kind not in columns]:
+        with run.timed("measure"):
+            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
+    columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
+    unit = _unit(run)
+    if missing:
+        run.record_path(unit.name).unlink(missing_ok=True)
+        table = {"uid": scores["uid"].combine_chunks()}
+        table |= {measures.column(kind): values for kind, values in columns.items()}
+        write_table(path, pa.table(table))
+        every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
+        write_json(summary_path, plain({"measures": every, "left_out": left_out}))
+        unit.complete([path, summary_path])
     return Measured(
         {kind: _row(kind, columns[kind], scores) for kind in chosen}, tuple(left_out), path
     )

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from curate.data import shards, sources
 from curate.data.canvas import build_canvas, open_canvas
-from curate.encoders.backbone import load_encoder
+from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given, read_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
 from curate.evaluation.config import ProbeConfig
+from curate.evaluation.leaks import leaked
 from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
 from curate.runs.run import Run
-from curate.runtime.files import read_json, sealed, write_json
+from curate.runtime import versions
+from curate.runtime.files import read_json, sealed, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.stages import shard
 from curate.stages.context import Context
+
+log = logging.getLogger("curate")
+
+NAMED = 4
+"""Names in a file that are told of those that are no part of an encoder."""
 
 
 def slug(text: str) -> str:
@@ -49,7 +62,7 @@ def probe_data(
 
     Args:
         run: The run the encoder belongs to; None for an encoder on its own.
-        name: ``self`` or a SOURCE.
+        name: ``self``, a SOURCE, or SOURCE=DIR.
         context: Where a SOURCE's data lies, and how to report.
         home: Folder that keeps what was read of sources.
         size: Side of the encoder's images.
@@ -66,6 +79,8 @@ def probe_data(
         rows = dataset.index(run, INDEXED)
         return probe_set("self", images, rows, run.facts()["test_role"])
     fit = run.recipe.data.fit if run else "crop"
+    asked, (name, place) = name, placed_source(name)
+    context = context if place is None else replace(context, data=place)
     wanted = {
         "source": name,
         "data": str(context.data.resolve()) if context.data else None,
@@ -94,7 +109,7 @@ def probe_data(
         )
         write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
-    return probe_set(name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
+    return probe_set(asked, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
 
 def _files(name: str, data: Path | None) -> str | None:
@@ -111,16 +126,38 @@ def _files(name: str, data: Path | None) -> str | None:
     return digest.hexdigest()
 
 
-def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
-    """Return what the recipe's probes are fitted and tested on.
+def placed_source(text: str) -> tuple[str, Path | None]:
+    """Return the source of ``SOURCE=DIR`` and where it lies; of a SOURCE alone, None.
+
+    Raises:
+        UsageError: If there is no such folder.
+    """
+    name, sign, place = text.partition("=")
+    if not sign or Path(text.partition(":")[2] or text).exists():
+        return text, None
+    folder = Path(place).expanduser()
+    if not name or not folder.exists():
+        raise UsageError(f"--on {text}: expected SOURCE=DIR; there is no folder {place!r}.")
+    return name, folder
+
+
+def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None) -> list[ProbeSet]:
+    """Return what a run's probes are fitted and tested on.
+
+    Args:
+        run: The run.
+        context: Device, workers, progress, and where the run's own images lie.
+        sources: ``self``, SOURCEs or SOURCE=DIR; None takes the recipe's.
 
     Raises:
         DataError: If samples have no labels, or are too few.
+        UsageError: If a source is not there.
     """
     data, home = run.recipe.data, run.path / "probes" / "data"
+    asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
-    return [
+    sets = (
         probe_data(
             run,
             name,
@@ -129,8 +166,37 @@ def probe_sets(run: Run, context: Context) -> list[ProbeSet]:
             size=data.size,
             channels=data.channels,
         )
-        for name in run.recipe.probe.sources
-    ]
+        for name in asked
+    )
+    return [with_leaks(one, home, context) for one in sets]
+
+
+def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
+    """Return a probe set that knows which of its test samples leak.
+
+    Args:
+        data: What probes are fitted and tested on.
+        home: Folder that keeps what was found.
+        context: Device and progress.
+    """
+    digest = hashlib.sha256(versions.code_of("inspect").encode())
+    for part in (data.train, data.test):
+        digest.update(hashlib.sha256(part.tobytes()).digest())
+    digest.update(repr(data.canvas.array.shape).encode())
+    path = home / f"leaks-{digest.hexdigest()[:12]}.parquet"
+    if path.is_file():
+        known = pq.read_table(path)["uid"].to_pylist()
+        found = np.isin(data.test, np.array(known, dtype=data.test.dtype))
+    else:
+        found = leaked(
+            data.canvas,
+            data.train,
+            data.test,
+            device=context.resolved_device(),
+            progress=context.progress,
+        )
+        write_table(path, pa.table({"uid": pa.array(data.test[found]).cast(pa.string())}))
+    return replace(data, leaked=found)
 
 
 @dataclass(frozen=True)
@@ -151,6 +217,8 @@ class Probed(Result):
 def probe(
     encoder: str | Path,
     *,
+    backbone: str | None = None,
+    given: Given | None = None,
     on: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -163,7 +231,9 @@ def probe(
     Results go to ``probes/*.json`` of the run that the encoder belongs to.
 
     Args:
-        encoder: An encoder's folder.
+        encoder: An encoder's folder, ``timm:NAME``, or a file of weights.
+        backbone: Network of a file of weights: ``timm:NAME``, or a backbone of ours.
+        given: How such a network wants images, where that is not as it says itself.
         on: ``self`` (the labels of the encoder's run) or SOURCEs; None takes ``probe.sources`` of
             the run's recipe.
         kinds: ``linear`` or ``knn``; None takes ``probe.kinds`` of the run's recipe, or both.
@@ -177,8 +247,9 @@ def probe(
         DataError: If samples have no labels.
         MismatchError: If settings would train the run's encoders anew.
     """
+    elsewhere = str(encoder).startswith((TIMM, TIMM_RANDOM)) or Path(encoder).is_file()
     folder = Path(encoder)
-    home = run_directory.enclosing(folder)
+    home = None if elsewhere else run_directory.enclosing(folder)
     if overrides and home is None:
         raise UsageError(f"{folder} belongs to no run whose settings could be replaced.")
     run = open_run(str(home), overrides=overrides, create=False) if home else None
@@ -191,17 +262,32 @@ def probe(
         if run:
             during.enter_context(run.lock())
         context = Context.of(None, data, device, 1, progress)
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"{folder} holds no encoder (weights.safetensors and config.json).")
-        held = run.held_encoder(folder) if run else folder
-        network = load_encoder(held, device=context.resolved_device())
+        device = context.resolved_device()
+        if elsewhere:
+            taken, left_out = read_encoder(str(encoder), backbone, given=given or Given())
+            network: Encoder = taken.to(device)
+            if left_out:
+                log.info("left out of %s: %s", encoder, ", ".join(left_out[:NAMED]))
+        elif not (folder / "config.json").is_file():
+            raise UsageError(
+                f"{folder} holds no encoder (weights.safetensors and config.json); give its "
+                "folder, a file of weights, or timm:NAME."
+            )
+        else:
+            held = run.held_encoder(folder) if run else folder
+            network = load_encoder(held, device=device)
         if run:
             during.enter_context(run.timed("probe"))
             read = run.path / "probes" / "data"
         else:
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
         size, channels = network.size, network.channels
-        sets = [probe_data(run, name, context, read, size=size, channels=channels) for name in on]
+        sets = [
+            with_leaks(
+                probe_data(run, name, context, read, size=size, channels=channels), read, context
+            )
+            for name in on
+        ]
         results = [
             result
             for data_set in sets

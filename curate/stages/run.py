@@ -141,7 +141,7 @@ def run_all(
         summary = score.score_run(run, context)
         verdict.require(require, summary.reliability, run.name)
         inspect.inspect_run(run, context)
-        selected = select.select_run(run, run.recipe.select)
+        selected = select.select_run(run, context, run.recipe.select)
         # A recipe that nobody tried on these images may train what knows nothing of them.
         learned = learned_run(run, context, plan) if fitting.is_fitted(run) else None
         compared = None

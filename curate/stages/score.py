@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from curate.data.shards import Reader
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
 from curate.encoders.training import snapshot_name
 from curate.errors import DivergedError
-from curate.runs import dataset, more_views, units
+from curate.runs import added, dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, replacing, write_json, write_table
@@ -223,6 +224,9 @@ def _centres(
     config = run.recipe
     if not config.score.centre:
         return None
+    # As it was before anything was added: encoders that were measured stay as they were measured.
+    first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
+    made = made.of_shards(len(first))
     n = len(made.rows)
     keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
     for part in by_shard(run, made):
@@ -284,7 +288,8 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     unit = units.score(run, when.place)
     if unit.intact():
         return ScoreSummary.read(path.parent)
-    made, recipe = align(run, context, when), run.recipe
+    made, late = align(run, context, when).known()
+    recipe = run.recipe
     with unit.making("score"):
         offsets = _offsets(run, made, when)
         n, scratch = len(made.rows), run.path / "cache"
@@ -329,17 +334,30 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             replacing(path) as temporary,
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
+            classes = Reader(run.path / "shards").classes
             # Estimated once more: to keep all columns would take 80 bytes a sample.
             for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 more_columns = awaited.columns(part.rows)
                 table = ScoreTable.build(
-                    part.index, part.uids, group, found, ranks, views, more_columns
+                    *(part.index, part.uids, group, found, ranks, views, more_columns),
+                    classes=classes,
                 )
                 out.write_table(table.table)
+            for table in unseen(run, late, offsets, when):
+                out.write_table(table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def unseen(run: Run, late: Placed, offsets: np.ndarray, when: Moment = END) -> Iterator[pa.Table]:
+    """Yield the rows that scores have of samples that came too late for every encoder, by shard."""
+    classes = Reader(run.path / "shards").classes
+    for part, found, views, _ in _estimates(run, late, offsets, when):
+        group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
+        about = (part.index, part.uids, group, found, ranks, views)
+        yield ScoreTable.build(*about, classes=classes).table
 
 
 def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:

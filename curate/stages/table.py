@@ -209,11 +209,10 @@ class _Shown:
             ]
             if lacking:
                 by_step.setdefault(known.step, []).extend(lacking)
-        found = summary(run) if run is not None else None
         recipe = run.recipe if run is not None else group.recipe
         for step, rows in by_step.items():
             assert callable(step)
-            text = step(typed, path, recipe, rows, found.n_scored if found else None)
+            text = step(typed, path, recipe, rows)
             yield from filter(None, text.split("\n"))
 
     def _place(self, name: str) -> tuple[str, Path]:

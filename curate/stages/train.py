@@ -13,8 +13,8 @@ import torch
 from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
 from curate.encoders.training import train_encoder
-from curate.runs import units
-from curate.runs.dataset import index, uids_of
+from curate.runs import adopted, units
+from curate.runs.dataset import index, later, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import write_table
@@ -22,6 +22,7 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
 from curate.runtime.workers import Unit, run_units
+from curate.scores.config import AdoptedPlan
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas, canvas_blocks, shard_run
@@ -50,17 +51,32 @@ def plan(run: Run, context: Context) -> Plan:
     path, unit = run.path / "plan.parquet", units.plan(run)
     if not unit.intact():
         with unit.making("plan"):
-            own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
-            made = build_plan(run.recipe.plan, own, extra)
+            arrived = later(run)
+            new = np.concatenate([np.zeros(0, "S32"), *(more.uids for more in arrived)])
+            if isinstance(run.recipe.plan, AdoptedPlan):
+                made = adopted.plan_of(run)
+            else:
+                own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
+                own = own[~np.isin(own, new)]
+                made = build_plan(run.recipe.plan, own, extra, arrived)
             write_table(path, made.to_table(), group=BATCH)
             members = {name: units.samples_digest(made.members(name)) for name in made.encoders}
-            unit.complete([path], members=members, samples=units.samples_digest(made.uids))
+            first = made.uids[~np.isin(made.uids, new)]
+            unit.complete(
+                [path],
+                members=members,
+                samples=units.samples_digest(first),
+                added=[units.samples_digest(more.uids) for more in arrived],
+            )
     return Plan.read(path, scratch=run.path / "cache")
 
 
 def train_run(run: Run, context: Context) -> Plan:
-    """Train the encoders of the plan that are not trained."""
+    """Train the encoders of the plan that are not trained; of adopted ones none are."""
     encoder_plan = plan(run, context)
+    if adopted.is_adopted(run):
+        adopted.record(run, encoder_plan)
+        return encoder_plan
     unit_of = {name: units.train(run, name) for name in encoder_plan.encoders}
     missing = [name for name, unit in unit_of.items() if not unit.done()]
     if missing:

@@ -38,7 +38,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 import curate
 from curate.data.canvas import Canvas, decode
 from curate.encoders import representation
-from curate.inspection import duplicates, neighbours, triage
+from curate.inspection import duplicates, neighbours, thumbnails, triage
 from curate.inspection.config import InspectConfig
 from curate.runs.run import Run
 
@@ -176,7 +176,7 @@ def duplicates_part(data: Path, seeds: int, run: Run | None) -> None:
             kind, channels = ("PNG", 1) if grey else ("JPEG", 3)
             pixels = np.stack([decode(stored(i, kind), channels=channels) for i in images])
             began = time.monotonic()
-            found = duplicates.find(duplicates.thumbnails(pixels), threshold)
+            found = duplicates.find(thumbnails.of_canvas(pixels), threshold)
             alike = set(zip(found.a.tolist(), found.b.tolist(), strict=True))
             print(
                 f"{name} seed {seed}: {len(alike)} pairs in {time.monotonic() - began:.0f} s",

@@ -14,23 +14,37 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from curate.cli import app
 from curate.runs import recipe_files
 from curate.runs.run import locked
 from curate.runtime.files import file_sha256, read_json
 from tests.command import TINY, curate
+from tests.inspection.test_duplicates import SCENES
 
 pytestmark = pytest.mark.numeric
 
 SCORES = [
-    *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
-    *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),
+    *("uid", "key", "shard", "label", "class", "path", "group", "memorization"),
+    *(
+        "se",
+        "se_views",
+        "se_encoders",
+        "raw",
+        "delta",
+        "align_in",
+        "align_out",
+        "n_in",
+        "n_out",
+        "n_views",
+        "rank",
+    ),
     *("expected", "expected_se", "weight"),
 ]
 MANIFEST = [
-    *("uid", "key", "shard", "label", "memorization", "se", "rank", "p_top", "decision", "reason"),
+    *("uid", "key", "shard", "label", "class", "path", "memorization", "se", "rank", "p_top"),
+    *("decision", "reason"),
 ]
 
 
@@ -74,7 +88,7 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     plan = pq.read_table(run / "plan.parquet")
     assert plan.column_names == ["uid", "group", "fold0", "fold1"]
     assert pq.read_table(run / "inspect.parquet").num_rows == 80
-    comparison = next((run / "comparisons").iterdir())
+    (comparison,) = (run / "comparisons").glob("remove-*")
     assert {p.name for p in comparison.glob("comparison.*")} == {
         "comparison.csv",
         "comparison.json",
@@ -500,7 +514,11 @@ def test_exports_write_the_manifest_the_paths_and_the_images(tiny_runs, tmp_path
     assert listed == [r["path"] for r in index if r["uid"] in kept]
     folder = tmp_path / "kept"
     assert curate("export", manifest, "--to", "folder", "--out", folder).code == 0
-    wanted = {f"{r['label']}/{r['key']}.png": r["sha256"] for r in index if r["uid"] in kept}
+    wanted = {
+        f"{r['label']}/{r['path'].rpartition('/')[2]}": r["sha256"]
+        for r in index
+        if r["uid"] in kept
+    }
     assert digests(folder) == wanted
 
 
@@ -570,6 +588,30 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
     assert kept == {"encoder": "encoders/fold1", "results": [probed]}
 
 
+def test_a_probe_says_which_test_images_leak(tmp_path):
+    for i in range(40):
+        for split, shift in (("train", 0), ("test", 40)):
+            folder = tmp_path / "data" / split / "ab"[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            # Three of the test images are training images, mirrored.
+            copied = split == "test" and i < 3
+            image = ImageOps.mirror(SCENES[i]) if copied else SCENES[i + shift]
+            image.resize((32, 32)).save(folder / f"{i:03d}.png")
+    source = f"folder:{tmp_path / 'data'}"
+    run = ["--runs", tmp_path / "runs", "--name", "own", "--set", "train.epochs=1"]
+    run += ["--set", "plan.repeats=1"]
+    trained = curate("train", source, *run, "--set", "data.size=32")
+    assert trained.code == 0, trained.err
+    encoder = min((tmp_path / "runs" / "own" / "encoders").iterdir())
+    for _ in range(2):
+        told = curate("probe", encoder, "--on", "self", "--kind", "knn")
+        [line] = [line for line in told.out.splitlines() if line.startswith("leaks")]
+        assert "3 of 40 test images of self have a copy among the training images" in line
+    [found] = json.loads(curate("probe", encoder, "--kind", "knn", "--json").out)["results"]
+    assert found["leaked"] == 3
+    assert f"accuracy without them: knn {found['accuracy_without_leaks']:.4f}" in line
+
+
 def test_an_encoder_outside_a_run_is_probed_on_a_source(tiny_runs, tmp_path):
     encoder = tmp_path / "encoder"
     shutil.copytree(tiny_runs / "tiny" / "encoders" / "fold0", encoder)
@@ -600,10 +642,12 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
     assert "retrain: 2 of 2 encoders" in first.err
     assert {d["strategy"] for d in facts["differences"]} == {"top"}
     assert facts["settings"]["strategies"] == ["top", "random"]
-    for arm in ("top-60-s0", "random-60-s0"):
-        config = json.loads((Path(facts["path"]) / "encoders" / arm / "config.json").read_text())
-        assert config["samples"] == 20
-        log = (Path(facts["path"]) / "encoders" / arm / "log.jsonl").read_text().splitlines()
+    encoders = {row["encoder"] for row in facts["results"]}
+    assert len(encoders) == 2
+    for place in encoders:
+        encoder = tiny_runs / "tiny" / place
+        assert json.loads((encoder / "config.json").read_text())["samples"] == 20
+        log = (encoder / "log.jsonl").read_text().splitlines()
         # As many steps as on all 80 samples: 2 epochs of 5 batches of 16.
         assert json.loads(log[-1])["step"] == 10
     again = curate(*command)

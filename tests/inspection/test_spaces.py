@@ -11,6 +11,7 @@ import torch
 from curate.data.canvas import Canvas
 from curate.errors import DataError, UsageError
 from curate.inspection import spaces
+from curate.inspection.config import InspectConfig
 from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
 from curate.runtime.files import write_json
@@ -25,16 +26,16 @@ ROWS = np.array([3, 1, 0])  # of the index: 1, 3 and 5
 
 def given(path):
     canvas = Canvas(np.zeros((4, 1, 2, 2), np.uint8), np.array(UIDS.to_pylist(), dtype="S32"))
-    space = spaces.space_of(str(path), ["fold0"])
+    space = spaces.space_of(InspectConfig(encoder=str(path)), ["fold0"])
     assert space.kind == "file"
     return spaces.embeddings(space, None, canvas, UIDS, ROWS, "cpu", silent)
 
 
 def test_a_plan_is_asked_first():
-    assert spaces.space_of(None, ["f", "g"]) == spaces.Space("plan", "f")
-    assert spaces.space_of("g", ["f", "g"]) == spaces.Space("plan", "g")
+    assert spaces.space_of(InspectConfig(encoder=None), ["f", "g"]) == spaces.Space("plan", "f")
+    assert spaces.space_of(InspectConfig(encoder="g"), ["f", "g"]) == spaces.Space("plan", "g")
     with pytest.raises(UsageError, match=r"unknown inspect.encoder 'h'.*timm:NAME"):
-        spaces.space_of("h", ["f", "g"])
+        spaces.space_of(InspectConfig(encoder="h"), ["f", "g"])
 
 
 def test_rows_of_an_array_are_those_of_the_index(tmp_path):
@@ -87,7 +88,7 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path):
 
 def test_a_network_that_timm_does_not_have_is_named():
     with pytest.raises(UsageError, match="Did you mean 'resnet18'"):
-        spaces.space_of("timm:resnet18x", ["f"])
+        spaces.space_of(InspectConfig(encoder="timm:resnet18x"), ["f"])
 
 
 def test_a_pretrained_network_takes_grey_images_of_any_size(monkeypatch):
@@ -95,7 +96,7 @@ def test_a_pretrained_network_takes_grey_images_of_any_size(monkeypatch):
 
     made = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda *a, pretrained, **k: made(*a, **k))
-    space = spaces.space_of("timm:test_resnet", ["f"])
+    space = spaces.space_of(InspectConfig(encoder="timm:test_resnet"), ["f"])
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 20, 20), np.uint8)
     canvas = Canvas(pixels, np.array(UIDS.to_pylist(), dtype="S32"))
     torch.manual_seed(0)

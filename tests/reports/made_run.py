@@ -102,7 +102,9 @@ def make_run(
         pair=kind in ("pair", "halves"),
     )
     ranks = estimator.rank(found.memorization, path)
-    scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
+    scores = ScoreTable.build(
+        index, plan.uids, plan.group, found, ranks, VIEWS, classes=facts["classes"]
+    )
     write_table(path / "scores.parquet", scores.table)
     errors = estimator.Errors()
     errors.add(found)
@@ -217,7 +219,7 @@ def add_comparison(path: Path, *, seeds: int, source: str = "self") -> None:
                 accuracy = 0.9 + 0.004 * seed + (gap if strategy == "drop-top" else 0.0)
                 rows.append(
                     {"strategy": strategy, "remove": 50, "seed": seed, "source": source,
-                     "kind": kind, "accuracy": accuracy}
+                     "kind": kind, "accuracy": accuracy, "n_test": 1000, "held_out": False}
                 )  # fmt: skip
     answers = answered(rows)
     summary = comparison.summarise(rows, answers, 270)

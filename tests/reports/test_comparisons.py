@@ -14,6 +14,7 @@ def summarised(rows):
 def compared(seeds, strategies=("top", "random")):
     rows = [
         {"strategy": s, "remove": 100, "seed": k, "source": "self", "kind": "linear",
+         "n_test": 1000, "held_out": False,
          "accuracy": 0.9 + 0.01 * k + (0.02 + 0.001 * k if s == "top" else 0.0)}
         for k in range(seeds) for s in strategies
     ]  # fmt: skip
@@ -71,6 +72,7 @@ def test_names_from_outside_are_one_visible_line():
 def test_two_sizes_make_a_curve_of_each_source_and_probe():
     rows = [
         {"strategy": s, "remove": remove, "seed": k, "source": "self", "kind": kind,
+         "n_test": 1000, "held_out": False,
          "accuracy": 0.9 - remove / 1000 + 0.001 * k - (0.05 + 0.001 * k) * (s == "top")}
         for kind in ("linear", "knn") for remove in (50, 100) for k in range(3)
         for s in ("top", "random")

@@ -3,9 +3,12 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import curate
 from curate.errors import UsageError
+from curate.evaluation.probing import measure_probes
+from curate.runs.run import Run
 from curate.runtime.files import read_json
 from curate.scores.plan import Plan
 from curate.selection.strategies import choose
@@ -27,8 +30,9 @@ def made(tmp_path, repeats):
 
 def samples(run, comparison, strategy, seed):
     """Return the digest of what an arm was trained on."""
-    arm = run.path / "records" / "compare" / comparison.path.name / f"{strategy}-10-s{seed}.json"
-    return read_json(arm)["parts"]["samples"]
+    row = next(r for r in comparison.results if (r["strategy"], r["seed"]) == (strategy, seed))
+    key = row["encoder"].rpartition("/")[2]
+    return read_json(run.path / "records" / "compare" / "arms" / f"{key}.json")["parts"]["samples"]
 
 
 def test_the_table_of_answers_says_again_what_the_comparison_says(tmp_path):
@@ -77,3 +81,88 @@ def test_more_seeds_than_repeats_cannot_rank_anew(tmp_path):
     run = made(tmp_path, 2)
     with pytest.raises(UsageError, match=r"--set plan\.repeats=3"):
         curate.compare(run, remove=[10], seeds=3, redraw=True, device="cpu")
+
+
+@pytest.fixture
+def tiny(tiny_runs):
+    return Run.open(tiny_runs / "tiny")
+
+
+def encoders(run):
+    return {
+        path.name: path.stat().st_mtime_ns for path in (run.path / "comparisons/encoders").iterdir()
+    }
+
+
+def test_arms_of_one_selection_are_trained_once_also_in_another_comparison(tiny):
+    before = encoders(tiny)
+    first = curate.compare(tiny, remove=[20], strategies=["bottom", "drop-top"], seeds=2)
+    assert first.same == (("bottom", "drop-top"),)
+    # Random ones were trained when the run was made; two seeds of one selection are new.
+    made = encoders(tiny)
+    assert len(made) == len(before) + 2
+    gaps = {d.strategy: d.mean for d in first.differences if d.kind == "knn"}
+    assert gaps["bottom"] == gaps["drop-top"]
+    more = curate.compare(tiny, remove=[20], strategies=["all", "top", "bottom"], seeds=2)
+    after = encoders(tiny)
+    assert len(after) == len(made) + 2
+    assert {name: after[name] for name in made} == made
+    # Encoders that were probed before are not probed again.
+    again = curate.compare(tiny, remove=[20], strategies=["all", "bottom"], seeds=2)
+    assert encoders(tiny) == after
+    assert [d for d in more.differences if d.strategy != "top"] == list(again.differences)
+    assert len(list((tiny.path / "comparisons" / "probes").iterdir())) == len(after)
+    (tests,) = more.tests
+    assert (tests.source, tests.n_test, tests.held_out) == ("self", 80, False)
+    assert more.costs["top-20"].seconds > 0 and more.costs["top-20"].pays_back_after > 0
+    assert more.costs["random-20"].pays_back_after == 0
+    assert {a.kept for a in more.arms if a.strategy == "all"} == {80}
+
+
+def test_a_comparison_that_was_cut_short_probes_what_is_left(tiny, monkeypatch):
+    asked = {"remove": [30], "strategies": ["top"], "seeds": 2}
+    looked = []
+
+    def counted(encoder, data, kinds):
+        looked.append(data.name)
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        return measure_probes(encoder, data, kinds)
+
+    monkeypatch.setattr("curate.stages.compare.measure_probes", counted)
+    with pytest.raises(KeyboardInterrupt):
+        curate.compare(tiny, **asked)
+    cut = encoders(tiny)
+    made = curate.compare(tiny, **asked)
+    # Four encoders: two were probed, the third was cut short, and so two are left.
+    assert len(looked) == 5 and encoders(tiny) == cut
+    assert len({row["encoder"] for row in made.results}) == 4
+
+
+def test_a_pool_is_what_one_encoder_was_trained_on(tiny):
+    made = curate.compare(tiny, remove=[10], strategies=["top"], seeds=1, pool="fold0")
+    assert made.scored == 40
+    plan = Plan.read(tiny.path / "plan.parquet")
+    pool = set(plan.members("fold0").astype(str))
+    for row in made.results:
+        config = read_json(tiny.path / row["encoder"] / "config.json")
+        assert config["samples"] == 30
+    assert len(pool) == 40
+    with pytest.raises(UsageError, match="unknown pool 'fold7'"):
+        curate.compare(tiny, remove=[10], pool="fold7")
+
+
+def test_probes_test_on_sources_that_lie_elsewhere(tiny, tmp_path):
+    for k in range(2):
+        for split, n in (("train", 12), ("test", 6)):
+            place = tmp_path / "images" / split / f"class{k}"
+            place.mkdir(parents=True)
+            for i in range(n):
+                pixels = np.random.default_rng(i + 100 * k).integers(0, 256, (8, 8), np.uint8)
+                Image.fromarray(pixels // 2 + 127 * k).save(place / f"{split}{i}.png")
+    where = f"folder={tmp_path / 'images'}"
+    made = curate.compare(tiny, remove=[20], seeds=1, on=["self", where])
+    assert [(t.source, t.n_test) for t in made.tests] == [("self", 80), (where, 12)]
+    assert made.path.name.startswith("remove-20-top-random-1-seeds-epochs-on-self-folder")
+    with pytest.raises(UsageError, match="there is no folder"):
+        curate.compare(tiny, remove=[20], seeds=1, on=["folder=nowhere"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
+from curate.evaluation.comparison import cost_name
 
 if TYPE_CHECKING:
     from curate.evaluation.agreement import Agreement
-    from curate.evaluation.comparison import Comparison
+    from curate.evaluation.comparison import Arm, Comparison, Tests
     from curate.stages.probe import Probed
     from curate.stages.table import SideBySide
 
@@ -21,15 +22,48 @@ def probe_lines(probed: Probed) -> list[str | Listing]:
         for r in probed.results
     ]
     rows = [(r.source, r.kind, f"{r.accuracy:.4f}", f"{r.n_test:,}") for r in probed.results]
-    return [Listing(head, rows, lines), *([f"probes      {probed.path}"] if probed.path else [])]
+    leaks: dict[str, list[str]] = {}
+    for r in probed.results:
+        if r.leaked and r.accuracy_without_leaks is not None:
+            about = f"leaks       {_leaks(r.leaked, r.n_test, r.source)}; accuracy without them: "
+            leaks.setdefault(about, []).append(f"{r.kind} {r.accuracy_without_leaks:.4f}")
+    return [
+        Listing(head, rows, lines),
+        *(f"{about}{', '.join(parts)}" for about, parts in leaks.items()),
+        *([f"probes      {probed.path}"] if probed.path else []),
+    ]
+
+
+def _leaks(leaked: int, n_test: int, source: str) -> str:
+    copies = "has a copy" if leaked == 1 else "have a copy"
+    return f"{leaked:,} of {n_test:,} test images of {source} {copies} among the training images"
+
+
+def _without_leaks(comparison: Comparison, tests: Tests) -> list[str]:
+    """Return how many test images leak, and how arms do without them."""
+    arms = [
+        f"{arm.label} {arm.kind} {arm.without_leaks:.2%}"
+        for arm in comparison.arms
+        if arm.source == tests.source and arm.without_leaks is not None
+    ]
+    if not tests.leaked:
+        return []
+    said = f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
+    return [f"{said}; accuracy without them: {', '.join(arms)}" if arms else said]
 
 
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
-    """Return the differences of a comparison, with their intervals, and what they show."""
-    points = ("points", "images", "95 % interval", "seeds")
-    head = ("selection against random", "tested on", "probe", *points)
+    """Return every arm with its difference from the random one, and what all of it shows."""
+    points = ("against random", "images", "95 % interval", "seeds", "pays back after")
+    head = ("trained on", "tested on", "probe", "accuracy", *points)
+    gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
-    for gap in comparison.differences:
+    for arm in comparison.arms:
+        gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
+        accuracy, paid = f"{arm.mean:.2%}", _paid(comparison, arm)
+        if gap is None:
+            rows.append((arm.label, arm.source, arm.kind, accuracy, "", "", "", str(arm.n), paid))
+            continue
         mean, ends = f"{gap.mean * 100:+.2f}", "none: one seed"
         interval = "no interval: one seed"
         images, seeds = f"{gap.images:+.1f} of {gap.n_test:,}", f"{gap.n} seeds"
@@ -38,15 +72,45 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
-            f"{interval})"
+            f"{interval}){_told(paid)}"
         )
-        rows.append((gap.label, gap.source, gap.kind, mean, images, ends, str(gap.n)))
-    listing = [Listing(head, rows, lines)] if rows else []
+        about = (gap.label, gap.source, gap.kind, accuracy, mean)
+        rows.append((*about, images, ends, str(gap.n), paid))
     return [
-        *listing,
+        *([Listing(head, rows, lines)] if lines else []),
+        *(f"tested on   {_tests(tests)}" for tests in comparison.tests),
+        *(line for tests in comparison.tests for line in _without_leaks(comparison, tests)),
+        *(f"the same    {' and '.join(names)}: trained once" for names in comparison.same),
         f"difference  for {comparison.holds_for}: {comparison.verdict}",
         f"comparison  {comparison.path}",
     ]
+
+
+def _tests(tests: Tests) -> str:
+    """Return what arms were tested on, in words."""
+    what = f"{tests.n_test:,} images of {tests.source}"
+    if not tests.held_out:
+        return f"{what}: its test split"
+    return (
+        f"{what}, a fifth of its training split: it has no test split, so that encoders may have "
+        "seen them, without labels"
+    )
+
+
+def _told(paid: str) -> str:
+    """Return as the end of a sentence after how many trainings a selection has paid."""
+    words = {"": "", "cost nothing": "; it cost nothing", "never": "; it never pays back"}
+    return words.get(paid, f"; it pays back after {paid}")
+
+
+def _paid(comparison: Comparison, arm: Arm) -> str:
+    """Return after how many trainings a selection has saved what it took to make."""
+    cost = comparison.costs.get(cost_name(arm.strategy, arm.remove))
+    if cost is None:
+        return ""
+    if cost.pays_back_after is None:
+        return "never"
+    return f"{cost.pays_back_after:,} trainings" if cost.pays_back_after else "cost nothing"
 
 
 def agreement_lines(agreement: Agreement) -> list[str | Listing]:

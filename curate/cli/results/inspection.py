@@ -9,6 +9,7 @@ from curate.cli.console import Listing
 if TYPE_CHECKING:
     from curate.inspection.summary import Inspection
     from curate.runs.sample_lookup import Neighbour, SampleCard
+    from curate.stages.copies import Copies
     from curate.stages.localize import Localized
     from curate.stages.measure import Measured
 
@@ -52,6 +53,34 @@ def inspect_lines(inspection: Inspection) -> list[str]:
     if recall is not None:
         lines.append(f"FAISS       inverted lists found {recall:.1%} of the nearest neighbours")
     return [*lines, f"neighbours  {inspection.path}"]
+
+
+def copies_lines(found: Copies) -> list[str]:
+    """Return which leaks and copies there are, leaks first."""
+    lines = [
+        f"leak        {leak.images:,} images of {leak.other} have a copy in {leak.split} "
+        f"({leak.pairs:,} pairs)"
+        for leak in found.leaks
+    ]
+    kinds = ", ".join(
+        f"{getattr(found, name):,} {text}"
+        for name, text in (
+            ("exact", "of one file"),
+            ("mirrored", "mirrored"),
+            ("cropped", "cropped"),
+            ("recoloured", "recoloured"),
+        )
+    )
+    lines += [
+        f"copies      {found.copies:,} of {found.images:,} images, in {found.groups:,} groups",
+        f"pairs       {found.pairs:,}: {kinds}",
+        f"false       about {found.search.false_rate:.2%} of pairs: {found.search.decoys:,} of "
+        f"{found.search.decoy_queries:,} images turned upside down have a copy as well",
+        f"tables      {found.out / 'pairs.parquet'}, {found.out / 'groups.parquet'}",
+    ]
+    if found.rejected:
+        lines.append(f"rejected    {found.rejected:,} that cannot be read")
+    return lines
 
 
 def sample_lines(card: SampleCard) -> list[str]:

@@ -1,4 +1,4 @@
-"""torchvision: its data sets that are arrays; for those that are image files use ``folder``."""
+"""torchvision: its data sets that are arrays, and those whose splits lie in files of their own."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ DATASETS: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys((*IN_IDX, "USPS", "CIFAR10", "CIFAR100"), _FLAG),
     "SVHN": {name: _NAME[name] for name in ("train", "test", "extra")},
     "STL10": {name: _NAME[name] for name in ("train", "test", "unlabeled")},
+    # Image files: the "loader" gives their paths, so that their bytes stay as they are.
+    "Food101": {name: {"split": name, "loader": Path} for name in ("train", "test")},
+    "Flowers102": {name: {"split": name, "loader": Path} for name in ("train", "val", "test")},
 }
 """Data sets by torchvision's name, each with what selects its splits."""
 
@@ -50,12 +53,20 @@ class Torchvision(Whole):
         return f"{self.split}/{i:05d}"
 
     def entries(self, select: Select | None = None) -> Iterator[Entry]:
-        """Yield the images as PNG."""
+        """Yield the images: arrays as PNG, files as they are."""
         for i in range(len(self.dataset)):
             if select is None or select(self._path(i)):
                 image, label = self.dataset[i]
                 known = int(label) if label is not None and int(label) >= 0 else None
-                yield Entry(self._path(i), encode_png(np.asarray(image)), known)
+                if not isinstance(image, Path):
+                    yield Entry(self._path(i), encode_png(np.asarray(image)), known)
+                    continue
+                try:
+                    data = image.read_bytes()
+                except OSError as error:
+                    self.rejected.append((self._path(i), f"cannot be read: {error.strerror}"))
+                    continue
+                yield Entry(self._path(i), data, known)
 
 
 def open_torchvision(where: str, choice: Choice, data: Path | None) -> Source:

@@ -6,7 +6,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -123,7 +122,9 @@ def test_embeddings_of_every_arrow_kind(tmp_path, kind, name):
     stored(tmp_path / "e.parquet", columns | {name: COLUMNS[kind]})
 
     uids = pa.chunked_array([["a", "b"]])
-    holds(lambda: read_embeddings(tmp_path / "e.parquet", uids, np.array([b"a", b"b"])))
+    holds(
+        lambda: read_embeddings(tmp_path / "e.parquet", "uid", uids, {"uid": pa.array(["a", "b"])})
+    )
 
 
 @pytest.mark.parametrize(

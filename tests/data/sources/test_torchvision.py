@@ -1,5 +1,6 @@
 """torchvision's data sets, laid out as torchvision lays them out; nothing is downloaded."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torchvision
+from PIL import Image
 
 from curate.data.decoding import picture
 from curate.data.sources import open_source
@@ -91,3 +93,43 @@ def test_cifar_files_that_fail_their_checksum_are_not_unpickled(tmp_path, unplug
     with pytest.raises(DataError, match="is not in"):
         open_source("torchvision:CIFAR10", split="train", data=tmp_path)
     assert not canary.exists()
+
+
+def jpegs(folder, names):
+    """Write a small JPEG for each name; returns their bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(names):
+        (folder / name).parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(k).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return [(folder / name).read_bytes() for name in names]
+
+
+def test_food101_is_its_files_by_the_lists_of_its_splits(tmp_path, unplugged):
+    home = tmp_path / "food-101"
+    data = jpegs(home / "images", ["ramen/1.jpg", "ramen/2.jpg", "sushi/7.jpg"])
+    (home / "meta").mkdir()
+    lists = {"train": {"ramen": ["ramen/1", "ramen/9"], "sushi": ["sushi/7"]},
+             "test": {"ramen": ["ramen/2"], "sushi": []}}  # fmt: skip
+    for split, names in lists.items():
+        (home / "meta" / f"{split}.json").write_text(json.dumps(names))
+    source = open_source("torchvision:Food101", split="train", data=tmp_path)
+    assert (source.classes, source.splits) == (("ramen", "sushi"), ("train", "test"))
+    entries = list(source.entries())
+    assert [(e.data, e.label) for e in entries] == [(data[0], 0), (data[2], 1)]
+    assert [path for path, _ in source.rejected] == ["train/00001"]
+    (test,) = open_source("torchvision:Food101", split="test", data=tmp_path).entries()
+    assert (test.data, test.label) == (data[1], 0)
+
+
+def test_flowers102_is_its_files_by_the_ids_of_its_splits(tmp_path, monkeypatch, unplugged):
+    home = tmp_path / "flowers-102"
+    data = jpegs(home / "jpg", [f"image_{k:05d}.jpg" for k in range(1, 5)])
+    scipy.io.savemat(home / "imagelabels.mat", {"labels": [[3, 1, 2, 102]]})
+    scipy.io.savemat(home / "setid.mat", {"trnid": [[2, 4]], "valid": [[1, 3]], "tstid": [[3, 1]]})
+    monkeypatch.setattr(torchvision.datasets.Flowers102, "_check_integrity", lambda self: True)
+    source = open_source("torchvision:Flowers102", split="train", data=tmp_path)
+    assert source.splits == ("train", "val", "test") and len(source.classes) == 102
+    assert [(e.data, e.label) for e in source.entries()] == [(data[1], 0), (data[3], 101)]
+    tests = open_source("torchvision:Flowers102", split="test", data=tmp_path).entries()
+    assert [e.label for e in tests] == [1, 2]

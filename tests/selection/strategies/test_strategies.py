@@ -9,6 +9,7 @@ import pytest
 
 from curate.data.sample import content_uid
 from curate.errors import DataError, UsageError
+from curate.inspection.neighbours import unit
 from curate.selection.strategies import STRATEGIES, choose, hash_strings
 
 pytestmark = pytest.mark.numeric
@@ -44,13 +45,50 @@ def test_strategies_cut_the_ranking(scored, strategy, n):
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-def test_a_choice_does_not_depend_on_the_order(scored, strategy):
+def test_a_choice_is_exact_and_does_not_depend_on_the_order(scored, strategy):
     scores, uids = scored
-    order = np.random.default_rng(0).permutation(500)
-    one = set(uids[choose(strategy, scores, uids, 123, 7)])
-    other = set(uids[order][choose(strategy, scores[order], uids[order], 123, 7)])
-    assert one == other
-    assert len(one) == 123
+    rng = np.random.default_rng(0)
+    given = {
+        "labels": rng.integers(-1, 4, 500),
+        "points": unit(rng.normal(size=(500, 6)).astype(np.float32)),
+        "like": rng.random(500) < 0.3,
+    }
+    order = rng.permutation(500)
+    turned = {name: values[order] for name, values in given.items()}
+    for n in (1, 123, 499, 500):
+        one = set(uids[choose(strategy, scores, uids, n, 7, **given)])
+        other = set(uids[order][choose(strategy, scores[order], uids[order], n, 7, **turned)])
+        assert one == other
+        assert len(one) == n
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_a_strategy_says_what_it_chooses_by(scored, strategy):
+    scores, uids = scored
+    rng = np.random.default_rng(0)
+    base = {
+        "scores": scores,
+        "labels": rng.integers(-1, 4, 500),
+        "points": unit(rng.normal(size=(500, 6)).astype(np.float32)),
+        "like": rng.random(500) < 0.3,
+        "seed": 0,
+    }
+    other = {
+        "scores": rng.normal(size=500),
+        "labels": rng.integers(-1, 5, 500),
+        "points": unit(rng.normal(size=(500, 6)).astype(np.float32)),
+        "like": rng.random(500) < 0.3,
+        "seed": 1,
+    }
+
+    def chosen(scores, seed, **given):
+        return choose(strategy, scores, uids, 200, seed, **given).tolist()
+
+    changes = {name for name in base if chosen(**base | {name: other[name]}) != chosen(**base)}
+    told = STRATEGIES[strategy]
+    assert changes - {"seed"} == told.needs
+    # Facility location draws only where there are too many samples to serve them all.
+    assert ("seed" in changes) == (told.draws and strategy != "facility-location")
 
 
 def test_random_draws_are_nested_seeded_and_blind_to_the_scores(scored):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 from scipy import stats
 
 import curate as library
@@ -24,7 +25,7 @@ SMALL = {
     "cifar10-simclr-halves": {
         "plan": {"kind": "halves"},
         "train": {"epochs": 1},
-        "probe": {"sources": ["self", "digits"]},
+        "probe": {"sources": ["self", "folder:few"], "kinds": ["linear"]},
     },
 }
 """What stands in the place of the paper's recipes: tests/tiny.yaml with these settings."""
@@ -42,6 +43,12 @@ def place(tmp_path, monkeypatch):
         for section, values in settings.items():
             recipe[section] = values if section == "plan" else recipe.get(section, {}) | values
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 10, 8, 8), dtype=np.uint8)
+    for label, images in enumerate(pixels):
+        few = tmp_path / "few" / str(label)
+        few.mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(few / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -177,6 +184,19 @@ def test_a_probe_of_an_encoder_that_was_trained_anew_since_does_not_count(place)
     assert any("train.lr: 0.002 -> 0.001" in note for note in facts["notes"])
 
 
+def test_deja_vu_is_what_curate_measures(place):
+    facts, _ = shown("4")
+    first = ["curate score cifar10-mae", "curate measure cifar10-mae --kinds deja-vu"]
+    assert facts["commands"][:2] == first
+    paste(first)
+    facts, figures = shown("4")
+    measured = json.loads(Path("runs/cifar10-mae/measures.json").read_text())["measures"]
+    ours = figures["CIFAR10, MAE", "Déjà Vu (%)"]
+    assert ours["mean"] == pytest.approx(100 * measured["deja-vu"]["mean"])
+    assert (ours["seeds"], ours["sd"], ours["paper"]) == (1, None, "27.4")
+    assert not set(first) & set(facts["commands"])
+
+
 def test_agreement_is_of_candidates_of_runs_with_one_plan(place):
     pair = "MAE (ViT-tiny) and SimCLR (ResNet-50)", "Kendall's tau"
     facts, _ = shown("13")
@@ -214,7 +234,7 @@ def test_removals_are_filled_in_the_shares_of_the_paper(place):
     (path,) = Path("runs/cifar10-simclr-halves/comparisons").glob("*/comparison.json")
     arms = json.loads(path.read_text())["arms"]
     for row, remove in (("24k most memorized", 2), ("12k most memorized", 21)):
-        for quantity, source in (("CIFAR10", "self"), ("CIFAR100", "digits")):
+        for quantity, source in (("CIFAR10", "self"), ("CIFAR100", "folder:few")):
             (arm,) = (
                 a for a in arms
                 if (a["strategy"], a["remove"], a["source"], a["kind"])

@@ -68,18 +68,18 @@ def test_a_step_in_float32_has_the_loss_of_the_cpu_and_waits_for_nothing(method)
     losses = []
     for device in ("cpu", "cuda"):
         loop = loop_of(method, device)
-        batch = loop.batch(0, *loop.feed.take(0))
+        batch = loop.batch(loop.steps.at(0), *loop.feed.take(0))
         losses.append(float(loop.step(batch, 1e-4)))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-4)
     for step in (1, 2, 3):  # DINO's last layer has moments after its first epoch
         loop.progress.step = step
-        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+        loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in (4, 5, 6):
             loop.progress.step = step
-            loss = loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+            loss = loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert bool(loss.isfinite())
@@ -94,9 +94,9 @@ def test_a_training_in_bfloat16_goes_the_way_of_float32(method):
 def test_a_card_takes_back_a_step_that_is_not_finite():
     loop = loop_of("simclr", "cuda")
     for step in range(2):
-        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+        loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     before = {n: t.clone() for n, t in loop.method.state_dict().items()}
-    batch = loop.batch(2, *loop.feed.take(2))
+    batch = loop.batch(loop.steps.at(2), *loop.feed.take(2))
     batch.views[0][0] = float("nan")
     assert bool(loop.step(batch, 1e-4).isnan())
     for name, tensor in loop.method.state_dict().items():

@@ -279,8 +279,8 @@ class PrivateGradients(Gradients):
                     Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
                 ],
                 labels=None if label is None else label[None],
-                epoch=batch.epoch,
-                done=batch.done,
+                numbers=batch.numbers,
+                settled=batch.settled,
             )
             named = {f"method.{n}": w for n, w in weights.items()}
             loss: Tensor = torch.func.functional_call(self.called, named, (alone,))

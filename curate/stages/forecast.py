@@ -214,7 +214,7 @@ def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], Paramete
         config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
     )
     method = methods.build(config.method, encoder, recipe.method_config, CLASSES)
-    moments = optimizer(method, recipe.train)
+    moments = optimizer(method, recipe.train, "cpu")
     for parameter in method.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     moments.step()

@@ -232,7 +232,7 @@ def training(bench: Bench) -> dict[str, Any]:
             def steps(turn: int, loops: list[Any] = loops) -> None:
                 for loop in loops:
                     loop.progress.step = turn
-                    loop.step(loop.batch(turn, *loop.feed.take(turn)), 1e-5)
+                    loop.step(loop.batch(loop.steps.at(turn), *loop.feed.take(turn)), 1e-5)
 
             if bench.device != "cpu":
                 torch.cuda.reset_peak_memory_stats()

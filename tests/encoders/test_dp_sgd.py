@@ -94,7 +94,7 @@ TEACHER = {"encoder": {"backbone": "vit_micro", "patch": 4, "method": "supervise
 def test_gradients_are_those_of_one_sample_at_a_time(canvas, overrides, dtype, off):
     loop = loop_of(canvas, recipe_of(**overrides))
     loop.method.to(dtype)
-    batch = loop.batch(0, *loop.feed.of(np.arange(6)))
+    batch = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(6)))
     gradients, losses = loop.gradients.per_sample(batch)
     assert set(gradients) == {n for n, p in loop.method.named_parameters() if p.requires_grad}
     together = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
@@ -126,14 +126,16 @@ def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch)
     monkeypatch.setattr(loop.gradients, "together", 4)
 
     def gradient(chosen):
-        loop.gradients.backward(loop.batch(0, *loop.feed.of(np.array(chosen, dtype=int))), 7)
+        shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.array(chosen, dtype=int)))
+        loop.gradients.backward(shown, 7)
         return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).double() * 30
 
     everyone, nobody = gradient(range(9)), gradient([])
     moved = [float((everyone - gradient([j for j in range(9) if j != i])).norm()) for i in range(9)]
     assert max(moved) == pytest.approx(0.05, rel=1e-4) == min(moved)
     # All norms are above 0.05, so that the sum is one of vectors of that length.
-    gradients, _ = loop.gradients.per_sample(loop.batch(0, *loop.feed.of(np.arange(9))))
+    shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(9)))
+    gradients, _ = loop.gradients.per_sample(shown)
     each = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
     wanted = (0.05 * each / each.norm(dim=1, keepdim=True)).sum(0)
     torch.testing.assert_close(everyone - nobody, wanted, rtol=1e-3, atol=1e-5)
@@ -142,7 +144,8 @@ def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch)
 def test_noise_has_the_stated_deviation_and_is_one_of_seed_and_step(canvas):
     def noise(step, seed=0, **overrides):
         loop = loop_of(canvas, recipe_of(**overrides), seed)
-        assert loop.gradients.backward(loop.batch(0, *loop.feed.of(np.arange(0))), step) is None
+        empty = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(0)))
+        assert loop.gradients.backward(empty, step) is None
         return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).numpy() * 30
 
     one = noise(0, **{"train.dp.noise": 3.0})

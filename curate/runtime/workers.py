@@ -34,13 +34,20 @@ class Unit:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def run_units(units: Sequence[Unit], workers: int, progress: Progress = silent) -> None:
+def run_units(
+    units: Sequence[Unit],
+    workers: int,
+    progress: Progress = silent,
+    begin: Sequence[Callable[[], object]] = (),
+) -> None:
     """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
 
     Args:
         units: What to do. With one worker they run here, in order.
         workers: Processes to use.
         progress: Progress callback; gets what the units report.
+        begin: What a worker process does first, such as taking a card: each one of them, in turn.
+            Nothing is done by it here.
 
     Raises:
         CurateError: The first error of a unit; the other processes are stopped.
@@ -60,8 +67,12 @@ def run_units(units: Sequence[Unit], workers: int, progress: Progress = silent) 
     for _ in range(workers):
         tasks.put(None)
     processes = [
-        context.Process(target=_work, args=(tasks, events, os.getpid()), daemon=True)
-        for _ in range(workers)
+        context.Process(
+            target=_work,
+            args=(tasks, events, os.getpid(), begin[i % len(begin)] if begin else None),
+            daemon=True,
+        )
+        for i in range(workers)
     ]
     try:
         for process in processes:
@@ -107,7 +118,7 @@ def _follow(processes: list[Any], events: Any, left: int, progress: Progress) ->
             left -= 1
 
 
-def _work(tasks: Any, events: Any, parent: int) -> None:
+def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | None = None) -> None:
     """Do units until there are none; a unit's error ends the worker."""
     # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -118,6 +129,8 @@ def _work(tasks: Any, events: Any, parent: int) -> None:
         events.put(("progress", (what, done, total)))
 
     try:
+        if begin is not None:
+            begin()
         while (unit := tasks.get()) is not None:
             try:
                 unit.function(**unit.arguments, progress=progress)

@@ -410,7 +410,7 @@ def bench(
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` that replaces values of the recipe.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

@@ -27,7 +27,7 @@ from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import Plan
 from curate.selection.strategies import choose
-from curate.stages import score, shard, train
+from curate.stages import align, score, shard, train
 from curate.stages.context import Context
 from curate.stages.probe import probe_sets
 
@@ -151,7 +151,7 @@ def _rankings(
         for _ in range(config.seeds):
             yield memorization_N
         return
-    uids, found = packed_uids(scored["uid"]), score.align(run, context)
+    uids, found = packed_uids(scored["uid"]), align.align(run, context)
     place_N = np.searchsorted(Plan.read(run.path / "plan.parquet").uids, uids)
     for seed, repeats in enumerate(_dealt(run, config)):
         memorization_N = score.reestimated(run, found, repeats)[place_N]
@@ -215,7 +215,8 @@ def _train_arms(
                 jobs.append(Unit(f"compare {arm}", train_arm, arguments))
     if jobs:
         run.check_code("compare", wanted, device)
-    run_units(jobs, context.training_workers(run.recipe), context.progress)
+    workers = context.training_workers(run.recipe)
+    run_units(jobs, workers, context.progress, context.begin())
     return arms
 
 
@@ -258,7 +259,7 @@ def compare(
         budget: Equal ``epochs`` or equal ``steps``.
         redraw: Whether every seed ranks anew, by repeats of the plan that no other ranks by.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
         progress: Progress callback.
 

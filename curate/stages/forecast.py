@@ -121,7 +121,7 @@ def forecast(
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` that replaces values of the recipe.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
 
     Raises:

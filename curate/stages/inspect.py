@@ -320,7 +320,7 @@ def inspect(
             apart, and what memorization goes with is said.
         sample: A uid or the beginning of one: return what is known of that sample alone.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

@@ -72,7 +72,8 @@ def train_run(run: Run, context: Context) -> Plan:
                 Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
                 for name in missing
             ]
-            run_units(jobs, context.training_workers(run.recipe), context.progress)
+            workers = context.training_workers(run.recipe)
+            run_units(jobs, workers, context.progress, context.begin())
     return encoder_plan
 
 

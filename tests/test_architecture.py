@@ -57,7 +57,6 @@ WORDS = "results in words; in cli/test_results.py, and typed in cli/test_app.py"
 UNTESTED = {
     "__main__": "a line; typed in cli/test_app.py",
     "cli/__init__": "names main",
-    "cli/console": "seen on a terminal in cli/test_app.py",
     "cli/evaluation": COMMANDS,
     "cli/inspection": COMMANDS,
     "cli/options": "what all commands share; typed in cli/test_app.py and read in test_docs.py",
@@ -84,7 +83,6 @@ UNTESTED = {
     "runs/late": "settings that come late; tested with what they redo in runs/test_units.py",
     "runs/sample_lookup": "one sample of an inspected run; in stages/test_inspect.py",
     "runs/store": "what runs share; tested with the units that lie in it, in runs/test_units.py",
-    "runtime/progress": "the type of a callback",
     "scores/config": SETTINGS,
     "selection/config": "settings; tested with selections in selection/test_selection.py",
     "stages/probe": "probes of a run and of a source; typed in cli/test_app.py",

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from curate.errors import ResourceError
 from curate.runtime.results import Result, plain
-from curate.runtime.text import visible_lines
+from curate.runtime.text import duration, visible_lines
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,16 @@ class Listing:
         return text.get().rstrip("\n")
 
 
+EVERY = 30.0
+"""Seconds between two lines about one piece of work where no terminal is."""
+
+
 @dataclass
 class _Work:
-    """One kind of work in progress: when it began, with how much done, and its bar."""
+    """One kind of work: when it began and was last told of, what was done then, and its bar."""
 
     started: float
+    told: float
     before: int
     bar: TaskID | None = None
 
@@ -100,23 +105,29 @@ class Display:
         logging.getLogger("curate").removeHandler(self._handler)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` steps of ``what`` are made (a ``progress.Report``)."""
+        """Show that ``done`` of ``total`` steps of ``what`` are made (a ``progress.Progress``)."""
         if self.quiet:
             return
-        now = time.monotonic()
-        work = self._work.get(what)
+        now, (name, colon, _) = time.monotonic(), what.partition(":")
+        work = self._work.get(name)
         if work is None:
-            work = self._work[what] = _Work(now, done)
+            work = self._work[name] = _Work(now, now, done)
             if self._bars:
                 work.bar = self._bars.add_task(what, total=total, rate="")
         spent = now - work.started
-        rate = f"{(done - work.before) / spent:,.0f}/s" if spent > 0 and done > work.before else ""
+        speed = (done - work.before) / spent if spent > 0 else 0.0
+        rate = f"{speed:,.0f}/s" if speed >= 0.5 else ""
         if self._bars and work.bar is not None:
-            self._bars.update(work.bar, completed=done, total=total, rate=rate)
+            self._bars.update(work.bar, description=what, completed=done, total=total, rate=rate)
+        told = f"{what}{', ' if colon else ': '}"
         if done >= total:
-            del self._work[what]
+            del self._work[name]
             if not self._bars:
-                self._say(f"{what}: {total:,} in {spent:.1f} s" + (f", {rate}" if rate else ""))
+                self._say(f"{told}{total:,} in {spent:.1f} s" + (f", {rate}" if rate else ""))
+        elif not self._bars and now - work.told >= EVERY:
+            work.told = now
+            left = f", about {duration((total - done) / speed)} left" if speed else ""
+            self._say(f"{told}{done / total:.0%}" + (f", {rate}" if rate else "") + left)
 
     def hint(self, text: str) -> None:
         """Say on stderr what to type next, or which run was taken."""

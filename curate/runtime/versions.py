@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
-from curate.errors import MismatchError
+from curate.errors import DataError, MismatchError, ResourceError
+from curate.runtime.files import read_json, sealed, write_json
 
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 """Distributions of FAISS; each overwrites the files of the others."""
@@ -85,14 +89,17 @@ def code_of(stage: str, home: Path = HOME) -> str:
         stage: One of ``CODE``.
         home: Where curate's modules lie; they are read once.
     """
+    modules = _modules(home)
     digest = hashlib.sha256()
-    for path in sorted(_closure(home, stage)):
-        digest.update(f"{path.relative_to(home).as_posix()}\0{_read(path).bare}\0".encode())
+    for path in sorted(_closure(modules, stage)):
+        digest.update(f"{path.relative_to(home).as_posix()}\0{modules.read(path).bare}\0".encode())
+    modules.keep()
     return digest.hexdigest()[:12]
 
 
-def _closure(home: Path, stage: str) -> set[Path]:
+def _closure(modules: _Modules, stage: str) -> set[Path]:
     """Return the files that the code of a stage begins with, and all that they import."""
+    home = modules.home
     waiting = [path for begin in CODE.get(stage, ()) for path in _files(home, begin)]
     reached: set[Path] = set()
     while waiting:
@@ -100,7 +107,7 @@ def _closure(home: Path, stage: str) -> set[Path]:
         if path in reached:
             continue
         reached.add(path)
-        for name in _read(path).imports:
+        for name in modules.read(path).imports:
             place = "/".join(name.split(".")[1:])
             if any(place == room or place.startswith(f"{room}/") for room in FOLLOWED):
                 waiting += [p for p in _module(home, place) if p not in reached]
@@ -123,18 +130,62 @@ class _Module:
     """What there is in a module.
 
     Attributes:
+        source: Digest of its text.
         imports: Names of modules of curate that it imports, or of what it takes from them.
-        bare: Its code without comments, blanks and docstrings.
+        bare: Digest of its code without comments, blanks and docstrings.
     """
 
-    imports: tuple[str, ...]
+    source: str
+    imports: list[str]
     bare: str
 
 
-@cache
-def _read(path: Path) -> _Module:
-    """Read a module."""
-    tree, imports = ast.parse(path.read_bytes()), []
+class _Modules:
+    """The modules below a folder.
+
+    To parse them all takes longer than many a command. So what was found is kept where Python keeps
+    what it compiled of them, and holds as long as the text of a module is what it was.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Read what is kept, if anything can be."""
+        self.home = home
+        self._place = Path(cache_from_source(str(home / "digests.py"))).with_suffix(".json")
+        self._kept: dict[str, Any] = {}
+        self._read: dict[Path, _Module] = {}
+        with contextlib.suppress(DataError, OSError):
+            self._kept = read_json(self._place)
+
+    def read(self, path: Path) -> _Module:
+        """Return what there is in a module; it is read once."""
+        if path not in self._read:
+            text, name = path.read_bytes(), path.relative_to(self.home).as_posix()
+            source = hashlib.sha256(text).hexdigest()
+            try:
+                module = _Module(**self._kept[name])
+            except (KeyError, TypeError):
+                module = _parsed(text, source)
+            if module.source != source:
+                module = _parsed(text, source)
+            self._read[path] = module
+        return self._read[path]
+
+    def keep(self) -> None:
+        """Keep what was found, where Python may keep what it compiles."""
+        known = {p.relative_to(self.home).as_posix(): vars(m) for p, m in self._read.items()}
+        if not sys.dont_write_bytecode and any(self._kept.get(n) != m for n, m in known.items()):
+            self._kept = {**self._kept, **known}
+            # A folder that cannot be written to costs the time alone.
+            with contextlib.suppress(ResourceError, OSError):
+                write_json(self._place, sealed(self._kept))
+
+
+_modules = cache(_Modules)
+
+
+def _parsed(text: bytes, source: str) -> _Module:
+    """Return what there is in a module of this text."""
+    tree, imports = ast.parse(text), []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("curate."):
             imports += [str(node.module), *(f"{node.module}.{name.name}" for name in node.names)]
@@ -143,7 +194,7 @@ def _read(path: Path) -> _Module:
             # Texts that stand alone document what is before them.
             bare = [n for n in body if not _is_text(n)]
             node.body = bare or [ast.Pass()]  # type: ignore[attr-defined]
-    return _Module(tuple(imports), ast.dump(tree))
+    return _Module(source, imports, hashlib.sha256(ast.dump(tree).encode()).hexdigest())
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.errors import CurateError, ResourceError
 from curate.runtime import signals
-from curate.runtime.progress import Progress, silent
+from curate.runtime.progress import Progress, Together, silent
 
 GRACE = 60.0
 """Seconds that a worker has to store what it is at when it is stopped."""
@@ -38,6 +38,9 @@ def run_units(
     units: Sequence[Unit],
     workers: int,
     progress: Progress = silent,
+    *,
+    what: str = "work",
+    of: str = "units",
     begin: Sequence[Callable[[], object]] = (),
 ) -> None:
     """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
@@ -45,7 +48,9 @@ def run_units(
     Args:
         units: What to do. With one worker they run here, in order.
         workers: Processes to use.
-        progress: Progress callback; gets what the units report.
+        progress: Progress callback; gets what the units report, together.
+        what: What the work is called in it, such as ``train``.
+        of: What each unit makes, in the plural.
         begin: What a worker process does first, such as taking a card: each one of them, in turn.
             Nothing is done by it here.
 
@@ -54,9 +59,11 @@ def run_units(
         ResourceError: If a process was killed.
     """
     workers = min(workers, len(units))
+    together = Together(what, of, len(units), progress)
     if workers <= 1:
         for unit in units:
-            unit.function(**unit.arguments, progress=progress)
+            unit.function(**unit.arguments, progress=_named(unit.name, together))
+            together.finish(unit.name)
         return
     context = mp.get_context("spawn")
     # Queues that buffer here: a pipe is full after 64 KiB of units, before any worker reads.
@@ -77,10 +84,19 @@ def run_units(
     try:
         for process in processes:
             process.start()
-        _follow(processes, events, len(units), progress)
+        _follow(processes, events, len(units), together)
     finally:
         tasks.cancel_join_thread()
         _end([process for process in processes if process.pid is not None])
+
+
+def _named(name: str, together: Together) -> Progress:
+    """Return a callback for what one unit reports."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        together.tell(name, done, total)
+
+    return progress
 
 
 def _end(processes: list[Any]) -> None:
@@ -95,7 +111,7 @@ def _end(processes: list[Any]) -> None:
             process.join()
 
 
-def _follow(processes: list[Any], events: Any, left: int, progress: Progress) -> None:
+def _follow(processes: list[Any], events: Any, left: int, together: Together) -> None:
     """Pass progress on until every unit has finished or one has failed."""
     while left:
         try:
@@ -111,10 +127,11 @@ def _follow(processes: list[Any], events: Any, left: int, progress: Progress) ->
                 raise RuntimeError(f"a worker process ended with code {dead[0]}") from None
             continue
         if kind == "progress":
-            progress(*content)
+            together.tell(*content)
         elif kind == "error":
             raise content
         else:
+            together.finish(content)
             left -= 1
 
 
@@ -125,13 +142,14 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
-    def progress(what: str, done: int, total: int) -> None:
-        events.put(("progress", (what, done, total)))
-
     try:
         if begin is not None:
             begin()
         while (unit := tasks.get()) is not None:
+
+            def progress(what: str, done: int, total: int, name: str = unit.name) -> None:
+                events.put(("progress", (name, done, total)))
+
             try:
                 unit.function(**unit.arguments, progress=progress)
             except Exception as error:

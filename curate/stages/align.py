@@ -130,12 +130,14 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
                 Unit(
                     f"align {i}",
                     align_some,
-                    {"path": run.path, "number": i, "work": work, "epoch": when.epoch,
+                    {"path": run.path, "work": work, "epoch": when.epoch,
                      "further": further, "device": device},
                 )
                 for i, work in enumerate(todo, 1)
             ]  # fmt: skip
-            run_units(jobs, cards, context.progress, context.begin())
+            run_units(
+                jobs, cards, context.progress, what="align", of="parts", begin=context.begin()
+            )
             return
         done, total = 0, sum(sizes[s] for work in todo for s in work)
         context.progress("align", done, total)
@@ -147,7 +149,6 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
 
 def align_some(
     path: Path,
-    number: int,
     work: Mapping[str, Sequence[str]],
     epoch: int | None,
     further: bool,
@@ -158,7 +159,6 @@ def align_some(
 
     Args:
         path: The run's.
-        number: Of the unit, under which progress is reported.
         work: The encoders that are measured on each shard.
         epoch: After which they are measured, None for the end of their training.
         further: As ``_shown`` has it.
@@ -171,10 +171,10 @@ def align_some(
     parts = (part for part in by_shard(run, made) if part.name in work)
     done, total = 0, sum(len(p.rows) for part in parts for p, _ in shown(part))
     pixels = shard.pixels(run, Context("cpu"))
-    progress(f"align {number}", done, total)
+    progress("align", done, total)
     for n in _measure(run, made, pixels, work, Moment(epoch), device, further=further):
         done += n
-        progress(f"align {number}", done, total)
+        progress("align", done, total)
 
 
 def _units(run: Run, when: Moment, further: bool) -> Callable[[str, str], units.Unit]:

@@ -216,7 +216,14 @@ def _train_arms(
     if jobs:
         run.check_code("compare", wanted, device)
     workers = context.training_workers(run.recipe)
-    run_units(jobs, workers, context.progress, context.begin())
+    run_units(
+        jobs,
+        workers,
+        context.progress,
+        what="retrain",
+        of="encoders",
+        begin=context.begin(),
+    )
     return arms
 
 

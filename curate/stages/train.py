@@ -73,7 +73,14 @@ def train_run(run: Run, context: Context) -> Plan:
                 for name in missing
             ]
             workers = context.training_workers(run.recipe)
-            run_units(jobs, workers, context.progress, context.begin())
+            run_units(
+                jobs,
+                workers,
+                context.progress,
+                what="train",
+                of="encoders",
+                begin=context.begin(),
+            )
     return encoder_plan
 
 
@@ -125,19 +132,19 @@ def train_unit(
 
     Args:
         run: Gives recipe and images.
-        unit: What is made; the ends of its name are what progress is reported as.
+        unit: What is made.
         uids: (n,) uids to train on.
         seed: Seed of initialisation, order and views.
         folder: Where the encoder goes, relative to the run.
         device: ``cpu`` or ``cuda``.
-        progress: Progress callback.
+        progress: Progress callback; counts images, of which each step takes a batch.
         steps: Train for so many steps instead of the recipe's epochs.
         facts: What else the completion record says.
     """
-    label = f"{unit.name.partition('/')[0]} {unit.name.rpartition('/')[2]}"
+    batch = min(run.recipe.train.batch_size, len(uids))
 
-    def named(what: str, done: int, total: int) -> None:
-        progress(label, done, total)
+    def images_seen(what: str, done: int, total: int) -> None:
+        progress(what, done * batch, total * batch)
 
     out = run.path / folder
     run.record_path(unit.name).unlink(missing_ok=True)
@@ -152,7 +159,7 @@ def train_unit(
         device=device,
         states=run.states(unit.name),
         labels=rows["label"].fill_null(-1).to_numpy(),
-        progress=named,
+        progress=images_seen,
         steps=steps,
     )
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -3,11 +3,11 @@
 
     python docs/benchmarks/overhead.py [--recipe digits] [--rounds 3] [--set section.key=value]
 
-Does the stages of one run in their order in one process, as ``curate run`` does, with the functions
-that only check timed apart: keys (settings, samples, code), seals of JSON, digests of whole files,
-of blocks of decoded images and of images that are read, and the store. What a check calls is
-counted once. A stage begins with checks of what the ones before it made. The last row is another
-process, in which everything is there and checked once.
+Does the stages of a run by the commands that a user types, each a process of its own, which checks
+anew whatever it reads. Every command is run twice, on runs of their own: as it is, for its seconds,
+and with the functions that only check timed: keys (settings, samples, code), seals of JSON, digests
+of whole files, of blocks of decoded images and of images that are read, and the store. What a check
+calls is counted once. The last row is a command for which everything is there.
 """
 
 from __future__ import annotations
@@ -28,19 +28,15 @@ from types import SimpleNamespace
 from typing import Any
 
 KINDS = ("keys", "seals", "digests", "store")
-STAGES = {
-    "shard": lambda run, context, stages: stages.shard.shard_run(run, context),
-    "decode": lambda run, context, stages: stages.shard.pixels(run, context),
-    "plan": lambda run, context, stages: stages.train.plan(run, context),
-    "train": lambda run, context, stages: stages.train.train_run(run, context),
-    "align": lambda run, context, stages: stages.score.align(run, context),
-    "score": lambda run, context, stages: stages.score.score_run(run, context),
-    "inspect": lambda run, context, stages: stages.inspect.inspect_run(run, context),
-    "select": lambda run, context, stages: stages.select.select(run, fraction=0.5),
-    "report": lambda run, context, stages: stages.report.report(run),
+COMMANDS = {
+    "train (with shard, decode, plan)": ["train"],
+    "score (with align)": ["score"],
+    "inspect": ["inspect"],
+    "select": ["select", "--fraction", "0.5"],
+    "report": ["report"],
+    "score, finished": ["score"],
 }
-"""What each stage is, by name, in their order."""
-AGAIN = "`curate score` on the finished run"
+"""What is typed, by what the table calls it, in its order."""
 
 
 class Clock:
@@ -105,57 +101,55 @@ class Clock:
                         setattr(module, name, timed)
 
 
-def measure(name: str, runs: Path, settings: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Do the stages of a run; returns the seconds of each, and those of its checks by kind."""
-    import importlib
-
-    from curate.runs.opening import open_run
-    from curate.runtime.progress import silent
-    from curate.stages.context import Context
+def checked(words: list[str]) -> dict[str, float]:
+    """Run a command in this process; returns the seconds of its checks by kind."""
+    from curate.cli import main as curate
 
     clock = Clock()
     clock.watch()
-    names = ("shard", "train", "score", "inspect", "select", "report")
-    stages = SimpleNamespace(**{n: importlib.import_module(f"curate.stages.{n}") for n in names})
-    there = (runs / name).exists()
-    run = open_run(name, runs=runs, overrides=settings)
-    context = Context.of(run, None, "cpu", 1, silent)
-    found = {}
-    for stage, work in {AGAIN: again}.items() if there else STAGES.items():
-        clock.seconds.clear()
-        started = time.perf_counter()
-        work(run, context, stages)
-        found[stage] = {"seconds": time.perf_counter() - started, **clock.seconds}
-    return found
+    sys.argv = ["curate", *words]
+    try:
+        curate()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    return dict(clock.seconds)
 
 
-def again(run: Any, _context: Any, stages: Any) -> None:
-    """Ask a finished run for its scores."""
-    assert stages.score.score(run, device="cpu").already
+def measured(command: list[str], recipe: str, runs: Path, settings: list[str]) -> dict[str, float]:
+    """Return the seconds of a command as it is, and of the checks of another one like it."""
+    rest = [recipe, "--runs", "{}"]
+    if command[0] not in ("select", "report"):
+        rest += [word for setting in settings for word in ("--set", setting)]
+    plain, timed = (
+        [w.replace("{}", str(runs / name)) for w in [command[0], *rest, *command[1:]]]
+        for name in ("plain", "timed")
+    )
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "check": True}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "curate", *plain], **quiet)  # type: ignore[call-overload]
+    seconds = time.perf_counter() - started
+    own = [sys.executable, __file__, "--command", *timed]
+    ended = subprocess.run(own, **quiet)  # type: ignore[call-overload]
+    return {"seconds": seconds, **json.loads(ended.stdout.splitlines()[-1])}
 
 
 def main() -> None:
     """Print the table."""
+    if sys.argv[1:2] == ["--command"]:
+        print(json.dumps(checked(sys.argv[2:])))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--runs", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.runs:
-        settings = dict(item.split("=", 1) for item in asked.set)
-        print(json.dumps(measure(asked.recipe, asked.runs, settings)))
-        return
-    found: dict[str, list[dict[str, float]]] = {stage: [] for stage in (*STAGES, AGAIN)}
+    found: dict[str, list[dict[str, float]]] = {stage: [] for stage in COMMANDS}
     for _ in range(asked.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            own = [sys.executable, __file__, "--runs", folder, "--recipe", asked.recipe]
-            own += [word for setting in asked.set for word in ("--set", setting)]
-            for _ in range(2):
-                ended = subprocess.run(own, stdout=subprocess.PIPE, text=True, check=True)
-                for stage, seconds in json.loads(ended.stdout.splitlines()[-1]).items():
-                    found[stage].append(seconds)
-    print(f"| stage | seconds | {', ms | '.join(KINDS)}, ms | checks, of the stage |")
+            for stage, command in COMMANDS.items():
+                found[stage].append(measured(command, asked.recipe, Path(folder), asked.set))
+    print(f"| command | seconds | {', ms | '.join(KINDS)}, ms | checks, of the command |")
     print(f"|---|{'---:|' * (len(KINDS) + 2)}")
     for stage, rounds in found.items():
         print(row(stage, rounds))

@@ -1,7 +1,10 @@
 """The code that makes artefacts: what is recorded of it, and what a change of it is called."""
 
+import ast
 import platform
 import re
+import shutil
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -39,3 +42,51 @@ def test_other_code_is_refused_with_what_changed():
         versions.refuse_other_code({**made, "torch": "1.0"}, "train", "stage train")
     assert str(caught.value).startswith("stage train was made by other code: torch: '1.0' -> ")
     assert "--fresh" in str(caught.value)
+
+
+def _copied(tmp_path, number):
+    # A folder is read once a process, so that each look at it is at a copy of it.
+    source = versions.HOME if number == 0 else tmp_path / str(number - 1) / "curate"
+    return shutil.copytree(source, tmp_path / str(number) / "curate")
+
+
+def _count_parsed(monkeypatch):
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda text: parsed.append(text) or parse(text))
+    return parsed
+
+
+def test_a_module_is_parsed_once_until_its_text_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    parsed = _count_parsed(monkeypatch)
+    first = versions.code_of("train", _copied(tmp_path, 0))
+    assert len(parsed) > 10
+    parsed.clear()
+    assert versions.code_of("train", _copied(tmp_path, 1)) == first
+    assert parsed == []
+    home = _copied(tmp_path, 2)
+    training = home / "encoders" / "training.py"
+    training.write_text(training.read_text() + "\nANOTHER = 1\n")
+    assert versions.code_of("train", home) != first
+    assert len(parsed) == 1
+
+
+def test_what_was_kept_of_modules_is_used_only_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    first = versions.code_of("train", _copied(tmp_path, 0))
+    home = _copied(tmp_path, 1)
+    [kept] = (home / "__pycache__").glob("digests.*.json")
+    kept.write_text(kept.read_text().replace('"bare": "', '"bare": "0', 1))
+    assert versions.code_of("train", home) == first
+
+
+def test_nothing_is_kept_where_python_may_keep_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    home = shutil.copytree(
+        versions.HOME, tmp_path / "curate", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    versions.code_of("train", home)
+    assert not list(tmp_path.rglob("__pycache__"))

@@ -41,7 +41,11 @@ def test_units_are_done_whatever_the_number_of_workers(tmp_path, workers):
     run_units(units(tmp_path, 5), workers, lambda *event: seen.append(event))
     texts = [(tmp_path / str(i)).read_text().rsplit(" ", 1) for i in range(5)]
     assert [text for text, _ in texts] == [f"unit {i}" for i in range(5)]
-    assert sorted(seen) == [(f"unit {i}", done, 1) for i in range(5) for done in (0, 1)]
+    # Each finished unit is told of; the last one ends the work.
+    assert list(dict.fromkeys(what for what, _, _ in seen)) == [
+        f"work: {n} of 5 units" for n in range(6)
+    ]
+    assert [done == total for _, done, total in seen] == [False] * (len(seen) - 1) + [True]
     here = {int(pid) for _, pid in texts} == {os.getpid()}
     assert here is (workers == 1)
 

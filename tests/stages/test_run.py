@@ -27,7 +27,7 @@ def test_run_does_the_whole_line_and_gives_access_to_it(tmp_path):
     run = curate.run(
         recipe, runs=tmp_path, device="cpu", progress=lambda *event: events.append(event)
     )
-    assert {what for what, _, _ in events} >= {"shard", "decode", "train fold0", "align"}
+    assert {what for what, _, _ in events} >= {"shard", "decode", "train: 0 of 2 encoders", "align"}
     assert ("align", 40, 40) in events
     scores = run.scores()
     assert scores.num_rows == 40

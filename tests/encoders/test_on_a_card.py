@@ -14,7 +14,7 @@ from curate.encoders.backbone import Encoder
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import augment, orders
 from curate.runs import recipe as recipes
-from curate.scores.alignment import distances
+from curate.scores.alignment import align_images, distances
 from tests.golden.losses import SMALL
 from tests.operations import Operations, as_on_card, card, on_card
 
@@ -146,6 +146,47 @@ def test_alignment_is_measured_on_the_card(backbone, pairing, representation):
             ("cuda", (N, 4 if pairing == "anchored" else 6))
         }
         assert not asked.reads and not asked.copies
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+def test_a_shard_is_measured_by_several_views_at_once_and_comes_back_at_its_end(
+    pairing, monkeypatch
+):
+    n, looks, copied = 70, [], []
+    recipe = small("simclr", 3, **{"score.pairing": pairing, "score.views": 5,
+                                   "score.batch_size": 16})  # fmt: skip
+    encoders = {n: Encoder("convnet", size=8, channels=3).eval() for n in "fg"}
+    real = Encoder.forward_float
+    monkeypatch.setattr(
+        Encoder, "forward_float", lambda self, x: looks.append(len(x)) or real(self, x)
+    )
+    with card(), torch.no_grad():
+        encoders = {name: on_card(encoder) for name, encoder in encoders.items()}
+        monkeypatch.setattr(torch.Tensor, "double", lambda d: copied.append(len(d)) or Came(d))
+        images = np.zeros((n, 3, 8, 8), dtype=np.uint8)
+        with Operations() as asked:
+            found = align_images(
+                encoders, images, np.arange(n).astype(np.uint64), views.VIEWS["simclr"],
+                recipe.score, representation="full", device="cuda",
+            )  # fmt: skip
+    assert copied == [n, n] and {len(a.align) for a in found.values()} == {n}
+    assert not asked.reads
+    # Five batches, on two encoders, each seen once with all its views.
+    each = 5 + (pairing == "anchored")
+    assert looks == [16 * each] * 8 + [6 * each] * 2
+
+
+class Came:
+    """Distances that came from the pretended card, which has none."""
+
+    def __init__(self, d):
+        self.shape = tuple(d.shape)
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return np.ones(self.shape)
 
 
 def test_the_pretended_card_notices_what_a_card_would():

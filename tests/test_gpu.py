@@ -85,6 +85,33 @@ def test_a_step_in_float32_has_the_loss_of_the_cpu_and_waits_for_nothing(method)
     assert bool(loss.isfinite())
 
 
+@pytest.mark.parametrize("changes", [{}, {"train.optimizer": "lars"}, {"train.optimizer": "sgd"}],
+                         ids=["adamw", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_a_step_that_the_card_repeats_is_the_step_that_was_due(method, changes, caplog):
+    ends = []
+    for kind in ("asked", "repeated"):
+        loop = loop_of(method, "cuda", **changes)
+        if kind == "asked":
+            loop.capture = None
+        ends.append([line["loss"] for line in (loop.run(None), loop.progress.log)[1]])
+        assert (loop.repeated is not None) == (kind == "repeated")
+    assert ends[1] == pytest.approx(ends[0], rel=1e-3, abs=1e-5)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("method", ["mae", "simclr", "dino"])
+def test_a_compiled_training_goes_the_way_of_one_that_is_not(method, caplog):
+    ends = []
+    for compiles in (False, True):
+        loop = loop_of(method, "cuda")
+        loop.compiles = compiles
+        ends.append(loop.run(None).loss)
+        assert loop.repeated is not None
+    assert ends[1] == pytest.approx(ends[0], rel=1e-3, abs=1e-5)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("method", ["mae", "simclr"])
 def test_a_training_in_bfloat16_goes_the_way_of_float32(method):
     ends = [loop_of(method, "cuda", p).run(None).loss for p in ("float32", "bfloat16")]

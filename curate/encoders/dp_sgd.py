@@ -216,7 +216,7 @@ class PrivateGradients(Gradients):
         """
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
-        self.called = _Called(method, loss)
+        self.loss, self.called = loss, _Called(method, loss)
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
 from curate.encoders.backbone import Encoder, allow_tf32, computed_in
-from curate.encoders.captured import Capture, Captured, captured, cuda_graph, own_stream
+from curate.encoders.captured import Capture, Captured, Work, captured, cuda_graph, own_stream
 from curate.encoders.checkpoint import (
     Kept,
     newest,
@@ -31,6 +31,7 @@ from curate.encoders.checkpoint import (
     trained_by,
     write_tensors,
 )
+from curate.encoders.compiled import CompiledLoss, pays
 from curate.encoders.config import TrainingSpec
 from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
@@ -50,8 +51,8 @@ from curate.runtime.versions import refuse_other_code, refuse_other_device
 log = logging.getLogger("curate")
 
 ALIKE = 3
-"""Steps that are made before a card repeats one: the first makes moments, the second their copies.
-"""
+"""Steps of a kind that are made before a card repeats one: the first makes moments, the second
+their copies."""
 UNREAD = 50
 """Most steps that a card is ahead of the host, which reads their losses together."""
 
@@ -160,6 +161,8 @@ def train_encoder(
         steps=steps,
     )
     about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
+    if loop.compiles:
+        about["compiled"] = True
     if states is not None:
         loop.resume(states)
 
@@ -210,7 +213,8 @@ class Loop:
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
-        self.capture: Capture | None = None if device == "cpu" else cuda_graph
+        # Private steps draw on the host.
+        self.capture: Capture | None = None if device == "cpu" or private else cuda_graph
         self.batch_size = min(self.config.batch_size, len(uids))
         self.per_epoch = len(uids) // self.batch_size
         self.total = steps or self.config.epochs * self.per_epoch
@@ -225,8 +229,11 @@ class Loop:
         self.ahead = 1 if device == "cpu" else UNREAD
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
-        # Private steps draw on the host.
-        self._alike = -1 if private else 0
+        self.compiles = not private and pays(self.total, device)
+        # The best of cuDNN's ways is looked for once a shape, of which a training has few.
+        torch.backends.cudnn.benchmark = device != "cpu"
+        self._alike: tuple[Tables, Work] | None = None
+        self._made = 0
         self.repeated: Captured | None = None
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
         self.feed = feed_of(
@@ -361,22 +368,28 @@ class Loop:
         if self.repeated is not None:
             return self.repeated(at, places, pixels)
         now = self.steps.at(at)
-        if self.capture is not None and self._alike >= ALIKE:
-            self.repeated = self._capturing(places, pixels, self.capture)
+        if self.capture is None or not now.settled:
+            return self.step(self.batch(now, places, pixels), now.rate)
+        if self._alike is None:
+            self._alike = self._settle()
+        tables, work = self._alike
+        self._made += 1
+        if self._made == ALIKE + 1:
+            self.repeated = captured(work, tables.step, places, pixels, self.capture)
             if self.repeated is not None:
                 return self.repeated(at, places, pixels)
-            self._alike = -1
-        if self._alike >= 0 and now.settled:
-            self._alike += 1
-        return self.step(self.batch(now, places, pixels), now.rate)
+        tables.step.fill_(at)
+        return work(places, pixels)
 
-    def _capturing(self, places: Tensor, pixels: Tensor, capture: Capture) -> Captured | None:
-        """Return the step for a card to repeat; None if it cannot be."""
+    def _settle(self) -> tuple[Tables, Work]:
+        """Return the tables of all steps, and the step that they make of its samples alone."""
         views = (self.total // self.per_epoch + 1) * len(self.specs)
         tables = Tables(self.steps, orders(self.key, views), self.device)
         for group in self.optimizer.param_groups:
             if "capturable" in group:
-                group["capturable"] = True
+                group["capturable"] = self.device != "cpu"
+        if self.compiles:
+            self.gradients.loss = CompiledLoss(self.loss)
 
         def work(places: Tensor, pixels: Tensor) -> Tensor:
             now = tables.now()
@@ -384,7 +397,7 @@ class Loop:
             assert loss is not None
             return loss
 
-        return captured(work, tables.step, places, pixels, capture)
+        return tables, work
 
     def batch(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         """Return the views of some samples, by their places and images as the feed gives them."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from curate.cli import evaluation, inspection, pipeline, runs, selection
 from curate.cli.exits import explain
 from curate.cli.options import app
-from curate.runtime.signals import Stopped, obey
+from curate.runtime import signals
+from curate.runtime.signals import Stopped
 from curate.runtime.text import visible_lines
 
 REGISTERED = (pipeline, inspection, selection, evaluation, runs)
@@ -25,6 +26,7 @@ def main() -> None:
     """Run the command line and exit with a code of docs/cli.md."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    signals.answer()
     # Arrow's own pool keeps several times what is in use; it reads this when it is first needed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(call(sys.argv[1:]))
@@ -38,7 +40,7 @@ def _stop(number: int, _frame: object) -> None:
     # A second signal while leaving must not cut the saving short.
     signal.signal(number, signal.SIG_IGN)
     _arrived.append(number)
-    obey(number)
+    signals.obey(number)
 
 
 def call(arguments: Sequence[str]) -> int:

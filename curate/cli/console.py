@@ -130,9 +130,13 @@ class Display:
             self._say(f"{told}{done / total:.0%}" + (f", {rate}" if rate else "") + left)
 
     def hint(self, text: str) -> None:
-        """Say on stderr what to type next, or which run was taken."""
+        """Say on stderr what is good to know, such as which run was taken."""
         if not self.quiet:
             self._say(text)
+
+    def next(self, command: str, why: str = "") -> None:
+        """Say on stderr what to type next: the line can be pasted, its end is a comment."""
+        self.hint(f"next: {command}" + (f"  # {why}" if why else ""))
 
     def warn(self, text: str) -> None:
         """Say on stderr what must not be missed, also where quiet was asked for."""

@@ -50,7 +50,7 @@ def retrain(
         manifest, run=run, runs=runs, seed=seed, device=device, progress=display.progress
     )
     display.result(encoder, [f"encoder     {encoder.encoder}"])
-    display.hint(f"next: 'curate probe {shlex.quote(str(encoder.encoder))} --on self'")
+    display.next(f"curate probe {shlex.quote(str(encoder.encoder))} --on self")
 
 
 @command("curate probe runs/digits/encoders/fold0 --on self")
@@ -92,7 +92,7 @@ def probe(
         summary = opened.summary()
         remove = max(1, summary.n_scored // 10)
         comparing = f"curate compare {typed(opened)} --remove {remove} --seeds 5"
-        display.hint(f"next: '{following(stands(opened, summary), comparing)}'")
+        display.next(following(stands(opened, summary), comparing))
 
 
 @command("curate compare --remove 500,1000 --strategies top,random --seeds 3")
@@ -151,7 +151,7 @@ def compare(
     if comparison.ranking is not None:
         lines = [f"verdict     {comparison.ranking.text}", *lines]
     display.result(comparison, lines)
-    display.hint(f"next: 'curate report {typed(made)}'")
+    display.next(f"curate report {typed(made)}")
 
 
 def numbers(text: str | None, option: str) -> list[int] | None:

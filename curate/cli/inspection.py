@@ -38,7 +38,7 @@ def inspect(
         return
     inspection = curate.inspect(opened, data=data, device=device, progress=display.progress)
     display.result(inspection, inspect_lines(inspection))
-    display.hint(f"next: 'curate report {typed(opened)}'")
+    display.next(f"curate report {typed(opened)}")
 
 
 @command("curate measure digits --kinds supervised,el2n")
@@ -66,7 +66,7 @@ def measure(
     chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
     measured = curate.measure(opened, chosen, device=device, data=data, progress=display.progress)
     display.result(measured, measure_lines(measured))
-    display.hint(f"next: 'curate localize {typed(opened)}'")
+    display.next(f"curate localize {typed(opened)}")
 
 
 @command("curate localize digits")
@@ -96,7 +96,7 @@ def localize(
         opened, encoders=pair, device=device, data=data, progress=display.progress
     )
     display.result(localized, localize_lines(localized))
-    display.hint(f"next: 'curate report {typed(opened)}'")
+    display.next(f"curate report {typed(opened)}")
 
 
 @command("curate report digits")
@@ -131,9 +131,7 @@ def report(
         lines.append(f"files       {content['files']}")
     display.result(content, lines)
     if "html" in formats:
-        display.hint(
-            f"next: open it in a browser, or look at samples: 'curate view {typed(opened)}'"
-        )
+        display.next(f"curate view {typed(opened)}", "shows samples; open the report in a browser")
 
 
 @command("curate view digits")
@@ -153,6 +151,6 @@ def view(
 
     def started(url: str) -> None:
         display.result({"url": url}, [url])
-        display.hint("next: open it in a browser on this machine; Ctrl-C ends it")
+        display.hint("open it in a browser on this machine; Ctrl-C ends it")
 
     curate.view(named(display, run, runs), port=port, started=started)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -144,6 +144,19 @@ class Request:
         if self.limit is not None:
             out["data.limit"] = self.limit
         return out | values(self.set_)
+
+    def typed(self) -> str:
+        """Return the words that ask for the same, as a user types them behind a command."""
+        hints = get_type_hints(type(self), include_extras=True)
+        words = [self.name]
+        for field in fields(self)[1:]:
+            option = hints[field.name].__metadata__[0].default  # what typer.Option is given first
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            for one in value if isinstance(value, list) else [value]:
+                words += [option] if one is True else [option, str(one)]
+        return shlex.join(words)
 
 
 def values(settings: list[str] | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run(display: Display, asked: Request, require: Require = None) -> None:
     warn_of_noise(display, completed.summary.verdict)
     stand = stands(opened, completed.summary)
     command = following(stand, selecting(stand))
-    display.hint(f"next: open {completed.report}, or type '{command}'")
+    display.next(command, f"or open {completed.report} in a browser")
 
 
 @command("curate shard folder:photos --out shards")
@@ -122,7 +122,7 @@ def shard(
         progress=display.progress,
     )
     display.result(sharded, shard_lines(sharded))
-    display.hint(f"next: 'curate verify {shlex.quote(str(out))}'")
+    display.next(f"curate verify {shlex.quote(str(out))}")
 
 
 @command("curate train digits --set train.epochs=50")
@@ -146,13 +146,13 @@ def train(
             workers=asked.workers,
         )
         display.result(forecast, forecast_lines(forecast))
-        display.hint(f"next: 'curate train {shlex.quote(asked.name)}'")
+        display.next(f"curate train {asked.typed()}")
         return
     opened, trained = _stage(display, curate.train, asked)
     display.result(trained, train_lines(trained))
     if not trained.trained:
         display.hint(f"nothing to do: all encoders of {opened.path} were trained before")
-    display.hint(f"next: 'curate score {typed(opened)}'")
+    display.next(f"curate score {typed(opened)}")
 
 
 @command("curate score imagenet-100k --data /data/imagenet-100k")
@@ -217,7 +217,7 @@ def score(
     if already and until is None:
         display.hint(f"nothing to do: {opened.path} was scored before")
     stand = stands(opened, scored)
-    display.hint(f"next: '{following(stand, selecting(stand))}'")
+    display.next(following(stand, selecting(stand)))
 
 
 def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:

@@ -48,7 +48,8 @@ def verify(
     display.result(verified, verify_lines(verified))
     if not verified.ok:
         raise DataError(faults_in_short(verified))
-    display.hint(after_verify(verified))
+    for step in after_verify(verified):
+        display.next(*step)
 
 
 @command("curate clean --dry-run")
@@ -77,7 +78,7 @@ def ledger(display: Display, name: RunName = None, runs: Runs = RUNS) -> None:
     costs = curate.ledger(run)
     display.result(costs, ledger_lines(costs))
     if not costs.selections:
-        display.hint(f"next: 'curate select --fraction 0.75 {typed(run)}'")
+        display.next(f"curate select --fraction 0.75 {typed(run)}")
 
 
 @command("curate recipes digits")
@@ -91,11 +92,12 @@ def recipes(
     if name is None:
         listed = curate.recipe_list()
         display.result(listed, recipe_lines(listed))
-        display.hint("next: 'curate recipes NAME' prints one, 'curate run NAME' runs it")
+        display.next("curate recipes digits", "prints one")
+        display.next("curate run digits", "runs it")
         return
     resolved = curate.load_recipe(name).resolved()
     display.result(resolved, [as_yaml(resolved).rstrip()])
-    display.hint(f"next: 'curate run {shlex.quote(name)}'")
+    display.next(f"curate run {shlex.quote(name)}")
 
 
 @command("curate init ./photos")
@@ -110,7 +112,8 @@ def init(
 
     text = curate.init(source, data=data, overrides=values(set_))
     display.result({"recipe": text}, [text])
-    display.hint(f"next: 'curate init {shlex.quote(source)} > mine.yaml', 'curate run mine.yaml'")
+    asked, again = Request(source, set_=set_, data=data), Request("mine.yaml", data=data)
+    display.next(f"curate init {asked.typed()} > mine.yaml && curate run {again.typed()}")
 
 
 @command("curate doctor")
@@ -120,7 +123,7 @@ def doctor(display: Display) -> None:
 
     machine = curate.doctor()
     display.result(machine, doctor_lines(machine))
-    display.hint("next: 'curate run digits' tries everything out")
+    display.next("curate run digits", "tries everything out")
 
 
 @command("curate bench digits")
@@ -135,13 +138,14 @@ def bench(
     """Measure each stage here, beside one image at a time and the machine's own ceiling."""
     import curate
 
+    asked = Request(name, runs, set_, data, device=device)
     benchmark = curate.bench(
         name,
         runs=runs,
-        overrides=Request(name, set_=set_).overrides(),
+        overrides=asked.overrides(),
         data=data,
         device=device,
         progress=display.progress,
     )
     display.result(benchmark, bench_lines(benchmark))
-    display.hint(f"next: 'curate train {shlex.quote(name)} --dry-run' tells what a run takes")
+    display.next(f"curate train {asked.typed()} --dry-run", "tells what a run takes")

@@ -113,7 +113,7 @@ def select(
     if wanted["strategy"] != "random":
         warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
         then = _following(selected.path, then)
-    display.hint(f"next: '{then}'")
+    display.next(then)
 
 
 def _following(manifest: Path, then: str) -> str:
@@ -175,4 +175,4 @@ def export(
     display.result(exported, [f"{exported.written:,} samples written to {out}"])
     warn_of_noise(display, exported.verdict)
     then = f"curate retrain {shlex.quote(str(manifest))}"
-    display.hint(f"next: '{_following(manifest, then)}'")
+    display.next(_following(manifest, then))

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
+
+PATIENCE = 1.0
+"""Seconds after which a signal is answered that is not obeyed yet."""
 
 
 class Stopped(BaseException):
@@ -19,9 +26,16 @@ class Stopped(BaseException):
 
 
 class Held:
-    """Work that is stopped between its steps only; ``wanted`` tells it to."""
+    """Work that is stopped between its steps only; ``wanted`` tells it to.
 
-    wanted: int | None = None
+    Attributes:
+        what: What is finished first, for people.
+        wanted: The signal that came; None before one did.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.wanted: int | None = None
 
 
 _holding: list[Held] = []
@@ -39,14 +53,38 @@ def obey(number: int) -> None:
         work.wanted = number
 
 
+def answer() -> None:
+    """Say what is being finished where a signal is not obeyed within ``PATIENCE``.
+
+    A handler in Python has to wait for a long computation in another language, and workers for the
+    end of their steps; a thread does not. To be called once, by the main thread.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while os.read(reader, 1)[0] not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        time.sleep(PATIENCE)
+        what = _holding[-1].what if _holding else "what is being computed"
+        # Not print: the main thread may be in the middle of it.
+        os.write(2, f"stopping: {what} is finished first.\n".encode())
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 @contextlib.contextmanager
-def held() -> Iterator[Held]:
+def held(what: str) -> Iterator[Held]:
     """Hold signals back while a block runs, which looks at ``wanted`` now and then.
+
+    Args:
+        what: What is finished first, for people.
 
     Raises:
         Stopped: At the end of the block, if a signal came.
     """
-    work = Held()
+    work = Held(what)
     _holding.append(work)
     try:
         yield work

@@ -40,9 +40,9 @@ from curate.stages.context import Context
 log = logging.getLogger("curate")
 
 SECONDS = 20.0
-"""A measurement on a batch that would take longer than this is made on a smaller one."""
+"""A step that would take longer than this is told from steps on smaller batches."""
 SMALL = 8
-"""Images of the batch that tells how long the recipe's own would take."""
+"""Images of the first batch that is measured with."""
 CLASSES = 1000
 """Labels of the made-up images that are measured with."""
 BYTES_ALIGNED = 40
@@ -240,15 +240,27 @@ def _random_canvas(recipe: Recipe, n: int) -> tuple[Canvas, np.ndarray]:
 
 
 def _step_seconds(recipe: Recipe, batch: int, device: str) -> tuple[float, bool]:
-    """Return the seconds of a step, and whether they were scaled up from a smaller batch's."""
+    """Return the seconds of a step, and whether they were told from smaller batches."""
     small = min(SMALL, batch)
-    seconds = _measured(recipe, small, device) * batch / small
+    seconds = _measured(recipe, small, device)
     if small == batch:
         return seconds, False
     # A GPU takes hardly longer for many images than for few.
-    if device == "cpu" and seconds > SECONDS:
-        return seconds, True
+    if device == "cpu":
+        other = min(batch, 4 * SMALL if seconds < SECONDS / 16 else SMALL // 4)
+        fixed, each = fixed_and_each({small: seconds, other: _measured(recipe, other, device)})
+        if fixed + each * batch > SECONDS:
+            return fixed + each * batch, True
     return _measured(recipe, batch, device), False
+
+
+def fixed_and_each(measured: Mapping[int, float]) -> tuple[float, float]:
+    """Return the seconds that are fixed and those of each image, by what two numbers took."""
+    (few, short), (many, long) = sorted(measured.items())
+    each = (long - short) / (many - few)
+    # Noise, or a machine that takes many at once: what is fixed cannot be told.
+    each = each if 0 < each < long / many else long / many
+    return long - each * many, each
 
 
 class _Enough(Exception):  # noqa: N818 - it ends a measurement, not a training
@@ -290,20 +302,25 @@ def _peak(device: str) -> int:
 
 
 def _score_seconds(recipe: Recipe, encoder: Encoder, device: str) -> float:
-    """Return the seconds to measure one sample on one encoder."""
-    n = SMALL
-    canvas, uids = _random_canvas(recipe, n)
-    moved, words = {"e": encoder.to(device)}, randomness.uid_keys(uids)
-    for _ in range(2):  # the first time is not like the others
+    """Return the seconds to measure one more sample on one encoder."""
+    moved = {"e": encoder.to(device)}
+
+    def taken(n: int) -> float:
+        canvas, uids = _random_canvas(recipe, n)
         started = time.monotonic()
         align_images(
             moved,
             canvas.array,
-            words,
+            randomness.uid_keys(uids),
             recipe.measuring_views(),
             recipe.score,
             representation=recipe.encoder.representation,
             device=device,
         )
-        spent = time.monotonic() - started
-    return spent / n
+        return time.monotonic() - started
+
+    taken(SMALL)  # the first time is not like the others
+    few = taken(SMALL)
+    if few > SECONDS / 4:
+        return few / SMALL
+    return fixed_and_each({SMALL: few, 4 * SMALL: taken(4 * SMALL)})[1]

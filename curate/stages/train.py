@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from curate.runtime import randomness
 from curate.runtime.files import write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
+from curate.runtime.threads import cores
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
 from curate.stages.shard import canvas, canvas_blocks, shard_run
+
+log = logging.getLogger("curate")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ def train_run(run: Run, context: Context) -> Plan:
         device = context.resolved_device()
         run.check_code("train", unit_of.values(), device)
         run.note(device=device_name(device))
+        threads = run.recipe.train.threads
+        if device == "cpu" and threads > cores():
+            # Nobody takes fewer unasked: the last digits of the weights would be others.
+            log.warning(
+                "train.threads is %d, on %d cores: a training is faster with as many threads as "
+                "there are cores; its last digits are others then.",
+                threads,
+                cores(),
+            )
         missing = [name for name in missing if not unit_of[name].fetch(device)]
     if missing:
         canvas(run, context)

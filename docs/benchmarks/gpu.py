@@ -134,8 +134,12 @@ def invariances(bench: Bench) -> dict[str, Any]:
         recipe = load_recipe("digits", {**base, **changes})
         run = curate.open_run(recipe, runs=bench.folder / f"invariant-{name}")
 
+        told = 0
+
         def report(what: str, done: int, total: int) -> None:
-            if what.startswith("train") and done == stop:
+            nonlocal told
+            told += what.startswith("train")
+            if told == stop > 0:
                 signals.obey(15)
 
         for _ in range(2 if stop else 1):

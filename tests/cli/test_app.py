@@ -95,15 +95,15 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
     assert told[0].startswith("train       80 written, 0 rejected, 818 left out, of 898")
     account = ("  ", "classes ", *told)
     lines = [line for line in result.err.splitlines() if not line.startswith(account)]
-    assert [line.split(":")[0] for line in lines][:5] == [
+    assert [line.split(":")[0] for line in lines][:4] == [
         "shard",
         "decode",
-        "train fold0",
-        "train fold1",
+        "train",
         "align",
     ]
     assert any(line.startswith("warning: nothing: the scores do not tell") for line in lines)
-    assert lines[-1].startswith(f"next: open {run}/report.html")
+    assert lines[-1].startswith("next: curate score ")
+    assert lines[-1].endswith(f"  # or open {run}/report.html in a browser")
 
 
 def test_run_json_records_what_the_run_was_made_with(tiny_made):
@@ -417,7 +417,7 @@ def test_selections_keep_what_they_say(tiny_runs, arguments, name, ranks):
     assert facts["separation"] == "none"
     assert facts["verdict"]["grade"] == "nothing"
     assert f"warning: {facts['verdict']['text']}." in result.err
-    assert f"next: 'curate score {tiny_runs}/tiny --set train.epochs=8 --retrain'" in result.err
+    assert f"next: curate score {tiny_runs}/tiny --set train.epochs=8 --retrain" in result.err
 
 
 def test_random_selections_depend_on_their_seed(tiny_runs):
@@ -552,7 +552,7 @@ def test_retraining_is_done_once_for_a_selection(tiny_runs):
     assert folder == tiny_runs / "tiny" / "retrained" / "best-s0"
     assert json.loads((folder / "config.json").read_text())["samples"] == 20
     again = curate("retrain", manifest.with_suffix(""), "--device", "cpu")
-    assert again.err.splitlines() == [f"next: 'curate probe {folder} --on self'"]
+    assert again.err.splitlines() == [f"next: curate probe {folder} --on self"]
     # Another selection under the same name is another encoder.
     assert select(tiny_runs, "--top", "30", "--name", "best").code == 0
     assert curate(*command).code == 0
@@ -597,7 +597,7 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
     command += ["--budget", "steps", "--workers", "1", "--device", "cpu", "--json"]
     first = curate(*command)
     facts = json.loads(first.out)
-    assert "compare top-60-s0" in first.err
+    assert "retrain: 2 of 2 encoders" in first.err
     assert {d["strategy"] for d in facts["differences"]} == {"top"}
     assert facts["settings"]["strategies"] == ["top", "random"]
     for arm in ("top-60-s0", "random-60-s0"):
@@ -607,7 +607,7 @@ def test_a_comparison_is_made_once_and_pairs_its_seeds(tiny_runs):
         # As many steps as on all 80 samples: 2 epochs of 5 batches of 16.
         assert json.loads(log[-1])["step"] == 10
     again = curate(*command)
-    assert "compare top" not in again.err
+    assert "retrain: " not in again.err
     assert json.loads(again.out) == facts
 
 
@@ -673,7 +673,7 @@ def test_recipes_are_listed_and_printed_in_full():
     result = curate("recipes", TINY)
     assert result.code == 0
     assert "temperature: " in result.out
-    assert "next: 'curate run " in result.err
+    assert "next: curate run " in result.err
     for name in listed:
         assert curate("recipes", name).code == 0
 

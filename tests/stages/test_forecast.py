@@ -8,7 +8,7 @@ import pytest
 import curate as library
 from curate.encoders.backbone import load_encoder
 from curate.runs.recipe import load_recipe
-from curate.stages.forecast import longest
+from curate.stages.forecast import fixed_and_each, longest
 from tests.command import TINY, curate
 
 pytestmark = pytest.mark.numeric
@@ -65,6 +65,17 @@ def test_a_large_batch_is_told_from_a_small_one(tmp_path, monkeypatch):
     facts = library.forecast(load_recipe(str(TINY)), runs=tmp_path)
     assert facts.scaled and facts.peak_memory_bytes is None
     assert facts.batch_size == 16
+
+
+@pytest.mark.parametrize(("measured", "wanted"), [
+    ({8: 1.8, 32: 4.2}, (1.0, 0.1)),  # a second for whatever many, a tenth for each
+    ({8: 2.0, 2: 1.4}, (1.2, 0.1)),
+    ({8: 0.8, 32: 3.2}, (0.0, 0.1)),
+    ({8: 4.0, 32: 3.2}, (0.0, 0.1)),  # noise
+    ({8: 0.1, 32: 3.2}, (0.0, 0.1)),
+])  # fmt: skip
+def test_what_is_fixed_is_told_from_two_numbers_of_images(measured, wanted):
+    assert fixed_and_each(measured) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_a_forecast_refuses_what_train_refuses(tmp_path):

@@ -78,7 +78,7 @@ def test_how_many_places_are_luck_is_said_where_there_is_no_ranking(repeated):
     assert selected.verdict.text in said
     random = typed(*command, "--strategy", "random", "--count", "20")
     assert random.code == 0 and "places are luck" not in random.err
-    assert "next: 'curate export" in random.err
+    assert "next: curate export" in random.err
     exported = typed(
         "export", selected.path, "--to", "csv", "--out", repeated.path.parent / "a.csv"
     )

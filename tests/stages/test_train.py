@@ -1,9 +1,13 @@
 """Train: encoders that are there are left alone, and those that are missing come back the same."""
 
 import curate
+from curate.runs.opening import open_run
+from curate.runs.recipe import load_recipe
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256
+from curate.runtime.threads import cores
 from curate.scores.plan import Plan
+from tests.command import TINY
 
 
 def test_what_is_missing_of_a_plan_is_trained_again_to_the_same_bytes(tiny_runs):
@@ -15,3 +19,12 @@ def test_what_is_missing_of_a_plan_is_trained_again_to_the_same_bytes(tiny_runs)
     curate.train(run, device="cpu")
     assert kept.stat().st_mtime_ns == stamp
     assert file_sha256(lost) == digest
+
+
+def test_more_threads_than_cores_are_warned_of(tmp_path, caplog):
+    many = cores() + 1
+    recipe = load_recipe(str(TINY), {"train.threads": many, "train.epochs": 1})
+    curate.train(open_run(recipe, runs=tmp_path), device="cpu")
+    warned = [r.getMessage() for r in caplog.records if "train.threads" in r.getMessage()]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"train.threads is {many}, on {cores()} cores")

@@ -53,16 +53,16 @@ def _fault(fault: Fault) -> str:
     return f"{fault.file} {problem}" + (f" (sample {fault.key})" if fault.key else "")
 
 
-def after_verify(verified: Verified) -> str:
-    """Return what to type after ``curate verify``."""
+def after_verify(verified: Verified) -> list[tuple[str, str]]:
+    """Return what to type after ``curate verify``, and why."""
     path = shlex.quote(str(verified.path))
     following = {
-        "shards": f"use the images as data.source: wds:{path}, or 'curate recipes' for recipes",
-        "manifest": f"'curate retrain {path}'",
-        "run": f"'curate report {path}'",
+        "shards": (f"curate run {shlex.quote(f'wds:{verified.path}')}", "scores the images"),
+        "manifest": (f"curate retrain {path}", ""),
+        "run": (f"curate report {path}", ""),
     }
-    full = "" if verified.full else f"'curate verify {path} --full' checks every hash; "
-    return f"next: {full}{following[verified.kind]}"
+    full = [] if verified.full else [(f"curate verify {path} --full", "checks every hash")]
+    return [*full, following[verified.kind]]
 
 
 def ledger_lines(ledger: Ledger) -> list[str | Listing]:

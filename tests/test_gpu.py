@@ -9,6 +9,7 @@ from curate.encoders import feed, methods, training, views
 from curate.encoders.backbone import Encoder
 from curate.encoders.views.apply import augment
 from curate.encoders.views.draws import Draws
+from curate.inspection import duplicates, triage
 from curate.inspection.on_a_card import ExactSearch
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images
@@ -170,3 +171,18 @@ def test_the_search_on_a_card_is_that_on_the_cpu():
     )
     np.testing.assert_allclose(there, here, rtol=1e-4)
     assert (near == same).mean() > 0.999
+
+
+def test_near_duplicates_and_pixels_are_those_of_the_cpu():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (300, 3, 8, 8), dtype=np.uint8).repeat(5, 2).repeat(5, 3)
+    images[200:] = np.clip(images[:100] * 0.9, 0, 255).astype(np.uint8)
+    pairs, measured = [], []
+    for device in ("cpu", "cuda"):
+        thumbs = duplicates.thumbnails(images, device=device)
+        found = duplicates.find(thumbs, 0.95, device=device)
+        pairs.append(set(zip(found.a.tolist(), found.b.tolist(), strict=True)))
+        measured.append(triage.quality(images, device=device))
+    assert pairs[0] == pairs[1] and len(pairs[0]) >= 100
+    for name, values in measured[0].items():
+        np.testing.assert_allclose(measured[1][name], values, rtol=1e-4, atol=1e-6)

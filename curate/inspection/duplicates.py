@@ -50,18 +50,19 @@ RULE = (
 )
 
 
-def thumbnails(pixels: np.ndarray, progress: Progress = silent) -> Tensor:
+def thumbnails(pixels: np.ndarray, progress: Progress = silent, *, device: str = "cpu") -> Tensor:
     """Return small grey versions of images, (N, 1, S, S) uint8 with S at most ``THUMB``.
 
     Args:
         pixels: (N, C, H, W) uint8, may be memory-mapped.
         progress: Progress callback.
+        device: Where to compute; they come back to the host.
     """
     n, side = len(pixels), min(THUMB, pixels.shape[2])
     out = torch.empty((n, 1, side, side), dtype=torch.uint8)
     for start in range(0, n, 256):
         part = slice(start, start + 256)
-        grey = luma(torch.from_numpy(np.array(pixels[part])))
+        grey = luma(torch.from_numpy(np.array(pixels[part])).to(device))
         out[part] = (F.adaptive_avg_pool2d(grey, side) * 255).round().to(torch.uint8)
         progress("thumbnails", min(start + 256, n), n)
     return out
@@ -106,7 +107,9 @@ class Pairs:
         return np.asarray(number[which])
 
 
-def find(thumbs: Tensor, threshold: float, progress: Progress = silent) -> Pairs:
+def find(
+    thumbs: Tensor, threshold: float, progress: Progress = silent, *, device: str = "cpu"
+) -> Pairs:
     """Find the pairs of near-duplicates among images.
 
     A pair counts where it correlates by ``threshold`` and more, and both images are more alike than
@@ -119,6 +122,7 @@ def find(thumbs: Tensor, threshold: float, progress: Progress = silent) -> Pairs
         thumbs: (N, 1, S, S) uint8, from ``thumbnails``.
         threshold: Correlation from which two images may be one picture, in (-1, 1].
         progress: Progress callback.
+        device: Where pairs are aligned; the images stay on the host.
 
     Raises:
         ResourceError: If FAISS is not installed.
@@ -132,7 +136,7 @@ def find(thumbs: Tensor, threshold: float, progress: Progress = silent) -> Pairs
     held: list[tuple[np.ndarray, ...]] = []
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
-        a, b, similar = _similar(thumbs, *_candidates(thumbs, index, rows))
+        a, b, similar = _similar(thumbs, *_candidates(thumbs, index, rows, device), device)
         place = np.arange(len(a)) - np.searchsorted(a, a)
         last = place == CROWD - 1
         crowd[a[last]] = np.maximum(similar[last], HOPEFUL)
@@ -157,27 +161,36 @@ def _distinct(
 
 
 def _similar(
-    thumbs: Tensor, a: np.ndarray, b: np.ndarray, mirrored: np.ndarray, window: np.ndarray
+    thumbs: Tensor,
+    a: np.ndarray,
+    b: np.ndarray,
+    mirrored: np.ndarray,
+    window: np.ndarray,
+    device: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a, b and the correlation of candidates, sorted by a and from the most alike down."""
     start = np.empty(len(a), dtype=np.float32)
     for k in range(0, len(a), PAIRS):
         s = slice(k, k + PAIRS)
-        start[s] = _correlated(thumbs, a[s], b[s], mirrored[s], window[s])
+        start[s] = _correlated(
+            *_pair(thumbs, a[s], b[s], mirrored[s], device), _there(window[s], device)
+        )
     order = np.lexsort((b, -start, a))
     place = np.arange(len(a)) - np.searchsorted(a[order], a[order])
     kept = np.sort(order[(place < ALIGNED) & (start[order] >= HOPEFUL)])
     a, b, mirrored, window, similar = a[kept], b[kept], mirrored[kept], window[kept], start[kept]
     for k in range(0, len(a), PAIRS):
         s = slice(k, k + PAIRS)
-        similar[s] = _aligned(thumbs, a[s], b[s], mirrored[s], window[s])
+        similar[s] = _aligned(
+            *_pair(thumbs, a[s], b[s], mirrored[s], device), _there(window[s], device)
+        )
     a, b, similar = _distinct(a, b, similar)
     order = np.lexsort((b, -similar, a))
     return a[order], b[order], similar[order]
 
 
 def _candidates(
-    thumbs: Tensor, index: Index, rows: np.ndarray
+    thumbs: Tensor, index: Index, rows: np.ndarray, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs that may be alike: a window of ``a``, mirrored or not, and the whole of ``b``.
 
@@ -185,16 +198,16 @@ def _candidates(
         Positions a and b (P,) int64, whether a is mirrored (P,) bool, and the window (P, 3)
         float32: scale and place, as ``_windows`` takes it.
     """
-    some = thumbs[torch.from_numpy(rows)]
+    some = thumbs[torch.from_numpy(rows)].to(device)
     places = [(1.0, 0.0, 0.0)] + [
         (s, x, y) for s in SCALES for x in (s - 1, 0.0, 1 - s) for y in (s - 1, 0.0, 1 - s)
     ]
     blocks = []
     for number, place in enumerate(places):
-        window = torch.tensor(place).expand(len(some), 3)
+        window = torch.tensor(place, device=device).expand(len(some), 3)
         for mirrored in (False, True) if number == 0 else (False,):
             source = some.flip(3) if mirrored else some
-            query = _coarse(_windows(source, window)).numpy()
+            query = _coarse(_windows(source, window)).cpu().numpy()
             k = min(len(thumbs), (WHOLE_K if number == 0 else WINDOW_K) + 1)
             similar, near = index.search(query, k)
             row = np.arange(len(rows))[:, None].repeat(k, axis=1)
@@ -211,29 +224,33 @@ def _candidates(
     return rows[row[first]], near[first], mirrored[first] == 1, window
 
 
-def _correlated(
-    thumbs: Tensor, a: np.ndarray, b: np.ndarray, mirrored: np.ndarray, window: np.ndarray
-) -> np.ndarray:
+def _there(window: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(window).to(device)
+
+
+def _correlated(source: Tensor, goal: Tensor, window: Tensor) -> np.ndarray:
     """Return the correlation of each pair as it is, (P,) float32."""
-    source, goal = _pair(thumbs, a, b, mirrored)
-    return (_unit(_windows(source, torch.from_numpy(window))) * goal).sum(dim=1).numpy()
+    return np.asarray((_unit(_windows(source, window)) * goal).sum(dim=1).cpu().numpy())
 
 
 def _pair(
-    thumbs: Tensor, a: np.ndarray, b: np.ndarray, mirrored: np.ndarray
+    thumbs: Tensor, a: np.ndarray, b: np.ndarray, mirrored: np.ndarray, device: str
 ) -> tuple[Tensor, Tensor]:
-    source = thumbs[torch.from_numpy(a)]
-    flip = torch.from_numpy(mirrored)[:, None, None, None]
-    goal = _unit(thumbs[torch.from_numpy(b)].float())
+    """Return the images of a, mirrored where it is said, and those of b as vectors."""
+    source = thumbs[torch.from_numpy(a)].to(device)
+    flip = torch.from_numpy(mirrored).to(device)[:, None, None, None]
+    goal = _unit(thumbs[torch.from_numpy(b)].to(device).float())
     return torch.where(flip, source.flip(3), source), goal
 
 
-def _aligned(
-    thumbs: Tensor, a: np.ndarray, b: np.ndarray, mirrored: np.ndarray, window: np.ndarray
-) -> np.ndarray:
-    """Return the correlation of each pair where it is aligned best, (P,) float32."""
-    source, goal = _pair(thumbs, a, b, mirrored)
-    place = torch.from_numpy(window)
+def _aligned(source: Tensor, goal: Tensor, place: Tensor) -> np.ndarray:
+    """Return the correlation of each pair where it is aligned best, (P,) float32.
+
+    Args:
+        source: (P, 1, S, S), from ``_pair``.
+        goal: (P, S * S), from ``_pair``.
+        place: (P, 3), the windows to begin with.
+    """
     here = _unit(_windows(source, place))
     best = (here * goal).sum(dim=1)
     for _ in range(STEPS):
@@ -248,14 +265,14 @@ def _aligned(
         normal = slope.mT @ slope
         damped = (
             normal
-            + torch.eye(3)
+            + torch.eye(3, device=place.device)
             * (DAMPING * normal.diagonal(dim1=1, dim2=2).amax(1) + 1e-6)[:, None, None]
         )
         change = torch.linalg.solve(damped, slope.mT @ (goal - here)[:, :, None])[:, :, 0]
         place = _inside(place + change.clamp(-0.1, 0.1))
         here = _unit(_windows(source, place))
         best = torch.maximum(best, (here * goal).sum(dim=1))
-    return best.numpy()
+    return np.asarray(best.cpu().numpy())
 
 
 def _inside(place: Tensor) -> Tensor:
@@ -273,7 +290,7 @@ def _windows(thumbs: Tensor, place: Tensor) -> Tensor:
         place: (P, 3): side as a share of the image's, and where the centre is, from the image's
             centre, in half sides, to the right and down.
     """
-    turn = torch.zeros(len(place), 2, 3)
+    turn = torch.zeros(len(place), 2, 3, device=place.device)
     turn[:, 0, 0] = turn[:, 1, 1] = place[:, 0]
     turn[:, :, 2] = place[:, 1:]
     grid = F.affine_grid(turn, list(thumbs.shape), align_corners=False)

@@ -95,14 +95,13 @@ def write_inspection(
 
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     nearest_others = neighbours.nearest(points, config.neighbours)
-    thumbs = duplicates.thumbnails(images.array, progress)
+    thumbs = duplicates.thumbnails(images.array, progress, device=device)
     thumbs = thumbs[torch.from_numpy(np.concatenate([own, held_out]))]
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress)
+    pairs = duplicates.find(thumbs, config.duplicate_threshold, progress, device=device)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
-    measured = {
-        name: values[own] for name, values in triage.quality(images.array, progress).items()
-    }
+    flaws = triage.quality(images.array, progress, device=device)
+    measured = {name: values[own] for name, values in flaws.items()}
 
     labels = index["label"].fill_null(-1).to_numpy()[own]
     size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
@@ -19,6 +20,7 @@ from curate.encoders.methods.base import Batch, Method
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.runs import recipe
 from curate.runtime import randomness, signals
+from tests.operations import Operations, card
 
 pytestmark = pytest.mark.numeric
 
@@ -193,6 +195,23 @@ def test_epsilon_is_that_of_the_accountant():
     tight = PRVAccountant()
     tight.history = [(1.1, 0.01, 1000)]
     assert 0.8 * found.epsilon < tight.get_epsilon(1e-5) < found.epsilon
+
+
+def test_noise_that_a_card_draws_is_normal_and_one_of_step_and_weight():
+    like = [torch.zeros(200, 30), torch.zeros(200, 30), torch.zeros(())]
+    one, two, scalar = dp_sgd.gaussian_on_card(7, like)
+    assert one.shape == (200, 30) and scalar.shape == ()
+    other = next(dp_sgd.gaussian_on_card(8, like))
+    for drawn in (one, two, other):
+        assert stats.kstest(drawn.flatten(), "norm").pvalue > 1e-3
+    drawn = torch.stack([one, two, other]).flatten(1)
+    assert (torch.corrcoef(drawn) - torch.eye(3)).abs().max() < 0.06
+    assert torch.equal(one, next(dp_sgd.gaussian_on_card(7, like)))
+    with card(), Operations() as asked:
+        there = [torch.zeros(3, 4, device="cuda")]
+        (noise,) = dp_sgd.gaussian(0, 5, there)
+    assert (noise.device.type, noise.shape) == ("cuda", (3, 4))
+    assert not asked.copies and not asked.reads
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 8.0, 20.0])

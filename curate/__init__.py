@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from curate.stages.view import view
 
 PLACES = {
+    "add": "curate.stages.add",
     "agree": "curate.stages.agree",
     "bench": "curate.stages.bench",
     "clean": "curate.runs.store",
@@ -75,6 +76,7 @@ PLACES = {
 """The module of each public function, which is imported when the function is first named."""
 
 __all__ = [
+    "add",
     "agree",
     "bench",
     "clean",

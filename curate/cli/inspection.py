@@ -18,7 +18,9 @@ def inspect(
     sample: Annotated[
         str | None,
         typer.Option(
-            "--sample", metavar="UID", help="Show this sample alone; how its uid begins is enough."
+            "--sample",
+            metavar="NAME",
+            help="Show this sample alone: its path, its key, or how its uid begins.",
         ),
     ] = None,
     runs: Runs = RUNS,

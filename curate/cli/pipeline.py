@@ -12,17 +12,22 @@ import typer
 
 from curate.cli.console import Display, Listing
 from curate.cli.options import (
+    RUNS,
     DataPath,
+    Device,
     Limit,
     Request,
     Require,
+    Runs,
     command,
     following,
+    named,
     stands,
     typed,
     warn_of_noise,
 )
 from curate.cli.results.pipeline import (
+    add_lines,
     forecast_lines,
     refine_lines,
     run_lines,
@@ -37,6 +42,40 @@ from curate.runs.next_steps import selecting
 if TYPE_CHECKING:
     from curate.runs.run import Run
     from curate.runtime.results import Result
+
+
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
+        "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved.",
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Split of the source: a name, a pattern of paths (`train2017/*`), or `all`.",
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for none."),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="COLUMN",
+        help="Column of images, in a metadata file of their names; of tars, their ending.",
+    ),
+]
+Outside = Annotated[
+    bool,
+    typer.Option("--outside", help="Let links and rows lead out of the source's folder."),
+]
 
 
 @command("curate run digits")
@@ -56,24 +95,11 @@ def run(display: Display, asked: Request, require: Require = None) -> None:
 @command("curate shard folder:photos --out shards")
 def shard(
     display: Display,
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
-            "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved."
-        ),
-    ],
+    source: SourceName,
     out: Annotated[
         Path, typer.Option("--out", metavar="PATH", help="New folder for the tars and their index.")
     ],
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split",
-            metavar="NAME",
-            help="Split of the source: a name, a pattern of paths (`train2017/*`), or `all`.",
-        ),
-    ] = "train",
+    split: Split = "train",
     test: Annotated[
         str | None,
         typer.Option(
@@ -82,22 +108,9 @@ def shard(
             help="Write this for tests, too: a split, a pattern of paths, a folder or a SOURCE.",
         ),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", metavar="COLUMN", help="Column of labels; `none` for none."),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            "--image",
-            metavar="COLUMN",
-            help="Column of images, in a metadata file of their names; of tars, their ending.",
-        ),
-    ] = None,
-    outside: Annotated[
-        bool,
-        typer.Option("--outside", help="Let links and rows lead out of the source's folder."),
-    ] = False,
+    label: Label = None,
+    image: Image = None,
+    outside: Outside = False,
     data: DataPath = None,
     limit: Limit = None,
     max_bad: Annotated[
@@ -123,6 +136,40 @@ def shard(
     )
     display.result(sharded, shard_lines(sharded))
     display.next(f"curate verify {shlex.quote(str(out))}")
+
+
+@command("curate add digits more/")
+def add(
+    display: Display,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A scored run.")],
+    source: SourceName,
+    split: Split = "train",
+    label: Label = None,
+    image: Image = None,
+    outside: Outside = False,
+    data: DataPath = None,
+    device: Device = "auto",
+    runs: Runs = RUNS,
+) -> None:
+    """Add images to a scored run; no encoder is trained anew, and no score changes."""
+    import curate
+
+    opened = named(display, run, runs)
+    added = curate.add(
+        opened,
+        source,
+        split=split,
+        label=label,
+        image=image,
+        outside=outside,
+        data=data,
+        device=device,
+        progress=display.progress,
+    )
+    display.result(added, add_lines(added))
+    repeats = opened.recipe.plan.repeats
+    more = f"curate score {typed(opened)} --set plan.repeats={2 * repeats}"
+    display.hint(f"next: '{more}' scores the new images as well")
 
 
 @command("curate train digits --set train.epochs=50")

@@ -157,10 +157,11 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="`csv`: every row of the manifest; `paths`: a list of the kept images; `folder`: "
-            "the kept images; `fiftyone`, `hf-metadata`, `croissant`: these and what is known of "
-            "them, for FiftyOne, Hugging Face and whoever reads Croissant; `datacomp`: the kept "
-            "uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
+            help="`csv`: every row of the manifest; `paths`: a list of the kept images, "
+            "`list`: with their labels; `folder`: the kept images; `tars`: these as shards for "
+            "webdataset and curate; `fiftyone`, `hf-metadata`, `croissant`: images and what is "
+            "known of them, for FiftyOne, Hugging Face and readers of Croissant; `datacomp`: the "
+            "kept uids, for DataComp's resharder; `nemo`: what NeMo Curator is to remove.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="New file or folder.")],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.text import short
@@ -104,6 +107,19 @@ def classes_of(labels: Iterable[Label], where: str) -> tuple[str, ...]:
             f"{short(min(names))}); write all of them one way, or name another column: --label."
         )
     return tuple(sorted(names))
+
+
+def class_of(classes: Sequence[str], label: int | None) -> str | None:
+    """Return the name of a label; None without a label, or where labels have no names."""
+    return classes[label] if label is not None and 0 <= label < len(classes) else None
+
+
+def class_column(classes: Sequence[str], labels: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the name of each of some labels (n,), null as in ``class_of``."""
+    column = labels if isinstance(labels, pa.Array) else labels.combine_chunks()
+    known = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(classes)))
+    named = pc.if_else(known, column, pa.scalar(None, pa.int64()))
+    return pa.array(classes, pa.string()).take(named)
 
 
 def forms(name: str) -> tuple[str, ...]:

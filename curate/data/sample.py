@@ -40,12 +40,14 @@ class Entry:
         data: Encoded image bytes (PNG, JPEG, ...), exactly as the source has them.
         label: Class index, or None where the source has no label for it.
         metadata: JSON-serialisable extras that travel with the sample.
+        uid: The one that it has already, where it comes from shards; None gives it one.
     """
 
     path: str
     data: bytes
     label: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    uid: str | None = None
 
 
 @dataclass(frozen=True)

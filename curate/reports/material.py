@@ -26,6 +26,8 @@ from curate.selection.manifest import Manifest
 
 NUMBERS = ("memorization", "se", "delta", "align_in", "align_out", "rank")
 """Columns of ``scores.parquet`` that figures and galleries are made of."""
+TEXTS = ("shard", "label", "path", "group")
+"""Columns of ``scores.parquet`` that say which image a row is of."""
 SUMMARY = ("groups", "tests", "verdict", "reliability", "n_scored", "n_unscored", "encoders")
 """What ``scores.json`` has to say for a report to be made."""
 
@@ -58,7 +60,7 @@ class Material:
         path: The run directory.
         run: Content of ``run.json``.
         summary: Content of ``scores.json``.
-        scores: Rows of ``scores.parquet``, N of them.
+        scores: Rows of ``scores.parquet``, N of them: ``TEXTS`` and ``NUMBERS``.
         numbers: ``NUMBERS`` of them, each (N,) float64, NaN where null.
         group: (N,) object, as in the plan.
         dataset: Content of ``shards/dataset.json``.
@@ -205,7 +207,7 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
     if "kind" not in run["recipe"].get("plan", {}):
         raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
     opened = Run.open(path)
-    scores = ScoreTable.read(opened.held("score", "scores.parquet")).table
+    scores = ScoreTable.read(opened.held("score", "scores.parquet"), (*TEXTS, *NUMBERS)).table
     inspect_file = opened.held("inspect", "inspect.parquet")
     inspect_facts = opened.held("inspect", "inspect.json")
     along = opened.held("snapshots", "snapshots.json")

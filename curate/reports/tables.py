@@ -89,10 +89,8 @@ def selections(material: Material) -> Table | None:
 
 def _selected(chosen: Selection) -> str:
     """Return what a manifest keeps, in plain words."""
-    counts = chosen.facts["counts"]
-    strategy, kept = str(chosen.facts["strategy"]), counts["kept_scored"]
-    text = selection.describe(strategy, kept, counts["scored"])
-    unscored = chosen.kept - kept
+    text = selection.described(chosen.facts)
+    unscored = chosen.kept - chosen.facts["counts"]["kept_scored"]
     return words.shown(f"{text}, and {unscored:,} not scored" if unscored else text)
 
 
@@ -227,14 +225,15 @@ def versions(material: Material) -> Table:
 
 SAMPLES = 300
 """Rows of the table of samples at most: what a browser sorts at once."""
+PATH = 200
+"""Characters of a file's path that the table shows at most."""
 
 
 def samples(material: Material) -> Table:
     """Return the samples themselves, or the ends of the ranking and what lies evenly between."""
     ranked = material.ranked()
     rows = _spread(ranked)
-    columns = ("uid", "label")
-    taken = material.scores.select(columns).take(pa.array(rows))
+    taken = material.scores.select(["uid", "label", "path"]).take(pa.array(rows))
     triage = material.triage_of(taken["uid"])
     numbers, decimals = material.numbers, material.decimals
     cells = [
@@ -244,18 +243,17 @@ def samples(material: Material) -> Table:
             words.fixed(numbers["se"][row], decimals),
             words.fixed(numbers["align_in"][row], decimals),
             words.fixed(numbers["align_out"][row], decimals),
-            material.label_name(label),
+            material.label_name(sample["label"]),
             *([] if triage is None else [words.shown(triage[k])]),
-            words.shown(uid),
+            words.shown(sample["path"] or "–", limit=PATH),
+            words.shown(sample["uid"]),
         ]
-        for k, (row, uid, label) in enumerate(
-            zip(rows.tolist(), taken["uid"].to_pylist(), taken["label"].to_pylist(), strict=True)
-        )
+        for k, (row, sample) in enumerate(zip(rows.tolist(), taken.to_pylist(), strict=True))
     ]
     unit = material.unit
     head = ["rank", f"score ({unit})", f"standard error ({unit})"]
     head += [f"alignment, trained on it ({unit})", f"alignment, not trained on it ({unit})"]
-    head += ["label", *([] if triage is None else ["triage"]), "uid"]
+    head += ["class", *([] if triage is None else ["triage"]), "file", "uid"]
     caption = f"All {len(ranked):,} scored images"
     if len(rows) < len(ranked):
         ends = SAMPLES // 3

@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.data import shards
-from curate.runs import units
+from curate.data.sample import packed_uids
+from curate.runs import added, units
 from curate.runs.marks import Marks
 from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, read_json
 from curate.runtime.results import plain
+from curate.scores.plan import Later
 from curate.selection.manifest import Manifest
 
 log = logging.getLogger("curate")
@@ -54,6 +56,18 @@ def uids_of(run: Run, *roles: str) -> pa.Array:
     for rows in shards.Reader(run.path / "shards").parts(["uid", "split"]):  # never all at once
         found += rows.filter(pc.is_in(rows["split"], value_set=wanted))["uid"].chunks
     return pa.chunked_array(found, pa.string()).combine_chunks()
+
+
+def later(run: Run) -> list[Later]:
+    """Return what was added to a run's own samples, in its order."""
+    found: list[list[pa.Array]] = [[] for _ in range(len(run.added) + 1)]
+    for rows in shards.Reader(run.path / "shards").parts(["uid", "split", "shard"]):
+        which = added.generation(run, Path(rows["shard"][0].as_py()).stem) if len(rows) else 0
+        found[which] += rows.filter(pc.equal(rows["split"], "train"))["uid"].chunks
+    return [
+        Later(packed_uids(pa.chunked_array(uids, pa.string())), addition.first_repeat)
+        for uids, addition in zip(found[1:], added.additions(run), strict=True)
+    ]
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from curate.data import shards
 from curate.errors import DataError
+from curate.runs.added import Addition, additions
 from curate.runs.more_views import more_views
 from curate.runs.run import Run
 from curate.runtime.files import read_json
@@ -62,6 +63,7 @@ class Ledger(Result):
         training_seconds_per_sample: Of one image in one epoch.
         epochs: Of the recipe's training.
         selections: One a manifest.
+        added: What came to its images later, and what that took.
     """
 
     stages: tuple[Stage, ...]
@@ -69,6 +71,7 @@ class Ledger(Result):
     training_seconds_per_sample: float
     epochs: int
     selections: tuple[Saving, ...]
+    added: tuple[Addition, ...] = ()
 
 
 def ledger(run: Run) -> Ledger:
@@ -97,7 +100,7 @@ def ledger(run: Run) -> Ledger:
     scoring = sum(spent.get(stage, 0.0) for stage in SCORING)
     manifests = sorted((run.path / "manifests").glob("*.json"))
     selections = tuple(_saving(run, path.stem, each, scoring) for path in manifests)
-    return Ledger(stages, scoring, each, run.recipe.train.epochs, selections)
+    return Ledger(stages, scoring, each, run.recipe.train.epochs, selections, additions(run))
 
 
 def _encoded(run: Run, n: int) -> int:

@@ -31,6 +31,8 @@ from curate.selection.config import SelectConfig
 
 NOT_SHAPING = ("description", "data.max_bad", "score.batch_size", "train.save_every")
 """Keys that change no artefact: a run goes on when they differ."""
+SIZES = ("select.count", "select.fraction")
+"""Two ways to say one thing: who replaces one takes the other back."""
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
@@ -189,6 +191,16 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
         UsageError: For an unknown key or a value that does not fit.
     """
     merged = copy.deepcopy(dict(content))
+    for section in {dotted.partition(".")[0] for dotted in overrides}:
+        # One value that is replaced leaves the others of a section that is not written what they
+        # are where nothing is replaced.
+        default = getattr(Recipe.model_fields.get(section), "default", None)
+        if merged.get(section) is None and isinstance(default, Section):
+            merged[section] = default.model_dump(exclude_unset=True)
+    for one, other in (SIZES, SIZES[::-1]):
+        if one in overrides and other not in overrides:
+            section, _, key = other.partition(".")
+            merged.get(section, {}).pop(key, None)
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         if not all([*sections, key]):

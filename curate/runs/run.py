@@ -43,7 +43,7 @@ class Run:
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
         self.recipe = recipe
-        self._resolved: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+        self._seen: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -51,11 +51,19 @@ class Run:
     @property
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain data with every default filled in, as ``run.json`` has it now."""
+        return dict(self._read()["recipe"])
+
+    @property
+    def added(self) -> list[dict[str, Any]]:
+        """What was added to its images, as ``run.json`` has it now (``added.additions``)."""
+        return list(self._read().get("added", []))
+
+    def _read(self) -> dict[str, Any]:
         stat = (self.path / "run.json").stat()
         at = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if self._resolved is None or self._resolved[0] != at:
-            self._resolved = at, self.facts()["recipe"]
-        return self._resolved[1]
+        if self._seen is None or self._seen[0] != at:
+            self._seen = at, self.facts()
+        return self._seen[1]
 
     @property
     def name(self) -> str:

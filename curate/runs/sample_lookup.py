@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.labels import class_of
 from curate.data.shards import Reader
 from curate.errors import UsageError
 from curate.runs.run import Run
-from curate.runtime.files import read_json
 from curate.runtime.results import Result
+from curate.runtime.text import short
 
-PREFIXES_NAMED = 3
-"""Samples that are named where a uid is cut too short."""
+SAMPLES_NAMED = 3
+"""Samples that are named where several can be meant."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +119,19 @@ class SampleCard(Result):
     path: str
 
 
-def sample(run: Run, uid: str) -> SampleCard:
+def sample(run: Run, name: str) -> SampleCard:
     """Return what is known of one sample of an inspected run.
 
     Args:
         run: An inspected run.
-        uid: A uid, or the beginning of just one.
+        name: As in ``find``.
 
     Raises:
-        UsageError: If no sample, or more than one, or one that was held out, begins like that.
+        UsageError: If no sample, or more than one, or one that was held out, is called so.
     """
     reader = Reader(run.path / "shards")
-    uids = reader.index(["uid"])["uid"].combine_chunks()
-    full = _named(run, uids, uid)
-    row = reader.index().slice(pc.index(uids, full).as_py(), 1).to_pylist()[0]
+    full, place = find(run, reader, name)
+    row = reader.index().slice(place, 1).to_pylist()[0]
     inspected = run.held("inspect", "inspect.parquet")
     table = pq.read_table(inspected, filters=[("uid", "=", full)])
     if not table.num_rows:
@@ -137,7 +139,7 @@ def sample(run: Run, uid: str) -> SampleCard:
             f"sample {full} is held out ({row['split']}): only the dataset's own are inspected."
         )
     about = table.to_pylist()[0]
-    classes = read_json(run.path / "shards" / "dataset.json").get("classes") or []
+    classes = reader.classes
     names = pq.read_table(inspected, columns=["uid", "duplicate_group"])
     near = neighbours(run, full)
     known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
@@ -147,9 +149,9 @@ def sample(run: Run, uid: str) -> SampleCard:
         **about,
         **_score_of(run, full),
         label=row["label"],
-        class_=_class(classes, row["label"]),
+        class_=class_of(classes, row["label"]),
         neighbours=tuple(
-            Neighbour(other, distance, label, _class(classes, label), rank)
+            Neighbour(other, distance, label, class_of(classes, label), rank)
             for other, distance in near
             for label, rank in [known[other]]
         ),
@@ -173,20 +175,58 @@ def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:
     return list(zip(others, near["distances"], strict=True))
 
 
-def _named(run: Run, uids: pa.Array, uid: str) -> str:
-    """Return the uid that is meant."""
-    if pc.index(uids, uid).as_py() >= 0:
-        return uid
-    found = sorted(uids.filter(pc.starts_with(uids, uid)).to_pylist()) if uid else []
-    if len(found) == 1:
-        return str(found[0])
-    if not found:
+def find(run: Run, reader: Reader, name: str) -> tuple[str, int]:
+    """Return the uid of the sample that is meant, and its place in the index.
+
+    Args:
+        run: The run.
+        reader: Its shards.
+        name: A uid or the beginning of just one, a key, or a path: as the source named it, only
+            its end, or a longer one that ends with it.
+
+    Raises:
+        UsageError: If no sample, or more than one, is called so.
+    """
+    found: dict[str, list[tuple[str, int]]] = {kind: [] for kind in ("uid", "key", "path", "part")}
+    start = 0
+    for rows in reader.parts(["uid", "key", "path"]):
+        fits = {kind: pc.equal(rows[kind], name) for kind in ("uid", "key", "path")}
+        fits["part"] = _partly(rows, name)
+        for kind, those in fits.items():
+            places = np.flatnonzero(those.fill_null(False).to_numpy())
+            uids = rows["uid"].take(pa.array(places)).to_pylist()
+            found[kind] += zip(uids, (start + places).tolist(), strict=True)
+        start += rows.num_rows
+    meant = next((those for those in found.values() if those), [])
+    if len(meant) == 1:
+        return meant[0]
+    if not meant:
         raise UsageError(
-            f"run {run.path} has no sample {uid!r}; uids stand in {run.path / 'inspect.parquet'}."
+            f"run {run.path} has no sample {short(name)}; uids, keys and paths stand in "
+            f"{run.path / 'scores.parquet'}."
         )
-    shown = ", ".join(found[:PREFIXES_NAMED])
-    more = f" and {len(found) - PREFIXES_NAMED:,} more" if len(found) > PREFIXES_NAMED else ""
-    raise UsageError(f"{len(found):,} samples begin with {uid!r}: {shown}{more}; give more of it.")
+    uids = sorted(uid for uid, _ in meant)
+    shown = ", ".join(uids[:SAMPLES_NAMED])
+    more = f" and {len(uids) - SAMPLES_NAMED:,} more" if len(uids) > SAMPLES_NAMED else ""
+    raise UsageError(
+        f"{len(uids):,} samples can be meant by {short(name)}: {shown}{more}; give more of it."
+    )
+
+
+def _partly(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return which uids begin with a name, and which paths end with it or are the end of it."""
+    if not name:
+        return pa.chunked_array([pa.array(np.zeros(rows.num_rows, bool))])
+    inside = name.removeprefix("./").strip("/")
+    ends = [inside[at + 1 :] for at, letter in enumerate(inside) if letter == "/"]
+    return functools.reduce(
+        pc.or_kleene,
+        (
+            pc.starts_with(rows["uid"], name),
+            pc.ends_with(rows["path"], f"/{inside}"),
+            pc.is_in(rows["path"], value_set=pa.array([inside, *ends], pa.string())),
+        ),
+    )
 
 
 def _labels_and_ranks(
@@ -197,7 +237,7 @@ def _labels_and_ranks(
     labels = index["label"].take(pc.index_in(wanted, value_set=index["uid"].combine_chunks()))
     ranks: list[int | None] = [None] * len(uids)
     if run.done("score"):
-        table = run.scores()
+        table = run.scores(("rank",))
         rows = pc.index_in(wanted, value_set=table["uid"].combine_chunks())
         ranks = table["rank"].take(rows).to_pylist()
     return dict(zip(uids, zip(labels.to_pylist(), ranks, strict=True), strict=True))
@@ -207,11 +247,7 @@ def _score_of(run: Run, uid: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"rank": None, "n_scored": 0, "memorization": None, "se": None}
     if run.done("score") is None:
         return nothing
-    table = run.scores()
+    table = run.scores(("rank", "memorization", "se"))
     found = table.filter(pc.equal(table["uid"], uid)).select(["rank", "memorization", "se"])
     scored = table.num_rows - table["memorization"].null_count
     return {**nothing, **(found.to_pylist() or [{}])[0], "n_scored": scored}
-
-
-def _class(classes: Sequence[str], label: int | None) -> str | None:
-    return classes[label] if label is not None and 0 <= label < len(classes) else None

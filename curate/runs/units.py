@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curate.encoders import views
+from curate.runs import added
 from curate.runs.recipe import NOT_SHAPING, digest, training_settings
 from curate.runs.store import Entry
 from curate.runtime import randomness, versions
@@ -240,7 +241,10 @@ def _at(path: Path) -> tuple[str, int, int, int]:
 
 def shard(run: Run) -> Unit:
     """Return the unit of the tars and their index."""
-    return Unit(run, "shard", {"data": _read(run, "shard")})
+    parts: dict[str, Any] = {"data": _read(run, "shard")}
+    if run.added:
+        parts["added"] = [addition.fingerprint for addition in added.additions(run)]
+    return Unit(run, "shard", parts)
 
 
 def canvas(run: Run) -> Unit:
@@ -260,9 +264,10 @@ def train(run: Run, encoder: str) -> Unit:
     """Return the unit of an encoder of the plan, which reads its own samples and no others."""
     from curate.scores.plan import Plan
 
+    repeat = Plan.repeat(encoder)
     parts = {
-        **training(run),
-        "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", Plan.repeat(encoder)),
+        **training(run, added.dataset_of(run, repeat)),
+        "seed": randomness.seed_for(run.resolved["train"]["seed"], "train", repeat),
         "samples": members(run).get(encoder),
     }
     return Unit(run, f"train/{encoder}", parts)
@@ -297,11 +302,16 @@ def members(run: Run) -> dict[str, str]:
     return dict(record["members"]) if record else {}
 
 
-def training(run: Run) -> dict[str, Any]:
-    """Return the settings that a training reads."""
+def training(run: Run, dataset: str | None = None) -> dict[str, Any]:
+    """Return the settings that a training reads.
+
+    Args:
+        run: The run.
+        dataset: Fingerprint of the dataset that it is drawn from; None for that of all images.
+    """
     parts = training_settings(run.resolved)
     if parts["encoder"]["method"] == "supervised":
-        parts["labels"] = _dataset(run)
+        parts["labels"] = dataset or _dataset(run)
     return parts
 
 
@@ -319,11 +329,18 @@ def align(run: Run, name: str, encoder: str, shard_sha256: str, *, more: bool) -
         **measuring(run),
         "encoder": train(run, encoder).key,
         "shard": shard_sha256,
-        "samples": (run.done("plan") or {})["samples"],
+        "samples": _planned(run, name),
         "more": views_digest(run) if more else None,
         "moment": _moment(name),
     }
     return Unit(run, name, parts)
+
+
+def _planned(run: Run, name: str) -> str:
+    """Return the digest of the plan's samples that came when those of a shard did."""
+    record = run.done("plan") or {}
+    which = added.generation(run, name.rpartition("/")[2].partition(".")[0])
+    return str(record["samples"] if not which else record["added"][which - 1])
 
 
 def _moment(name: str) -> str | None:

@@ -38,7 +38,7 @@ class Section(BaseModel):
         content: dict[str, Any] = handler(self)
         for key in self.LATER:
             if getattr(self, key) == type(self).model_fields[key].default:
-                del content[key]
+                content.pop(key, None)
         return content
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.runtime.files import on_disk
+from curate.scores.plan import ADDED
 from curate.scores.reliability import LeftOut
 from curate.scores.standard_errors import (
     Prior,
@@ -67,10 +68,10 @@ def calibrates(group: np.ndarray) -> np.ndarray:
     """Return which samples the offsets are estimated on, (N,) bool.
 
     Those that both encoders of a pair saw or neither did, where there are any: their difference
-    contains no memorization. Else all of the plan's.
+    contains no memorization. Else all of the plan's that some encoder may have seen.
     """
     neutral = np.isin(group, ["S", "E"])
-    return neutral if np.isin(group, ["S"]).any() else np.ones(len(group), dtype=bool)
+    return neutral if np.isin(group, ["S"]).any() else group != ADDED
 
 
 @dataclass(frozen=True)

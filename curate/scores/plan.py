@@ -127,6 +127,23 @@ def _strings(
     return out
 
 
+ADDED = "added"
+"""Group of a sample that came after every encoder was trained."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Samples that came later.
+
+    Attributes:
+        uids: (n,) bytes or strings.
+        first_repeat: The first repeat that may be trained on them.
+    """
+
+    uids: np.ndarray
+    first_repeat: int
+
+
 PlanConfig = PairPlan | HalvesPlan | FoldsPlan | PartsPlan | SubsetsPlan
 
 
@@ -134,14 +151,20 @@ def build_plan(
     config: PlanConfig,
     uids: Sequence[str] | np.ndarray,
     extra: Sequence[str] | np.ndarray = (),
+    later: Sequence[Later] = (),
 ) -> Plan:
     """Return the plan that ``config`` describes.
+
+    What came later changes no repeat before its first: those stay as they were drawn, and none of
+    their encoders is trained on it. Repeats from then on are drawn from all samples; of a pair and
+    of halves, whose groups stay, it is divided by itself.
 
     Args:
         config: The recipe's ``plan`` section.
         uids: uids of the samples that encoders may be trained on, strings or bytes.
         extra: uids of a held-out split, seen by no encoder (S_E). One whose content is also among
             ``uids`` is left out: it would not be held out.
+        later: What was added, in its order; none of it has the content of a sample before.
 
     Raises:
         DataError: If there are fewer samples than the plan needs.
@@ -161,6 +184,8 @@ def build_plan(
                 "samples with exact duplicates kept together do not fill it; give it more data."
             )
     held_out = _held_out(config, own, extra)
+    for more in later:
+        own, group, inclusion = _with(config, own, group, inclusion, more)
     all_uids = np.concatenate([own, held_out])
     group = np.concatenate([group, np.full(len(held_out), "E")])
     nothing = np.zeros((len(held_out), len(names)), dtype=bool)
@@ -173,6 +198,46 @@ def build_plan(
         encoders=tuple(names),
         inclusion=inclusion[by_uid],
     )
+
+
+def _with(
+    config: PlanConfig, own: np.ndarray, group: np.ndarray, inclusion: np.ndarray, more: Later
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return uids (N,), group (N,) and inclusion (N, E) with what came later, sorted by uid."""
+    new = np.sort(np.asarray(more.uids, dtype=np.bytes_))
+    every = np.sort(np.concatenate([own, new]))
+    old_rows, new_rows = np.searchsorted(every, own), np.searchsorted(every, new)
+    groups = np.full(len(every), ADDED, dtype=np.promote_types(group.dtype, np.dtype("U5")))
+    groups[old_rows] = group
+    out = np.zeros((len(every), inclusion.shape[1]), dtype=bool)
+    out[old_rows] = inclusion
+    width = inclusion.shape[1] // config.repeats
+    for repeat in range(more.first_repeat, config.repeats):
+        here = slice(repeat * width, (repeat + 1) * width)
+        if isinstance(config, PairPlan | HalvesPlan):
+            theirs, seen = _apart(config, new, repeat, len(own))
+            out[new_rows, here] = seen
+        else:
+            drawn, out[:, here], _ = _draw(config, every, repeat, held_out=False)
+            theirs = drawn[new_rows]
+        if repeat == more.first_repeat:
+            groups[new_rows] = theirs
+    return every, groups, out
+
+
+def _apart(
+    config: PairPlan | HalvesPlan, new: np.ndarray, repeat: int, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return group and inclusion of what came later, divided as ``n`` were; "-" if too few."""
+    if isinstance(config, PairPlan):
+        sizes = {name: getattr(config, name) for name in ("shared", "candidates", "independent")}
+        sizes["extra"] = config.extra
+        shares = {k: v / n if isinstance(v, int) else v for k, v in sizes.items()}
+        config = config.model_copy(update=shares)
+        if min(int(shares[k] * len(new) + 1e-9) for k in ("candidates", "independent")) < 1:
+            return np.full(len(new), "-"), np.zeros((len(new), 2), dtype=bool)
+    group, inclusion, _ = _draw(config, new, repeat, held_out=False)
+    return group, inclusion
 
 
 def _draw(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.labels import class_column
 from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError
 
@@ -21,6 +22,8 @@ SCORE_SCHEMA = pa.schema(
         ("key", pa.string()),
         ("shard", pa.string()),
         ("label", pa.int64()),
+        ("class", pa.string()),
+        ("path", pa.string()),
         ("group", pa.string()),
         ("memorization", pa.float64()),
         ("se", pa.float64()),
@@ -39,7 +42,8 @@ SCORE_SCHEMA = pa.schema(
         ("weight", pa.float64()),
     ]
 )
-"""Columns of ``scores.parquet``; what is undefined for a sample is null."""
+"""Columns of ``scores.parquet``; what is undefined for a sample is null. ``class`` is the name of
+its label, ``path`` where it came from, as the source named it."""
 
 _MEASURED = (
     "memorization",
@@ -93,12 +97,14 @@ class ScoreTable:
         ranks: np.ndarray,
         n_views: int,
         expected: Mapping[str, np.ndarray] | None = None,
+        *,
+        classes: Sequence[str] = (),
     ) -> ScoreTable:
         """Return the table of what was measured.
 
         Args:
             index: ``shards/index.parquet``, or the part of it that has the samples: uid, key,
-                shard and label are used.
+                shard, label and path are used.
             uids: (N,) the plan's uids, bytes or strings, any order.
             group: (N,) the plan's groups.
             measured: The estimator's (N,) columns, NaN where undefined.
@@ -106,6 +112,7 @@ class ScoreTable:
             n_views: Views that alignments were measured with.
             expected: ``expected``, ``expected_se`` and ``weight``, (N,) each, NaN where undefined;
                 None leaves them null.
+            classes: Name of each class by its label; empty where labels have no names.
 
         Raises:
             DataError: If a uid of the plan is not in the index.
@@ -115,11 +122,12 @@ class ScoreTable:
         if rows.null_count:
             missing = names.filter(rows.is_null())[0].as_py()
             raise DataError(f"sample {missing} of the plan is not in the shards' index.")
-        known = index.select(["key", "shard", "label"]).take(rows)
+        known = index.select(["key", "shard", "label", "path"]).take(rows)
         nothing = np.full(len(uids), np.nan)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             "uid": names,
             **{name: known[name] for name in known.column_names},
+            "class": class_column(classes, known["label"]),
             "group": pa.array(group, pa.string()),
             **{name: _nullable(getattr(measured, name)) for name in _MEASURED},
             "n_in": pa.array(np.asarray(measured.n_in).astype(np.int32)),
@@ -155,7 +163,10 @@ class ScoreTable:
             line = str(error).splitlines()[0]
             raise DataError(f"cannot read scores from {path}: {line}.") from error
         if table is None:
-            raise DataError(f"{path} is not a table of scores: it lacks {', '.join(lacking)}.")
+            raise DataError(
+                f"{path} is not a table of scores: it lacks {', '.join(lacking)}; score the run "
+                "again."
+            )
         table = table.select(names).cast(pa.schema([SCORE_SCHEMA.field(name) for name in names]))
         if table["uid"].null_count:
             raise DataError(f"{path} lacks a uid; score the run again.")

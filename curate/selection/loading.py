@@ -47,7 +47,7 @@ class Subset(Dataset[tuple[Any, int]]):
         """
         self._reader, self._transform = Reader(shards), transform
         self._index = self._reader.index().take(pa.array(rows))
-        self.classes = tuple(read_json(shards / "dataset.json").get("classes") or ())
+        self.classes = self._reader.classes
         self.uids = self._index["uid"].to_pylist()
 
     def __len__(self) -> int:

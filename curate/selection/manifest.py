@@ -19,7 +19,7 @@ from curate.runtime.files import file_sha256, read_json, replacing, sealed, writ
 from curate.scores.estimator import rank
 from curate.scores.top_probability import luck, p_selected, p_top
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -27,6 +27,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("key", pa.string()),
         ("shard", pa.string()),
         ("label", pa.int64()),
+        ("class", pa.string()),
+        ("path", pa.string()),
         ("memorization", pa.float64()),
         ("se", pa.float64()),
         ("rank", pa.int64()),
@@ -73,8 +75,9 @@ class Manifest:
 
         Args:
             table: Every sample of the dataset, any order: ``uid`` and ``memorization`` (null where
-                there is no score); ``key``, ``shard``, ``label`` and ``se`` are taken where they
-                are there, and are null where not. A label that is not an integer is left out.
+                there is no score); ``key``, ``shard``, ``label``, ``class``, ``path`` and ``se``
+                are taken where they are there, and are null where not. A label that is not an
+                integer is left out.
             keep: (N,) bool, in the order of ``table``.
             strategy: Name of the strategy, as in ``select``.
             parameters: What the strategy was given. ``by`` names the number that stands in
@@ -137,7 +140,7 @@ class Manifest:
             "counts": counts,
             "p_top": {
                 "n": cut,
-                "meaning": f"probability to be truly among the {cut:,} {_highest(by)}, given se",
+                "meaning": f"probability to be truly among the {cut:,} {ends(by)[0]}, given se",
                 "luck": by_luck,
             },
         }
@@ -305,15 +308,18 @@ def _chance(
     return pa.array(chance, from_pandas=True), luck(chance[scored])
 
 
-def _highest(by: str) -> str:
-    return "most memorized" if by == "memorization" else f"highest by {by}"
+def ends(by: str) -> tuple[str, str]:
+    """Return what the highest and the lowest by a number are called."""
+    if by == "memorization":
+        return "most memorized", "least memorized"
+    return f"highest by {by}", f"lowest by {by}"
 
 
 def _reasons(
     strategy: str, keep: np.ndarray, scored: np.ndarray, counts: Mapping[str, int], by: str
 ) -> pa.ChunkedArray:
     """Return why each sample is kept or dropped, one of four sentences."""
-    high, low = _highest(by), "least memorized" if by == "memorization" else f"lowest by {by}"
+    high, low = ends(by)
     kept, dropped = f"{counts['kept_scored']:,}", f"{counts['dropped_scored']:,}"
     why = {
         "top": (f"not among the {kept} {high}", f"among the {kept} {high}"),

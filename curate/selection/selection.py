@@ -21,12 +21,12 @@ from curate.runtime.results import Result
 from curate.runtime.text import short
 from curate.scores.summary import Verdict
 from curate.selection.config import SelectConfig
-from curate.selection.manifest import MANIFEST_SCHEMA, Manifest
+from curate.selection.manifest import MANIFEST_SCHEMA, Manifest, ends
 from curate.selection.strategies import choose
 
 BY_HAND = "hand"
 """Strategy of a manifest that was marked sample by sample."""
-TAKEN = ("key", "shard", "label")
+TAKEN = ("key", "shard", "label", "class", "path")
 """Columns of a table of scores that a manifest has besides a number and its error."""
 ERRORS = {"memorization": "se", "expected": "expected_se"}
 """Which column has the standard errors of a number; of others ``se`` has."""
@@ -160,7 +160,9 @@ def decide(
         dropped=int((~keep).sum()),
         scored=scored,
         unscored=left,
-        description=describe(config.strategy, kept, scored),
+        description=describe(
+            config.strategy, kept, scored, by=parameters.get("by") or "memorization"
+        ),
         separation=provenance.get("separation"),
         verdict=verdict,
         places=manifest.facts["p_top"]["n"],
@@ -174,6 +176,12 @@ def _strategy(path: Path) -> str | None:
         return str(Manifest.read(path).facts["strategy"])
     except DataError:
         return None
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    """Return in plain words what the facts of a manifest say that it keeps of scored samples."""
+    counts, by = facts["counts"], facts["parameters"].get("by") or "memorization"
+    return describe(facts["strategy"], counts["kept_scored"], counts["scored"], by=by)
 
 
 def kept_count(config: SelectConfig, scored: int) -> int:
@@ -210,20 +218,23 @@ def check_unscored(left: int, total: int, unscored: str | None) -> None:
         )
 
 
-def describe(strategy: str, kept: int, scored: int, *, action: bool = False) -> str:
+def describe(
+    strategy: str, kept: int, scored: int, *, by: str = "memorization", action: bool = False
+) -> str:
     """Return a selection in plain words.
 
     Args:
         strategy: As in ``select``.
         kept: How many of the scored samples it keeps.
         scored: How many there are.
+        by: The number that was selected by.
         action: Whether to say what is done, ``keep the 3 most memorized``, not what is left,
             ``the 3 most memorized of 10 scored``.
     """
     if strategy in ("top", "bottom", "drop-top"):
         drops = strategy == "drop-top"
-        end = "least" if strategy == "bottom" else "most"
-        samples = f"the {scored - kept if drops else kept:,} {end} memorized"
+        end = ends(by)[strategy == "bottom"]
+        samples = f"the {scored - kept if drops else kept:,} {end}"
         if action:
             return f"{'drop' if drops else 'keep'} {samples}"
         return f"{'all but ' if drops else ''}{samples} of {scored:,} scored"
@@ -262,7 +273,7 @@ def read_scores(path: Path, by: str) -> pa.Table:
     error = ERRORS.get(by, "se")
     try:
         if path.suffix == ".csv":
-            table = read_csv(path, texts=("uid",))
+            table = read_csv(path, texts=("uid", "class", "path"))
             names = table.column_names
         else:
             stored = pq.ParquetDataset(path)

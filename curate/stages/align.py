@@ -13,7 +13,7 @@ import torch
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.training import snapshot_name
 from curate.errors import DivergedError
-from curate.runs import dataset, more_views, units
+from curate.runs import added, dataset, more_views, units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import on_disk, write_table
@@ -284,6 +284,9 @@ def _centres(
     config = run.recipe
     if not config.score.centre:
         return None
+    # As it was before anything was added: encoders that were measured stay as they were measured.
+    first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
+    made = made.of_shards(len(first))
     n = len(made.rows)
     keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
     for part in by_shard(run, made):

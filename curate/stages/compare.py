@@ -56,7 +56,7 @@ def compare_run(
         DataError: If samples to be probed on have no labels, or some have no score of few repeats.
     """
     ranking = score.score_run(run, context).verdict
-    scored = run.scores()
+    scored = run.scores(("memorization", "se"))
     scored = scored.filter(scored["memorization"].is_valid())
     uids = np.array(scored["uid"].to_pylist(), dtype=object)
     remove = tuple(dict.fromkeys(config.remove))

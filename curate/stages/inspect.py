@@ -235,7 +235,7 @@ def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return memorization (NaN without) and rank (0 without) of some samples, (n,) each."""
     if units.scores_digest(run) is None:
         return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
-    table = run.scores()
+    table = run.scores(("memorization", "rank"))
     rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
     m = table["memorization"].take(rows).to_numpy().astype(np.float64)
     return m, table["rank"].take(rows).fill_null(0).to_numpy()
@@ -317,13 +317,14 @@ def inspect(
     Args:
         run: A run; what is missing is done first. Where it is scored, memorized samples are told
             apart, and what memorization goes with is said.
-        sample: A uid or the beginning of one: return what is known of that sample alone.
+        sample: A uid or the beginning of one, a key, or a path: return what is known of that
+            sample alone.
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:
-        UsageError: If no sample, or more than one, begins like ``sample``, or ``inspect.encoder``
+        UsageError: If no sample, or more than one, is called ``sample``, or ``inspect.encoder``
             is nothing that is there.
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """

@@ -99,7 +99,8 @@ def measure(
     path, summary_path = run.path / "measures.parquet", run.path / "measures.json"
     with run.lock():
         score.score_run(run, context)
-        scores, plan = run.scores(), Plan.read(run.path / "plan.parquet")
+        scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
+        plan = Plan.read(run.path / "plan.parquet")
         canvas = shard.canvas(run, context)
         samples, rows, public = _samples(run, plan, scores, canvas)
         chosen, left_out = measures.choose(kinds, samples.labelled)

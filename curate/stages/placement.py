@@ -14,7 +14,7 @@ from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runs.run import Run
 from curate.runtime.files import on_disk
-from curate.scores.plan import Plan
+from curate.scores.plan import ADDED, Plan
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,36 @@ class Placed:
             repeats=self.repeats[chosen],
         )
 
+    def of_shards(self, count: int) -> Placed:
+        """Return the samples that lie in the first ``count`` shards."""
+        chosen = np.zeros(len(self.group), dtype=bool)
+        chosen[self.rows[: self.starts[count]]] = True
+        return self._some(chosen)
+
+    def known(self) -> tuple[Placed, Placed]:
+        """Return the samples that encoders could be trained on, and those that came too late.
+
+        Rows are numbered anew in each, so that what is computed of the first is computed as if the
+        others were not there.
+        """
+        late = self.group == ADDED
+        return self._some(~late), self._some(late)
+
+    def _some(self, chosen: np.ndarray) -> Placed:
+        """Return some samples, by (N,) bool over rows of the plan."""
+        if chosen.all():
+            return self
+        here = chosen[self.rows]
+        numbers = np.cumsum(chosen) - 1
+        return replace(
+            self,
+            group=self.group[chosen],
+            inclusion=self.inclusion[chosen],
+            rows=numbers[self.rows[here]].astype(np.int32),
+            places=self.places[here],
+            starts=np.concatenate([[0], np.cumsum(here)])[self.starts],
+        )
+
 
 @dataclass(frozen=True)
 class Part:
@@ -57,7 +87,7 @@ class Part:
         uids: (n,) bytes.
         rows: (n,) int32, their rows of the plan.
         places: (n,) int32, their places in the index.
-        index: uid, key, shard and label of all samples of the shard.
+        index: uid, key, shard, label and path of all samples of the shard.
     """
 
     name: str
@@ -112,7 +142,7 @@ def placed(run: Run, plan: Plan) -> Placed:
 def by_shard(run: Run, placement: Placed) -> Iterator[Part]:
     """Yield the plan's samples shard by shard."""
     start = 0
-    columns = ["uid", "key", "shard", "label"]
+    columns = ["uid", "key", "shard", "label", "path"]
     for s, index in enumerate(Reader(run.path / "shards").parts(columns)):
         here = slice(placement.starts[s], placement.starts[s + 1])
         if here.start < here.stop:

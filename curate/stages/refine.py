@@ -29,6 +29,8 @@ repeats foretells is hardly known."""
 MOST_REPEATS = 1000
 """Where refining ends whatever was asked: a ranking that is all noise would go on for ever."""
 MOST_VIEWS = 160
+SIGNS = {"top": 1.0, "drop-top": 1.0, "bottom": -1.0}
+"""Strategies that select one end of the ranking, and the sign that makes that the high one."""
 LARGER = 0.5
 """Views are added where they make more than this share of the squared error."""
 
@@ -156,10 +158,17 @@ def refine(
         progress: Progress callback.
 
     Raises:
-        UsageError: If ``until`` or ``budget`` cannot be read.
+        UsageError: If ``until`` or ``budget`` cannot be read, or an overlap is asked of a selection
+            that is not by memorization.
     """
     context = Context.of(run, data, device, workers, progress)
     goal, most = Goal.parse(until), None if budget is None else seconds(budget)
+    select = run.recipe.select
+    if goal.kind == "overlap" and (select.strategy not in SIGNS or select.by != "memorization"):
+        raise UsageError(
+            f"until {until}: that is told of the most or least memorized, not of "
+            f"select.strategy {select.strategy} by {select.by}; give reliability=X."
+        )
     started = time.monotonic()
     rounds: list[Round] = []
     while True:
@@ -202,7 +211,8 @@ class _Chosen:
     """What the recipe selects.
 
     Attributes:
-        scores: The rows of the score table that have a score.
+        scores: The rows of the score table that have a score; where the least memorized are
+            selected, ``memorization`` has the other sign.
         n: How many of the highest are selected.
     """
 
@@ -214,6 +224,9 @@ def _chosen(run: Run) -> _Chosen:
     table = run.scores(["uid", "memorization", "se", "se_views", "n_views"])
     scored = table.filter(table["memorization"].is_valid())
     config, n = run.recipe.select, scored.num_rows
+    signed = SIGNS[config.strategy] * scored["memorization"].to_numpy()
+    place = scored.column_names.index("memorization")
+    scored = scored.set_column(place, "memorization", pa.array(signed))
     count = config.count or round((config.fraction or 0.5) * n)
     return _Chosen(scored, min(max(count, 1), n - 1))
 

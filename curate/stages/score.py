@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.shards import Reader
 from curate.encoders.schedule import snapshot_epochs
 from curate.errors import DivergedError
 from curate.runs import more_views, units
@@ -85,7 +87,8 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     unit = units.score(run, when.place)
     if unit.intact():
         return ScoreSummary.read(path.parent)
-    made, recipe = align(run, context, when), run.recipe
+    made, late = align(run, context, when).known()
+    recipe = run.recipe
     with unit.making("score"):
         offsets = _offsets(run, made, when)
         n, scratch = len(made.rows), run.path / "cache"
@@ -130,17 +133,30 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             replacing(path) as temporary,
             pq.ParquetWriter(temporary, SCORE_SCHEMA, compression="zstd") as out,
         ):
+            classes = Reader(run.path / "shards").classes
             # Estimated once more: to keep all columns would take 80 bytes a sample.
             for part, found, views, _ in _estimates(run, made, offsets, when, prior):
                 group, ranks = made.group[part.rows], ranks_N[part.rows]
                 more_columns = awaited.columns(part.rows)
                 table = ScoreTable.build(
-                    part.index, part.uids, group, found, ranks, views, more_columns
+                    *(part.index, part.uids, group, found, ranks, views, more_columns),
+                    classes=classes,
                 )
                 out.write_table(table.table)
+            for table in unseen(run, late, offsets, when):
+                out.write_table(table)
         write_json(summary_path, summary.to_json())
         unit.complete([path, summary_path])
     return summary
+
+
+def unseen(run: Run, late: Placed, offsets: np.ndarray, when: Moment = END) -> Iterator[pa.Table]:
+    """Yield the rows that scores have of samples that came too late for every encoder, by shard."""
+    classes = Reader(run.path / "shards").classes
+    for part, found, views, _ in _estimates(run, late, offsets, when):
+        group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
+        about = (part.index, part.uids, group, found, ranks, views)
+        yield ScoreTable.build(*about, classes=classes).table
 
 
 def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:

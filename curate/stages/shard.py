@@ -19,10 +19,13 @@ from curate.errors import DataError, MismatchError
 from curate.runs import units
 from curate.runs.dataset import index
 from curate.runs.run import Run
+from curate.runtime.files import read_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.stages.context import Context
 
+ADDING = "cache/adding"
+"""Where what is being added to a run waits until it is whole."""
 LOG = logging.getLogger("curate.shard")
 INDEX = ("shards/index.parquet", "shards/dataset.json")
 """Files of the shards that are checked whole; an image is checked when it is read."""
@@ -100,6 +103,9 @@ def shard_run(run: Run, context: Context) -> None:
     folder, unit = run.path / "shards", units.shard(run)
     if unit.intact(INDEX):
         return
+    if run.added:
+        go_on_adding(run)
+        return
     record = run.record(unit.name)
     # Settings of another source were asked for with retrain: its images are other ones.
     other = record is not None and record["key"] != unit.key
@@ -119,6 +125,43 @@ def shard_run(run: Run, context: Context) -> None:
         )
         files = [path for path in folder.iterdir() if not path.name.startswith(".")]
         unit.complete(files, by_content=True, fingerprint=facts["fingerprint"])
+
+
+def go_on_adding(run: Run) -> None:
+    """Take what is being added to a run into its shards, where that is not done.
+
+    ``run.json`` says that it belongs to the run; the new tars, and index and facts of all, wait in
+    ``ADDING``. Every step may be done twice, so that it does not matter where it was cut short.
+    """
+    unit, beside, folder = units.shard(run), run.path / ADDING, run.path / "shards"
+    if not run.added or unit.intact(INDEX):
+        return
+    record = run.record(unit.name)
+    if record is not None and record["parts"].get("data") != unit.parts["data"]:
+        raise MismatchError(
+            f"images were added to run {run.path}, so that it stays with its source; use --name "
+            "NAME for a run of other images."
+        )
+    if not (beside / "index.parquet").exists() and not _holds(folder, unit):
+        raise DataError(
+            f"{run.path / 'shards'} is not what was recorded, and images were added to it that "
+            "are not made again by themselves; restore it, or start over with --fresh and add them."
+        )
+    last = ("dataset.json", "index.parquet")
+    names = sorted(path.name for path in beside.glob("*")) if beside.is_dir() else []
+    for name in sorted(names, key=lambda name: (name in last, name)):
+        (beside / name).replace(folder / name)
+    fingerprint = read_json(folder / "dataset.json")["fingerprint"]
+    run.note(dataset_fingerprint=fingerprint)
+    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    unit.complete(files, by_content=True, fingerprint=fingerprint)
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _holds(folder: Path, unit: units.Unit) -> bool:
+    """Return whether shards are those of a unit already, and only its record is missing."""
+    facts = _sound(folder, None)
+    return facts is not None and facts["fingerprint"] == unit.parts["added"][-1]
 
 
 def _written(

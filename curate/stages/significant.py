@@ -43,7 +43,7 @@ def significant(run: Run, fdr: float = 0.05) -> Significant:
         DataError: If the run is not scored, or its plan has one encoder a side.
     """
     check(fdr)
-    table = run.scores().select(["uid", "memorization", "se"])
+    table = run.scores(("memorization", "se"))
     table = table.filter(table["memorization"].is_valid())
     summary = ScoreSummary.read(run.path)
     if summary.reliability.encoders is None:

@@ -14,7 +14,7 @@ from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
 from curate.encoders.training import train_encoder
 from curate.runs import units
-from curate.runs.dataset import index, uids_of
+from curate.runs.dataset import index, later, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import write_table
@@ -51,10 +51,19 @@ def plan(run: Run, context: Context) -> Plan:
     if not unit.intact():
         with unit.making("plan"):
             own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
-            made = build_plan(run.recipe.plan, own, extra)
+            added = later(run)
+            new = np.concatenate([np.zeros(0, "S32"), *(more.uids for more in added)])
+            own = own[~np.isin(own, new)]
+            made = build_plan(run.recipe.plan, own, extra, added)
             write_table(path, made.to_table(), group=BATCH)
             members = {name: units.samples_digest(made.members(name)) for name in made.encoders}
-            unit.complete([path], members=members, samples=units.samples_digest(made.uids))
+            first = made.uids[~np.isin(made.uids, new)]
+            unit.complete(
+                [path],
+                members=members,
+                samples=units.samples_digest(first),
+                added=[units.samples_digest(more.uids) for more in added],
+            )
     return Plan.read(path, scratch=run.path / "cache")
 
 

@@ -2,6 +2,7 @@
 
     python docs/benchmarks/planted.py [--seeds 3]
     python docs/benchmarks/planted.py --dataset fashion --data FOLDER_OF_IDX_FILES [--seeds 3]
+    python docs/benchmarks/planted.py --dataset cifar10 --data FOLDER [--seeds 1] [--runs DIR]
 
 Of the training images of scikit-learn's digits (898), or of 1,000 of Fashion-MNIST at 14 pixels,
 4 % each become
@@ -16,15 +17,23 @@ and as many are added as
 - near-duplicated: one copy with one pixel a grey level off, which may be trained on elsewhere;
 - copied from test: a test image with its label.
 
+Of 1,000 images of CIFAR-10 (FOLDER/train/CLASS/*.png and FOLDER/test), in colour, 4 % each become
+
+- a drawing: lines, ellipses and polygons at random on a plain ground;
+- noise, or a blank: one colour;
+- mislabelled, duplicated: as above.
+
 Of a pair one counts as planted and the other not at all: their scores are equal, or nearly.
 
-Then a plan (``parts: 4``; 12 repeats, or 8 of Fashion-MNIST) is trained and scored, all measures
+Then a plan (``parts: 4``; 12 repeats, or 8 of Fashion-MNIST; of CIFAR-10 the recipe
+``cifar10-cpu``) is trained and scored, all measures
 are computed, and a markdown table is printed: for every measure and plant the area under the ROC
 curve by which the planted score above the untouched (0.5 = not at all, 1 = all of them, below 0.5
 = lower than the untouched), with its 95 % interval (DeLong et al. 1988), averaged over seeds
 of plants, plan, training and views. What each seed gave goes to stderr. For duplicates it says what
 is expected.
-Time: about 4 minutes of a CPU core a seed for digits, 6 for Fashion-MNIST.
+Time: about 4 minutes of a CPU core a seed for digits, 6 for Fashion-MNIST, an hour for CIFAR-10, of
+which ``--runs`` keeps what is trained.
 """
 
 # ruff: noqa: T201 (a script talks on stdout)
@@ -35,11 +44,12 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage, stats
 
 import curate
@@ -50,9 +60,12 @@ from curate.scores.measures import MEASURES
 from curate.scores.summary import ScoreSummary
 
 SHARE = 0.04
-KINDS = (
-    *("atypical", "blurred", "mislabelled", "duplicated", "near-duplicated", "copied from test"),
-)
+GREY = ("atypical", "blurred", "mislabelled", "duplicated", "near-duplicated", "copied from test")
+KINDS = {
+    "digits": GREY,
+    "fashion": GREY,
+    "cifar10": ("drawing", "noise", "blank", "mislabelled", "duplicated"),
+}
 AGAIN = "-again"
 OVERRIDES: dict[str, dict[str, Any]] = {
     "digits": {},
@@ -63,8 +76,9 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "plan.repeats": 8,
         "score.views": 10,
     },
+    "cifar10": {},
 }
-"""What differs from the recipe ``digits``."""
+"""What differs from the recipe ``digits``, or ``cifar10-cpu``."""
 
 
 def images(dataset: str, split: str, limit: int, data: Path | None) -> tuple[np.ndarray, ...]:
@@ -88,7 +102,7 @@ def plant(dataset: str, seed: int, data: Path | None, out: Path) -> None:
     draws = np.random.default_rng(seed)
     many = round(SHARE * len(x))
     order = draws.permutation(len(x))
-    groups = {kind: order[i * many : (i + 1) * many] for i, kind in enumerate(KINDS[:-1])}
+    groups = {kind: order[i * many : (i + 1) * many] for i, kind in enumerate(GREY[:-1])}
     what = np.full(len(x), "untouched", dtype=object)
     for kind, rows in groups.items():
         what[rows] = kind
@@ -118,25 +132,82 @@ def plant(dataset: str, seed: int, data: Path | None, out: Path) -> None:
         write(out / "train" / str(test_y[i]) / f"copied from test-{i}.png", test_x[i])
 
 
+def plant_pictures(seed: int, data: Path, out: Path) -> None:
+    """Write a folder of images in colour with plants; the file names say what each is."""
+    draws = np.random.default_rng(seed)
+    train, test = (sorted((data / split).glob("*/*.png")) for split in ("train", "test"))
+    chosen = [train[i] for i in draws.choice(len(train), 1000, replace=False)]
+    classes = sorted({path.parent.name for path in train})
+    many = round(SHARE * len(chosen))
+    names = np.repeat([*KINDS["cifar10"], "untouched"], [many] * 5 + [len(chosen) - 5 * many])
+    for i, (path, kind) in enumerate(zip(chosen, names, strict=True)):
+        image, label = np.asarray(Image.open(path).convert("RGB")), path.parent.name
+        if kind == "drawing":
+            image = drawing(draws, image.shape[0])
+        elif kind == "noise":
+            image = draws.integers(0, 256, image.shape, dtype=np.uint8)
+        elif kind == "blank":
+            image = np.full_like(image, draws.integers(0, 256, 3, dtype=np.uint8))
+        elif kind == "mislabelled":
+            label = draws.choice([name for name in classes if name != label])
+        write(out / "train" / label / f"{kind}-{i}.png", image)
+        if kind == "duplicated":
+            write(out / "train" / label / f"{kind}-{i}{AGAIN}.png", image)
+    for i in draws.choice(len(test), 1000, replace=False):
+        write(out / "test" / test[i].parent.name / f"{i}.png", np.asarray(Image.open(test[i])))
+
+
+def drawing(draws: np.random.Generator, side: int) -> np.ndarray:
+    """Return lines, ellipses and polygons on a plain ground, (side, side, 3) uint8."""
+
+    def colour() -> tuple[int, ...]:
+        return tuple(int(value) for value in draws.integers(0, 256, 3))
+
+    image = Image.new("RGB", (side, side), colour())
+    pen = ImageDraw.Draw(image)
+    for _ in range(6):
+        ends = [tuple(int(v) for v in draws.integers(0, side, 2)) for _ in range(3)]
+        corners = [min(a, b) for a, b in zip(*ends[:2], strict=True)]
+        corners += [max(a, b) for a, b in zip(*ends[:2], strict=True)]
+        match draws.integers(3):
+            case 0:
+                pen.line(ends, fill=colour(), width=2)
+            case 1:
+                pen.ellipse(corners, outline=colour(), width=2)
+            case _:
+                pen.polygon(ends, outline=colour())
+    return np.asarray(image)
+
+
 def write(path: Path, image: np.ndarray) -> None:
-    """Write an image (H, W) as PNG."""
+    """Write an image (H, W) or (H, W, 3) as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
 
 
-def scored(dataset: str, seed: int, home: Path, data: Path | None) -> tuple[Run, ScoreSummary]:
+def scored(dataset: str, seed: int, home: Path, data: Path) -> tuple[Run, ScoreSummary]:
     """Plant, train, score and measure; returns the run and what scores.json says."""
     folder = home / f"images-{seed}"
-    plant(dataset, seed, data, folder)
     given = {f"{section}.seed": seed for section in ("plan", "train", "score")}
-    given |= {"data.source": f"folder:{folder}", "plan.repeats": 12, **OVERRIDES[dataset]}
-    run = curate.open_run("digits", runs=home / f"seed-{seed}", overrides=given)
+    given |= {"data.source": f"folder:{folder}", **OVERRIDES[dataset]}
+    if dataset == "cifar10":
+        recipe = "cifar10-cpu"
+        given["data.limit"] = None
+    else:
+        recipe = "digits"
+        given.setdefault("plan.repeats", 12)
+    if not folder.exists():
+        if dataset == "cifar10":
+            plant_pictures(seed, data, folder)
+        else:
+            plant(dataset, seed, data, folder)
+    run = curate.open_run(recipe, runs=home / f"seed-{seed}", overrides=given)
     facts = curate.score(run, device="cpu", workers=None)
     curate.measure(run, device="cpu")
     return run, facts
 
 
-def columns(run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def columns(run: Run, of: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return what each sample of a run is, (N,), and each measure of it, (N,) by name."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -146,7 +217,7 @@ def columns(run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     index = pq.read_table(run.path / "shards" / "index.parquet", columns=["uid", "path"])
     places = index["path"].take(pc.index_in(scores["uid"], value_set=index["uid"]))
     what = np.array([Path(p).name.rpartition(".")[0] for p in places.to_pylist()], dtype=object)
-    kinds = np.array([next((k for k in KINDS if w.startswith(k)), "untouched") for w in what])
+    kinds = np.array([next((k for k in of if w.startswith(k)), "untouched") for w in what])
     kinds[[w.endswith(AGAIN) for w in what]] = "other"
     memorization, se = scores["memorization"].to_numpy(), scores["se"].to_numpy()
     out = {"memorization": memorization, "memorization / se": memorization / se}
@@ -174,22 +245,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=sorted(OVERRIDES), default="digits")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's IDX files")
+    parser.add_argument("--data", type=Path, help="folder of IDX files, or of CIFAR-10")
+    parser.add_argument("--runs", type=Path, help="keep images and runs here, and go on with them")
     options = parser.parse_args()
-    data = options.data
-    if options.dataset == "fashion" and data is None:
-        parser.error("--dataset fashion needs --data, the folder of its four IDX files")
+    data = options.data or Path()
+    if options.dataset != "digits" and options.data is None:
+        parser.error(f"--dataset {options.dataset} needs --data, the folder of its images")
+    kinds = KINDS[options.dataset]
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
+        home = options.runs or Path(folder)
         for seed in range(options.seeds):
             began = time.monotonic()
-            run, facts = scored(options.dataset, seed, Path(folder), data)
-            what, measured = columns(run)
+            run, facts = scored(options.dataset, seed, home, data)
+            what, measured = columns(run, kinds)
             for name, values in measured.items():
-                for kind in KINDS:
+                for kind in kinds:
                     area = auroc(values[what == kind], values[what == "untouched"])
                     found.setdefault(name, {}).setdefault(kind, []).append(area)
-            shown = ", ".join(f"{k} {found['memorization'][k][-1][0]:.2f}" for k in KINDS)
+            shown = ", ".join(f"{k} {found['memorization'][k][-1][0]:.2f}" for k in kinds)
             print(
                 f"seed {seed}: {len(what):,} samples ({(what == 'untouched').sum():,} untouched), "
                 f"reliability {facts.reliability.encoders:.2f}; memorization: {shown}; "
@@ -197,10 +271,10 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    print(f"| measure | {' | '.join(KINDS)} |\n|---|{'---|' * len(KINDS)}")
+    print(f"| measure | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
     for name, row in found.items():
         cells = []
-        for kind in KINDS:
+        for kind in kinds:
             area, variance = np.array(row[kind]).T
             reach = 1.96 * np.sqrt(variance.sum()) / len(area)
             low, high = max(0.0, area.mean() - reach), min(1.0, area.mean() + reach)

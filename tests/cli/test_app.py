@@ -25,12 +25,25 @@ from tests.command import TINY, curate
 pytestmark = pytest.mark.numeric
 
 SCORES = [
-    *("uid", "key", "shard", "label", "group", "memorization", "se", "se_views", "se_encoders"),
-    *("raw", "delta", "align_in", "align_out", "n_in", "n_out", "n_views", "rank"),
+    *("uid", "key", "shard", "label", "class", "path", "group", "memorization"),
+    *(
+        "se",
+        "se_views",
+        "se_encoders",
+        "raw",
+        "delta",
+        "align_in",
+        "align_out",
+        "n_in",
+        "n_out",
+        "n_views",
+        "rank",
+    ),
     *("expected", "expected_se", "weight"),
 ]
 MANIFEST = [
-    *("uid", "key", "shard", "label", "memorization", "se", "rank", "p_top", "decision", "reason"),
+    *("uid", "key", "shard", "label", "class", "path", "memorization", "se", "rank", "p_top"),
+    *("decision", "reason"),
 ]
 
 
@@ -500,7 +513,11 @@ def test_exports_write_the_manifest_the_paths_and_the_images(tiny_runs, tmp_path
     assert listed == [r["path"] for r in index if r["uid"] in kept]
     folder = tmp_path / "kept"
     assert curate("export", manifest, "--to", "folder", "--out", folder).code == 0
-    wanted = {f"{r['label']}/{r['key']}.png": r["sha256"] for r in index if r["uid"] in kept}
+    wanted = {
+        f"{r['label']}/{r['path'].rpartition('/')[2]}": r["sha256"]
+        for r in index
+        if r["uid"] in kept
+    }
     assert digests(folder) == wanted
 
 

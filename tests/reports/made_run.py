@@ -102,7 +102,9 @@ def make_run(
         pair=kind in ("pair", "halves"),
     )
     ranks = estimator.rank(found.memorization, path)
-    scores = ScoreTable.build(index, plan.uids, plan.group, found, ranks, VIEWS)
+    scores = ScoreTable.build(
+        index, plan.uids, plan.group, found, ranks, VIEWS, classes=facts["classes"]
+    )
     write_table(path / "scores.parquet", scores.table)
     errors = estimator.Errors()
     errors.add(found)

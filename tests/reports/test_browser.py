@@ -141,7 +141,7 @@ def test_a_table_sorts_by_number_and_by_text_and_filters(page, hostile):
         page.js(f"document.querySelector('#mine th:nth-child({score})').ariaSort") == "descending"
     )
     assert [as_number(text) for text in column(page, "#mine", score - 1)] == got[::-1]
-    label = heads.index("label") + 1
+    label = heads.index("class") + 1
     page.click(f"#mine thead th:nth-child({label}) button")
     assert page.js("document.querySelectorAll('#mine th[aria-sort]').length") == 1
     labels = column(page, "#mine", label - 1)

@@ -138,7 +138,7 @@ def test_that_scores_show_nothing_is_said_before_anything_else(tmp_path):
 
 def test_most_and_least_memorized_stand_with_scores_and_errors(full_run):
     page = page_of(full_run)
-    for section, first in (("most", "rank 1 label"), ("least", "rank 270 label")):
+    for section, first in (("most", "rank 1 class"), ("least", "rank 270 class")):
         text = page.text(section)
         assert len(re.findall(r"score −?0\.\d{3} ± 0\.\d{3} rank", text)) == 25
         assert first in text and text.count("uid ") == 25
@@ -177,7 +177,7 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path):
     shown = page.text("most") + page.text("least")
     for label in (SCRIPT, HOSTILE[1], "a\\u000ab", "\\u202egnp.evil", "{{7*7}}{% raw %}",
                   "$\\frac{1}{2}$", "&lt;b&gt;", "javascript:alert(1)"):  # fmt: skip
-        assert f"label {label} uid" in shown, label
+        assert f"class {label} uid" in shown, label
     assert "x" * 61 not in shown
     assert not {"\u202e", "\x00"} & {*page.html}
     assert "\\u202e&.png" in shown
@@ -188,7 +188,7 @@ def test_colour_and_unlabelled_images_of_a_larger_size_are_shown(tmp_path):
     kinds = {i["alt"].partition(" ")[0]: i["src"].partition(";")[0] for i in page.of("img")}
     # A view has the side of the canvas.
     assert kinds == {"image": "data:image/jpeg", "view": "data:image/png"}
-    assert "label none" in page.text("most")
+    assert "class none" in page.text("most")
     assert "3 channels" in page.text("run")
 
 

@@ -107,8 +107,12 @@ def test_encoders_show_members_loss_and_time(runs):
 
 def test_a_number_of_a_cell_is_the_number_it_shows(runs):
     found = gather(runs["folds"])
-    _, _, body, _ = tables.samples(found)
+    _, head, body, _ = tables.samples(found)
     order = found.ranked()
+    assert head[-3:] == ["class", "file", "uid"]
+    assert [row[-2:] for row in body] == [
+        [found.scores[name][row].as_py() for name in ("path", "uid")] for row in order.tolist()
+    ]
     assert [row[0].value for row in body] == list(range(1, 271))
     assert [row[1].value for row in body] == found.numbers["memorization"][order].tolist()
     _, _, body, _ = tables.labels(found)

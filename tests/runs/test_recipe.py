@@ -104,7 +104,7 @@ def test_overrides_leave_the_content_they_are_applied_to_alone():
     ("overrides", "message"),
     [
         ({"train.warmup_epochs": 5}, "train.warmup_epochs 5 exceeds train.epochs 2; set both"),
-        ({"select.count": 5}, "give exactly one of count and fraction"),
+        ({"select.count": 5, "select.fraction": 0.5}, "give exactly one of count and fraction"),
         ({"score.pairing": "all", "score.views": 1}, "needs at least 2 views"),
         ({"name": "a/b"}, "name: "),
         ({"data.channels": 2}, "data.channels: "),
@@ -148,3 +148,24 @@ def test_efforts_are_in_order_and_others_are_refused():
     assert sizes == sorted(set(sizes))
     with pytest.raises(UsageError, match=r"unknown effort 'thorouh'.*thorough"):
         effort("thorouh")
+
+
+@pytest.mark.parametrize(("setting", "value"), [
+    ("select.seed", 5), ("select.unscored", "drop"), ("compare.seeds", 3), ("score.seed", 5),
+])  # fmt: skip
+def test_a_setting_leaves_the_defaults_of_a_section_that_is_not_written(setting, value):
+    content = read(TINY)
+    section, _, key = setting.partition(".")
+    content.pop(section, None)
+    plain = build(content, {}, where="here")
+    changed = build(content, {setting: value}, where="here")
+    assert getattr(getattr(changed, section), key) == value
+    rest = {key: getattr(getattr(plain, section), key)}
+    assert getattr(changed, section).model_copy(update=rest) == getattr(plain, section)
+
+
+def test_one_way_to_say_a_size_takes_the_other_back():
+    recipe = build(read(TINY), {"select.fraction": 0.5}, where="here")
+    assert (recipe.select.count, recipe.select.fraction) == (None, 0.5)
+    again = build(recipe.resolved(), {"select.count": 9}, where="here")
+    assert (again.select.count, again.select.fraction) == (9, None)

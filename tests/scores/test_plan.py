@@ -9,7 +9,7 @@ import pytest
 
 from curate.errors import DataError
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
-from curate.scores.plan import Plan, build_plan
+from curate.scores.plan import ADDED, Later, Plan, build_plan
 
 
 def make_uids(n, prefix="x"):
@@ -162,3 +162,42 @@ def test_a_damaged_plan_is_named_or_is_another_plan(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"plan.parquet is missing; make it again"):
         Plan.read(path)
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_what_comes_later_changes_no_repeat_before_it(kind):
+    config = PLANS[kind].model_copy(update={"repeats": 3})
+    old, new = np.array(make_uids(200), "S"), np.array(make_uids(90, prefix="new"), "S")
+    before = build_plan(config, old)
+    width = len(before.encoders) // 3
+    # Later than every repeat: seen by none.
+    after = build_plan(config, old, later=[Later(new, 3)])
+    mine = np.isin(after.uids, old)
+    assert after.encoders == before.encoders
+    assert (after.inclusion[mine] == before.inclusion).all()
+    assert (after.group[mine] == before.group).all()
+    assert not after.inclusion[~mine].any() and (after.group[~mine] == ADDED).all()
+    # From the last repeat on they are drawn as others are.
+    after = build_plan(config, old, later=[Later(new, 2)])
+    assert (after.inclusion[mine][:, : 2 * width] == before.inclusion[:, : 2 * width]).all()
+    assert (after.group[mine] == before.group).all()
+    assert not after.inclusion[~mine][:, : 2 * width].any() and ADDED not in after.group
+    share = [after.inclusion[some][:, 2 * width :].mean() for some in (mine, ~mine)]
+    assert share[0] == pytest.approx(share[1], abs=0.1) and share[1] > 0
+    if kind in ("pair", "halves"):
+        assert (after.inclusion[mine] == before.inclusion).all()
+    else:
+        whole = build_plan(config, np.concatenate([old, new]))
+        assert (after.inclusion[:, 2 * width :] == whole.inclusion[:, 2 * width :]).all()
+    # And whatever is added afterwards leaves that as it is.
+    more = np.array(make_uids(10, prefix="more"), "S")
+    twice = build_plan(config, old, later=[Later(new, 2), Later(more, 3)])
+    there = ~np.isin(twice.uids, more)
+    assert (twice.inclusion[there] == after.inclusion).all()
+    assert not twice.inclusion[~there].any()
+
+
+def test_too_few_for_a_pair_are_in_no_group():
+    plan = build_plan(PLANS["pair"], make_uids(200), later=[Later(np.array(make_uids(2, "n")), 0)])
+    new = np.isin(plan.uids, np.array(make_uids(2, "n"), "S"))
+    assert set(plan.group[new]) == {"-"} and not plan.inclusion[new].any()

@@ -21,6 +21,7 @@ def an_index(n):
         "key": [f"{i:08d}" for i in range(n)],
         "shard": [f"{i // 2:05d}.tar" for i in range(n)],
         "label": [None if i == 1 else i % 3 for i in range(n)],
+        "path": [f"deep/{i}.png" for i in range(n)],
     }
     return pa.table(columns, schema=INDEX_SCHEMA)
 
@@ -39,7 +40,8 @@ def built():
     )
     ranks = np.array([1, 0, 3, 2])
     group = np.array(["0", "1", "0", "1"], dtype=object)
-    return index, ScoreTable.build(index, uids, group, measured, ranks, 10)
+    # Labels of 2 have no name.
+    return index, ScoreTable.build(index, uids, group, measured, ranks, 10, classes=("a", "b"))
 
 
 def test_rows_are_matched_by_uid_and_sorted(built):
@@ -55,6 +57,8 @@ def test_rows_are_matched_by_uid_and_sorted(built):
         assert (row["memorization"], row["rank"], row["label"], row["group"]) == values
         assert row["key"] == f"{i:08d}"
         assert row["shard"] == f"{i // 2:05d}.tar"
+        assert row["path"] == f"deep/{i}.png"
+        assert row["class"] == {0: "a", 1: "b"}.get(row["label"])
     assert rows[uids[2]]["se_views"] is None
     assert rows[uids[2]]["n_in"] == 4
     assert rows[uids[2]]["n_views"] == 10

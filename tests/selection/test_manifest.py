@@ -131,7 +131,7 @@ def test_the_json_says_what_it_was_made_from(scores, tmp_path):
     assert {k: facts[k] for k in PROVENANCE} == PROVENANCE
     assert facts["strategy"] == "top"
     assert facts["parameters"] == {"count": 20}
-    assert facts["schema_version"] == 1
+    assert facts["schema_version"] == 2
     assert facts["score_direction"] == "higher = more memorized"
 
 
@@ -175,7 +175,7 @@ def test_a_bare_table_of_scores_is_enough(tmp_path):
 
 
 def row(uid, memorization, rank, p, decision, reason):
-    nothing = dict.fromkeys(("key", "shard", "label", "se"))
+    nothing = dict.fromkeys(("key", "shard", "label", "class", "path", "se"))
     found = {"uid": uid, **nothing, "memorization": memorization, "rank": rank, "p_top": p}
     return {**found, "decision": decision, "reason": reason}
 
@@ -208,7 +208,7 @@ def test_any_change_to_a_file_is_noticed(scores, tmp_path):
 def test_a_json_of_another_kind_is_refused(scores, tmp_path):
     choose(scores, "top", 20).write(tmp_path / "m")
     (tmp_path / "m.json").write_text('{"schema_version": 99}')
-    with pytest.raises(DataError, match="version 1"):
+    with pytest.raises(DataError, match="version 2"):
         Manifest.read(tmp_path / "m")
 
 

@@ -68,6 +68,8 @@ def test_unscored_samples_must_be_spoken_of_where_there_are_any():
 def test_selections_are_described_by_what_they_keep():
     assert describe("top", 3, 10) == "the 3 most memorized of 10 scored"
     assert describe("drop-top", 7, 10) == "all but the 3 most memorized of 10 scored"
+    assert describe("top", 3, 10, by="el2n") == "the 3 highest by el2n of 10 scored"
+    assert describe("bottom", 3, 10, by="el2n", action=True) == "keep the 3 lowest by el2n"
     assert describe("new", 3, 10) == "3 of 10 scored, by new"
 
 

@@ -212,6 +212,27 @@ def test_a_sample_is_shown_with_its_place_its_neighbours_and_its_file(tiny_runs,
     assert shown.count("neighbour  ") == 3
 
 
+def test_a_sample_is_named_by_its_path_or_its_key_as_well(tiny_runs, planted):
+    run = Run.open(tiny_runs / "tiny")
+    row = pq.read_table(run.path / "shards" / "index.parquet").to_pylist()[7]
+    end = row["path"].rpartition("/")[2]
+    for name in (
+        row["uid"],
+        row["key"],
+        row["path"],
+        end,
+        f"./{row['path']}",
+        f"/a/b/{row['path']}",
+    ):
+        assert library.inspect(run, sample=name).uid == row["uid"], name
+    # A part of a name is none, and what lies in two places is refused.
+    for name in (end[1:], f"x{row['path']}", f"{row['path']}/x", row["key"][:-1]):
+        with pytest.raises(UsageError, match="has no sample"):
+            library.inspect(run, sample=name)
+    other, _, names, _ = planted
+    assert library.inspect(other, sample="larger.png").uid == names["larger.png"]
+
+
 def test_near_duplicates_of_a_sample_and_its_leak_are_named(planted):
     run, _, names, (first, _, third) = planted
     assert library.inspect(run, sample=names[third]).duplicates == (names["larger.png"],)
@@ -229,7 +250,7 @@ def test_a_name_that_means_none_or_several_is_refused(planted, tiny_runs):
     for uid in names.values():
         counts[uid[0]] = counts.get(uid[0], 0) + 1
     several = next(c for c, n in counts.items() if n > 4)
-    said = rf"{counts[several]} samples begin with '{several}'.* more; give more"
+    said = rf"{counts[several]} samples can be meant by '{several}': .* more; give more"
     with pytest.raises(UsageError, match=said):
         library.inspect(run, sample=several)
     with pytest.raises(UsageError, match=r"is held out \(test\)"):

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import curate
 from curate.errors import UsageError
+from curate.scores.top_probability import expected_overlap
 from curate.stages import refine
 from curate.stages.refine import Goal
 from tests.command import TINY
@@ -108,3 +110,29 @@ def test_wrong_wishes_cost_nothing(tmp_path, arguments, says):
     found = typed("score", TINY, "--runs", tmp_path / "runs", *arguments)
     assert found.code == 2 and says in found.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("strategy", "sign"), [("top", 1), ("drop-top", 1), ("bottom", -1)])
+def test_an_overlap_is_that_of_the_end_which_the_recipe_selects(tiny_runs, strategy, sign):
+    settings = {"select.strategy": strategy, "select.fraction": 0.25, "plan.repeats": 2}
+    run = curate.open_run("tiny", runs=tiny_runs, overrides=settings, create=False)
+    refined = curate.refine(run, "overlap=0.99", budget="0.001s", device="cpu")
+    scores = run.scores(["memorization", "se"]).to_pydict()
+    m, se = (np.array(scores[name], dtype=float) for name in ("memorization", "se"))
+    scored = np.isfinite(m)
+    wanted = expected_overlap(
+        sign * m[scored],
+        se[scored],
+        round(scored.sum() / 4),
+        reliability=run.summary().reliability.encoders,
+    )
+    assert refined.value == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("settings", [
+    {"select.strategy": "random"}, {"select.by": "expected"},
+])  # fmt: skip
+def test_an_overlap_is_told_of_memorization_alone(tiny_runs, settings):
+    given = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
+    found = typed("score", "tiny", "--runs", tiny_runs, "--until", "overlap=0.9", *given)
+    assert found.code == 2 and "give reliability=X" in found.err

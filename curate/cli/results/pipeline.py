@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.cli.results.evaluation import comparison_lines
-from curate.runtime.text import duration
+from curate.runtime.text import duration, visible
 
 if TYPE_CHECKING:
     from curate.scores.summary import ScoreSummary
+    from curate.stages.add import Added
     from curate.stages.forecast import Forecast
     from curate.stages.learned import Learned
     from curate.stages.refine import Refined, Round
@@ -49,6 +50,33 @@ def shard_lines(sharded: Sharded) -> list[str]:
     lines = [f"{sharded.written:,} images written to {sharded.path}"]
     if sharded.rejected:
         lines.append(f"{sharded.rejected:,} rejected; why: {sharded.path}/rejected.jsonl")
+    return lines
+
+
+NEAR = 5
+"""New images that are nearly old ones that are named."""
+
+
+def add_lines(added: Added) -> list[str]:
+    """Return what ``curate add`` says."""
+    lines = [f"{added.written:,} images added to {added.run}; no encoder has seen them yet"]
+    if added.there:
+        lines.append(f"{added.there:,} were in the run already and keep their place")
+    if added.rejected:
+        lines.append(f"{added.rejected:,} rejected; why: {added.run}/shards/rejected.jsonl")
+    if added.near_duplicates:
+        lines.append(f"{added.near_duplicates:,} are nearly the same as images that were there:")
+    lines += [
+        f"  {visible(pair.path)} is nearly {visible(pair.other_path)} ({pair.similarity:.3f})"
+        for pair in added.alike[:NEAR]
+    ]
+    if added.near_duplicates > NEAR:
+        lines.append(f"  and {added.near_duplicates - NEAR:,} more; --json names 100")
+    share = f" ({added.seconds / added.anew_seconds:.0%})" if added.anew_seconds else ""
+    lines.append(
+        f"cost        {duration(added.seconds)}{share}; to score all anew would take "
+        f"{duration(added.anew_seconds)}"
+    )
     return lines
 
 

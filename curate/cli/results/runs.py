@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from curate.cli.console import Listing
+from curate.runtime.text import visible
 
 if TYPE_CHECKING:
     from curate.data.shards import Fault
@@ -78,6 +79,11 @@ def ledger_lines(ledger: Ledger) -> list[str | Listing]:
     ]
     lines: list[str | Listing] = [Listing(("stage", "seconds", "samples"), rows, stages)]
     lines.append(f"up to the scores: {ledger.scoring_seconds:,.1f} s")
+    for addition in ledger.added:
+        line = f"added {addition.samples:,} of {visible(addition.source)}"
+        if addition.seconds is not None and addition.anew_seconds is not None:
+            line += f": {addition.seconds:,.1f} s; anew it would be {addition.anew_seconds:,.1f} s"
+        lines.append(line)
     for saving in ledger.selections:
         after = saving.pays_back_after
         pays = (

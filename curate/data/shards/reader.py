@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from curate.data.index import Index, open_index
+from curate.data.labels import storable_text
 from curate.data.sample import Sample
+from curate.data.shards.tar import BLOCK, SIZE
 from curate.errors import DataError
+from curate.runtime.files import read_json
 
 OPEN_SHARDS = 16
 """How many shards are held open at a time."""
@@ -32,6 +37,12 @@ class Reader:
     @cached_property
     def _index(self) -> Index:
         return open_index(self.folder)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Name of each class by its label; empty where labels have no names."""
+        found = read_json(self.folder / "dataset.json").get("classes") or ()
+        return tuple(storable_text(str(name)) for name in found)
 
     def __len__(self) -> int:
         """Return the number of samples; errors as for ``index``."""
@@ -61,6 +72,24 @@ class Reader:
         try:
             for sample in self._samples(rows):
                 yield self._bytes(self._shard(sample.shard, opened), sample)
+        finally:
+            for stream in opened.values():
+                stream.close()
+
+    def samples(
+        self, rows: Sequence[int] | np.ndarray
+    ) -> Iterator[tuple[Sample, bytes, dict[str, Any]]]:
+        """Yield rows of the index with their image bytes and metadata, in the order given.
+
+        Raises:
+            DataError: As for ``read``; also if a header, a label or metadata changed.
+        """
+        opened: OrderedDict[str, BinaryIO] = OrderedDict()
+        try:
+            for sample in self._samples(rows):
+                stream = self._shard(sample.shard, opened)
+                data = self._bytes(stream, sample)
+                yield sample, data, self._metadata(stream, sample)
         finally:
             for stream in opened.values():
                 stream.close()
@@ -100,6 +129,29 @@ class Reader:
                 raise DataError(f"cannot open shard {path}: {error.strerror}.") from error
         opened.move_to_end(name)
         return opened[name]
+
+    def _metadata(self, stream: BinaryIO, sample: Sample) -> dict[str, Any]:
+        """Return what the sample's JSON has of its source, its whole record being as written."""
+        where = f"shard {self.folder / sample.shard} at offset {sample.offset:,}"
+        try:
+            stream.seek(sample.offset - BLOCK)
+            record = stream.read(BLOCK + sample.size + -sample.size % BLOCK)
+            name, content = b"", b""
+            while not name.endswith(b".json"):
+                head = stream.read(BLOCK)
+                name, size = head[:100].rstrip(b"\0"), int(head[SIZE], 8)
+                content = stream.read(size + -size % BLOCK)
+                record += head + content
+            if zlib.crc32(record) == sample.crc32:
+                return dict(json.loads(content[:size]).get("metadata", {}))
+        except OSError as error:
+            raise DataError(f"cannot read {where}: {error.strerror}.") from error
+        except ValueError:
+            pass
+        raise DataError(
+            f"{where} (sample {sample.key}) has another header, label or metadata than was "
+            "written; restore it or make it again."
+        )
 
     def _bytes(self, stream: BinaryIO, sample: Sample) -> bytes:
         where = f"shard {self.folder / sample.shard} at offset {sample.offset:,}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from curate.data.sample import base_uid, uid_of
 from curate.runtime.files import on_disk
 
 FIRST = 2**12
@@ -47,6 +49,10 @@ class Repeats:
                 self._double()
         return before
 
+    def count(self, digest: str) -> int:
+        """Return how often a digest was given so far."""
+        return int(self._counts[self._place(int(digest[:16], 16) or 1)])
+
     def _place(self, word: int) -> int:
         last, words = self._size - 1, self._words
         place = word & last
@@ -62,3 +68,44 @@ class Repeats:
             if word:
                 place = self._place(word)
                 self._words[place], self._counts[place] = word, count
+
+
+class Uids:
+    """Gives samples their uids: each once, and the one that a sample had already if it can be."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin; what is remembered lies in ``folder``, without a name."""
+        self._folder = folder
+        self._repeats = Repeats(folder)
+        self._taken: Repeats | None = None
+
+    def take(self, base: str, had: str | None = None) -> str:
+        """Return the uid of a sample: ``base``, and of exact repeats ``-1``, ``-2``... behind it.
+
+        Args:
+            base: The uid of its content, 32 hex digits.
+            had: The uid that it had in other shards; one of other content is no uid of it.
+
+        Raises:
+            ResourceError: If there is no room to remember it.
+        """
+        if had is not None and base_uid(had) == base and self._free(base, had):
+            return had
+        while True:
+            number = self._repeats.number(base)
+            uid = f"{base}-{number}" if number else base
+            if self._taken is None or not self._taken.count(_digest(uid)):
+                return uid
+
+    def _free(self, base: str, had: str) -> bool:
+        """Take a uid that a sample had, unless another has it; returns whether it could be."""
+        number = had[len(base) + 1 :] or "0"
+        if not number.isdecimal() or int(number) < self._repeats.count(base):
+            return False
+        if self._taken is None:
+            self._taken = Repeats(self._folder)
+        return not self._taken.number(_digest(had))
+
+
+def _digest(uid: str) -> str:
+    return uid_of(hashlib.sha256(uid.encode()).hexdigest())

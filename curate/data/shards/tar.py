@@ -15,10 +15,11 @@ so does joining 2**20 bytes."""
 IN_HAND = 5 * 2**10
 """Bytes that zlib takes without giving up the interpreter's lock, which takes longer to come back
 than they take."""
-_SIZE, _CHECKSUM = slice(124, 135), slice(148, 156)
+SIZE, _CHECKSUM = slice(124, 135), slice(148, 156)
+"""Where a header has the octal digits of its member's size, and of its own checksum."""
 _EMPTY = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 """Header of a plain file: mode 644, owner and time 0, no name, no bytes."""
-_EMPTY_SUM = sum(_EMPTY) - sum(_EMPTY[_SIZE]) - sum(_EMPTY[_CHECKSUM]) + 8 * ord(" ")
+_EMPTY_SUM = sum(_EMPTY) - sum(_EMPTY[SIZE]) - sum(_EMPTY[_CHECKSUM]) + 8 * ord(" ")
 """Its checksum, which takes itself for spaces, without the digits of the size."""
 
 
@@ -93,6 +94,6 @@ def header(name: str, size: int) -> bytes:
     assert len(encoded) <= 100 and len(digits) == 11
     buffer = bytearray(_EMPTY)
     buffer[: len(encoded)] = encoded
-    buffer[_SIZE] = digits
+    buffer[SIZE] = digits
     buffer[_CHECKSUM] = b"%06o\0 " % (_EMPTY_SUM + sum(encoded) + sum(digits))
     return bytes(buffer)

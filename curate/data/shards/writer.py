@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from curate.data.account import LIMIT, Account, kind_of
 from curate.data.decoding import Checked, check, quiet
 from curate.data.sample import INDEX_SCHEMA, Entry, uid_of
-from curate.data.shards.repeats import Repeats
+from curate.data.shards.before import THERE, Before, row_digest
+from curate.data.shards.repeats import Uids
 from curate.data.shards.tar import Tar
 from curate.data.sources.base import Source, chosen_by_hash
 from curate.errors import DataError, InUseError, ResourceError, UsageError
@@ -69,7 +70,7 @@ class Tally:
     """What has been written and rejected so far, and what every sample of the dataset shares."""
 
     labelled: bool
-    repeats: Repeats
+    uids: Uids
     extension: str = ""
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -78,6 +79,7 @@ class Tally:
     accounts: dict[str, Account] = field(default_factory=dict)
     digests: int = 0
     """Sum of the sha256s of uid, label and split of each sample, for the fingerprint."""
+    before: Before | None = None
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -87,6 +89,7 @@ def write(
     *,
     limit: int | None = None,
     max_bad: float = 0.01,
+    onto: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write sources to ``folder`` as shards.
@@ -103,6 +106,8 @@ def write(
         folder: New or empty.
         limit: Take this many samples of each part, chosen by a hash of their paths.
         max_bad: Largest share of samples that may be rejected, in [0, 1].
+        onto: Shards that are there: the new ones come behind them, with those of their images that
+            these do not hold. ``folder`` then has the index and the facts of all, and the new tars.
         progress: Progress callback.
 
     Returns:
@@ -119,9 +124,15 @@ def write(
         ResourceError: If there is no space or no permission.
     """
     with _claimed(folder):
-        classes = _classes(parts)
-        tally = Tally(labelled=bool(classes), repeats=Repeats(folder))
+        before = Before.of(onto, folder) if onto is not None else None
+        classes = _classes(parts) if before is None else tuple(before.facts["classes"])
+        tally = Tally(labelled=bool(classes), uids=Uids(folder), before=before)
         tally.accounts = {role: Account() for _, role in parts}
+        if before is not None:
+            tally.written.update(before.written)
+            tally.shards.update(before.facts["shards"])
+            tally.extension, tally.labelled = before.extension, before.labelled
+            tally.digests = before.digests
         index = folder / ".index.tmp"
         with (
             replacing(folder / "rejected.jsonl") as listing,
@@ -137,7 +148,10 @@ def write(
             quiet(),
         ):
             good = _accepted(found, rejected, tally)
-            for number, first in enumerate(good):
+            if before is not None:
+                before.copy_index(rows)
+                rejected.write(before.rejected())
+            for number, first in enumerate(good, len(tally.shards)):
                 name = f"{number:05d}.tar"
                 with (
                     replacing(folder / name) as temporary,
@@ -149,18 +163,8 @@ def write(
         facts = {
             "fingerprint": _fingerprint(tally),
             "classes": list(classes),
-            "splits": {
-                role: {"written": tally.written[role], "rejected": tally.rejected[role]}
-                for _, role in parts
-            },
-            "account": {
-                role: {
-                    **tally.accounts[role].to_json(),
-                    "split": source.split,
-                    "chosen": dict(source.chosen),
-                }
-                for source, role in parts
-            },
+            "splits": _splits(parts, tally),
+            "account": _accounts(parts, tally),
             "shards": tally.shards,
             "index": {"sha256": file_sha256(index), "size": index.stat().st_size},
         }
@@ -168,6 +172,31 @@ def write(
         with replacing(folder / "index.parquet") as temporary:  # last: it says that all is there
             index.replace(temporary)
         return _counted(facts)
+
+
+def _splits(parts: Sequence[tuple[Source, str]], tally: Tally) -> dict[str, dict[str, int]]:
+    """Return how many samples each role has, of these parts and of what was there."""
+    before = tally.before.facts["splits"] if tally.before else {}
+    roles = dict.fromkeys([*before, *(role for _, role in parts)])
+    rejected = {role: before.get(role, {}).get("rejected", 0) for role in roles}
+    return {
+        role: {"written": tally.written[role], "rejected": rejected[role] + tally.rejected[role]}
+        for role in roles
+    }
+
+
+def _accounts(parts: Sequence[tuple[Source, str]], tally: Tally) -> dict[str, Any]:
+    """Return what became of all that the sources hold; of what came later under its own name."""
+    before = tally.before.facts["account"] if tally.before else {}
+    later = f" +{1 + sum(' +' in name for name in before)}" if tally.before else ""
+    return before | {
+        f"{role}{later}": {
+            **tally.accounts[role].to_json(),
+            "split": source.split,
+            "chosen": dict(source.chosen),
+        }
+        for source, role in parts
+    }
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -316,6 +345,8 @@ def _accepted(found: Iterator[Found], rejected: TextIO, tally: Tally) -> Iterato
     """Yield the samples that decoded, and list the others, and what is no sample."""
     for sample in found:
         account = tally.accounts[sample.role]
+        if sample.sha256 and tally.before is not None and tally.before.holds(sample.sha256):
+            sample = Found(sample.path, sample.role, left_out=THERE)
         if not sample.reason and not sample.left_out:
             yield sample
             account.written += 1
@@ -380,10 +411,10 @@ def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
         tally.extension = checked.extension
         tally.labelled |= entry.label is not None
     base = uid_of(sample.sha256)
-    repeat = tally.repeats.number(base)
+    uid = tally.uids.take(base, entry.uid)
     key = f"{number:08d}-{base[:8]}"
     facts = {
-        "uid": f"{base}-{repeat}" if repeat else base,
+        "uid": uid,
         "path": entry.path,
         "split": sample.role,
         "width": checked.width,
@@ -397,8 +428,7 @@ def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
     members.append((f"{key}.json", described))
     offset, crc32 = tar.add(members)
     tally.written[sample.role] += 1
-    row = f"{facts['uid']} {'' if entry.label is None else entry.label} {sample.role}"
-    tally.digests += int.from_bytes(hashlib.sha256(row.encode()).digest())
+    tally.digests += row_digest(uid, entry.label, sample.role)
     return facts | {
         "key": key,
         "offset": offset,
@@ -411,8 +441,12 @@ def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
 
 def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_bad: float) -> None:
     """Refuse a dataset that is empty, or that has more bad samples than are allowed."""
-    written, bad = tally.written.total(), tally.rejected.total()
+    there = tally.before.written.total() if tally.before else 0
+    written, bad = tally.written.total() - there, tally.rejected.total()
     names = ", ".join(dict.fromkeys(source.name for source, _ in parts))
+    known = sum(account.left_out[THERE] for account in tally.accounts.values())
+    if known and not written and not bad:
+        raise DataError(f"{names}: all of its {known:,} images are {THERE}; there is none to add.")
     if not written and not bad:
         left = sum(account.left_out.total() for account in tally.accounts.values())
         listed = f" {left:,} files are no images: {folder / 'rejected.jsonl'}." if left else ""

@@ -7,7 +7,6 @@ stand in the tar; those of its key (the name up to the first dot) serve where th
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 
 from curate.data import cards, members, splits
@@ -22,6 +22,7 @@ from curate.data.index import Index, open_index
 from curate.data.labels import NONE
 from curate.data.members import Found, Scan
 from curate.data.sample import Entry
+from curate.data.shards.reader import Reader
 from curate.data.sources.base import Choice, Select, files_below, matching, storable
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
@@ -112,21 +113,19 @@ class Own:
             yield from part.filter(pc.equal(part["split"], self.split))["path"].to_pylist()
 
     def entries(self, select: Select | None = None) -> Iterator[Entry]:
-        """Yield the images in the order of the index, each checked against its hash.
+        """Yield the images in the order of the index, with their uids, checked as they are read.
 
         Raises:
             DataError: If a shard is missing, cut short or changed.
         """
-        for part in self.index.parts():
-            for row in part.filter(pc.equal(part["split"], self.split)).to_pylist():
-                if select is None or select(row["path"]):
-                    tar = self.folder / row["shard"]
-                    with members.opened(tar) as stream:
-                        data = members.at(stream, row["offset"], row["size"], tar)
-                    if hashlib.sha256(data).hexdigest() != row["sha256"]:
-                        where = f"{tar} at offset {row['offset']:,}"
-                        raise DataError(f"{where} (sample {row['key']}) changed since written.")
-                    yield Entry(row["path"], data, row["label"])
+        reader, start = Reader(self.folder), 0
+        for part in self.index.parts(["path", "split"]):
+            mine = pc.equal(part["split"], self.split).to_numpy()
+            if select is not None:
+                mine &= np.fromiter(map(select, part["path"].to_pylist()), bool, len(part))
+            for sample, data, metadata in reader.samples(start + np.flatnonzero(mine)):
+                yield Entry(sample.path, data, sample.label, metadata, sample.uid)
+            start += len(part)
 
 
 def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own:

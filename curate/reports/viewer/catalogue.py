@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from curate.data.decoding import Box, reduced
+from curate.data.labels import class_of
 from curate.data.shards import Reader
 from curate.errors import DataError, UsageError
 from curate.reports import words
 from curate.runs import sample_lookup
 from curate.runs.run import Run
-from curate.runtime.files import read_json
 from curate.selection.manifest import Manifest
 
 PAGE = 60
@@ -36,7 +36,8 @@ class Catalogue:
 
     Attributes:
         run: Where they are.
-        table: ``uid``, ``path``, ``label``, ``memorization``, ``se``, ``rank``, ``triage``.
+        table: ``uid``, ``path``, ``label``, ``class``, ``memorization``, ``se``, ``rank``,
+            ``triage``.
         rows: (N,) int64, where each image stands in the index of the shards.
         unit: What scores are measured in.
     """
@@ -51,13 +52,16 @@ class Catalogue:
         score = self._numbers("memorization")
         known = score[~np.isnan(score)]
         labels = pc.unique(self.table["label"]).drop_null().sort().to_pylist()
+        names = Reader(self.run.path / "shards").classes
         return {
             "name": words.shown(self.run.name),
             "total": self.table.num_rows,
             "unit": self.unit,
             "lowest": float(known.min()) if len(known) else None,
             "highest": float(known.max()) if len(known) else None,
-            "labels": [{"value": label, "text": self._label(label)} for label in labels],
+            "labels": [
+                {"value": label, "text": _named(class_of(names, label), label)} for label in labels
+            ],
             "triage": pc.unique(self.table["triage"]).drop_null().sort().to_pylist(),
             "manifests": self.manifests(),
             "verdict": self.run.summary().verdict.to_json(),
@@ -72,8 +76,8 @@ class Catalogue:
 
         Args:
             asked: ``low``, ``high`` (score), ``first``, ``last`` (rank), ``label``, ``triage``,
-                ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid or path),
-                ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
+                ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid, class or
+                path), ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
             marks: Of single samples.
 
         Raises:
@@ -94,9 +98,11 @@ class Catalogue:
         if asked.get("text"):
             matches = [
                 pc.match_substring(self.table[name], asked["text"], ignore_case=True)
-                for name in ("uid", "path")
+                .fill_null(False)
+                .to_numpy()
+                for name in ("uid", "class", "path")
             ]
-            fits &= pc.or_(*matches).fill_null(False).to_numpy()
+            fits &= np.any(matches, axis=0)
         decision = self._decisions(asked.get("manifest"))
         if decision is not None and asked.get("decision"):
             fits &= decision == asked["decision"]
@@ -177,17 +183,12 @@ class Catalogue:
         columns = {name: self.table[name][row].as_py() for name in self.table.column_names}
         return {
             **{name: columns[name] for name in ("uid", "rank", "memorization", "se", "triage")},
-            "label": self._label(columns["label"]),
+            "label": "none" if columns["label"] is None else str(columns["label"]),
+            "class": _named(columns["class"], columns["label"]),
             "path": words.shown(columns["path"], limit=300),
             "decision": None if decision is None else decision[row] or None,
             "mark": marks.get(columns["uid"]),
         }
-
-    def _label(self, label: int | None) -> str:
-        if label is None:
-            return "none"
-        classes = read_json(self.run.path / "shards" / "dataset.json").get("classes") or ()
-        return words.shown(classes[label], limit=80) if 0 <= label < len(classes) else str(label)
 
     def _is(self, name: str, value: object) -> np.ndarray:
         return np.asarray(pc.equal(self.table[name], value).fill_null(False).to_numpy())
@@ -206,6 +207,13 @@ def shrunk(image: Image.Image, box: Box, *, side: int, channels: int) -> Image.I
     return image.convert("L" if channels == 1 else "RGB")
 
 
+def _named(name: str | None, label: int | None) -> str:
+    """Return a class as it is called: by its name, else by its label."""
+    if label is None:
+        return "none"
+    return str(label) if name is None else words.shown(name, limit=80)
+
+
 def _number(name: str, text: str) -> float:
     try:
         value = float(text)
@@ -222,8 +230,8 @@ def open_catalogue(run: Run) -> Catalogue:
     Raises:
         DataError: If the run has no scores yet.
     """
-    scores = run.scores().select(["uid", "label", "memorization", "se", "rank"])
-    index = Reader(run.path / "shards").index(["uid", "path"])
+    scores = run.scores(("label", "class", "path", "memorization", "se", "rank"))
+    index = Reader(run.path / "shards").index(["uid"])
     at = pc.index_in(scores["uid"], value_set=index["uid"].combine_chunks())
     if at.null_count:
         raise DataError(f"scores of run {run.path} name samples it does not have; score again.")
@@ -233,7 +241,7 @@ def open_catalogue(run: Run) -> Catalogue:
         triage = pq.read_table(inspected, columns=["uid", "triage"])
         place = pc.index_in(scores["uid"], value_set=triage["uid"].combine_chunks())
         triage = triage["triage"].take(place)
-    table = scores.append_column("path", index["path"].take(at)).append_column("triage", triage)
+    table = scores.append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])
     distance = run.summary().distance
     return Catalogue(

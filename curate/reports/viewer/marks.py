@@ -16,7 +16,7 @@ from curate.runs.run import Run
 from curate.runtime.results import Result
 from curate.selection import selection
 from curate.selection.manifest import Manifest
-from curate.selection.selection import BY_HAND
+from curate.selection.selection import BY_HAND, TAKEN
 
 STRATEGY = BY_HAND
 """What manifests made of marks call their strategy: their reasons then say 'by hand'."""
@@ -57,7 +57,7 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> Sav
     path = run.path / "manifests" / f"{selection.file_name(name)}.parquet"
     if path.is_file() and Manifest.read(path).facts["strategy"] != STRATEGY:
         raise UsageError(f"there is a manifest {name} that was not made by hand; name another.")
-    table = run.scores()
+    table = run.scores((*TAKEN, "memorization", "se"))
     table = table.filter(pc.is_in(table["uid"], value_set=dataset.own_uids(run))).sort_by("uid")
     keep = np.ones(table.num_rows, dtype=bool)
     why = np.full(table.num_rows, "not marked; kept", dtype=object)

@@ -71,7 +71,8 @@
       : `${text(sample.memorization)}${error} ${long ? unit : ""}`;
     fact(into, "score", score.trim());
     fact(into, "rank", sample.rank === null ? "–" : number(sample.rank));
-    fact(into, "label", sample.label);
+    fact(into, "class", sample.class);
+    if (long && sample.label !== sample.class) fact(into, "label", sample.label);
     if (sample.triage !== null) fact(into, "triage", sample.triage);
     if (sample.decision !== null) fact(into, "manifest", sample.decision);
     fact(into, "uid", sample.uid, !long);
@@ -101,7 +102,7 @@
   function enlarge(sample) {
     const image = get("large-image");
     image.src = `image/large/${sample.uid}`;
-    image.alt = `image of label ${sample.label}`;
+    image.alt = `image of class ${sample.class}`;
     image.onload = () => image.classList.toggle("exact", image.naturalWidth <= 64);
     get("large-facts").replaceChildren();
     facts(get("large-facts"), sample, true);
@@ -127,10 +128,10 @@
       const about = document.createElement("dl");
       button.type = "button";
       button.append(picture(other));
-      button.setAttribute("aria-label", `enlarge rank ${other.rank}, label ${other.label}`);
+      button.setAttribute("aria-label", `enlarge rank ${other.rank}, class ${other.class}`);
       button.addEventListener("click", () => enlarge(other));
       fact(about, "distance", other.distance.toFixed(3));
-      fact(about, "label", other.label);
+      fact(about, "class", other.class);
       fact(about, "rank", other.rank === null ? "–" : number(other.rank));
       made.append(button, about);
       return made;
@@ -141,7 +142,7 @@
     const image = document.createElement("img");
     image.loading = "lazy";
     image.width = image.height = 168;
-    image.alt = `image of label ${sample.label}, score ${text(sample.memorization)}`;
+    image.alt = `image of class ${sample.class}, score ${text(sample.memorization)}`;
     image.onload = () => image.classList.toggle("exact", image.naturalWidth <= 64);
     image.src = `image/small/${sample.uid}`;
     return image;
@@ -154,7 +155,7 @@
     const choices = document.createElement("div");
     made.tabIndex = 0;
     made.dataset.uid = sample.uid;
-    made.setAttribute("aria-label", `rank ${sample.rank}, label ${sample.label}`);
+    made.setAttribute("aria-label", `rank ${sample.rank}, class ${sample.class}`);
     image.addEventListener("click", () => enlarge(sample));
     facts(about, sample, false);
     choices.className = "choices";

@@ -17,9 +17,11 @@ from curate.selection.exports import (
     fiftyone,
     folder,
     hf_metadata,
+    listing,
     nemo,
     paths,
     table,
+    tars,
 )
 from curate.selection.manifest import Manifest
 
@@ -29,7 +31,9 @@ Export = Callable[[Manifest, Path, Path, Progress], int]
 EXPORTS: dict[str, Export] = {
     "csv": table.write,
     "paths": paths.write,
+    "list": listing.write,
     "folder": folder.write,
+    "tars": tars.write,
     "fiftyone": fiftyone.write,
     "hf-metadata": hf_metadata.write,
     "croissant": croissant.write,

@@ -16,6 +16,7 @@ from curate.runtime.files import file_sha256, write_json
 from curate.runtime.progress import Progress
 from curate.selection.exports.subset import built, kept_rows, write_described
 from curate.selection.manifest import Manifest
+from curate.selection.selection import described
 
 MIME = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-pixmap"}
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -98,7 +99,7 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:
-        table = write_described(manifest, reader, rows, folder, progress)
+        table = write_described(manifest, reader, rows, folder, progress, found_by_name=True)
         write_json(folder / "croissant.json", _described(manifest, table, folder, out.name))
     return len(rows)
 
@@ -163,6 +164,6 @@ def _words(manifest: Manifest, kept: int) -> str:
     facts = manifest.facts
     return (
         f"{kept:,} images that curate {facts.get('versions', {}).get('curate', '')} kept of a "
-        f"dataset of {len(manifest.table):,}: strategy {facts['strategy']}, dataset fingerprint "
+        f"dataset of {len(manifest.table):,}: {described(facts)}; dataset fingerprint "
         f"{facts.get('dataset_fingerprint', 'unknown')}."
     )

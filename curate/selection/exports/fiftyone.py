@@ -20,7 +20,7 @@ UNLABELLED = "unlabelled"
 
 
 def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
-    """Write ``out/data/CLASS/KEY.EXT`` and ``out/labels.json``; returns how many.
+    """Write ``out/data/CLASS/NAME`` and ``out/labels.json``; returns how many.
 
     The names in ``labels.json`` are the files' below ``data``, without their endings.
     """

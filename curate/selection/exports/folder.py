@@ -11,7 +11,7 @@ from curate.selection.manifest import Manifest
 
 
 def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
-    """Write ``out/CLASS/KEY.EXT`` for every kept sample, and ``classes.txt``; returns how many."""
+    """Write ``out/CLASS/NAME`` for every kept sample, and ``classes.txt``; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:

@@ -15,7 +15,7 @@ from curate.selection.manifest import Manifest
 
 
 def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> int:
-    """Write ``out/images/CLASS/KEY.EXT`` and ``out/metadata.parquet``; returns how many."""
+    """Write ``out/images/CLASS/NAME`` and ``out/metadata.parquet``; returns how many."""
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     with built(out) as folder:

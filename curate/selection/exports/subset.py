@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.data.labels import storable_text
+from curate.data.labels import class_column
 from curate.data.ordering import one_chunk, places
 from curate.data.shards import Reader
-from curate.runtime.files import read_json, write_table, write_text
+from curate.errors import DataError
+from curate.runtime.files import write_table, write_text
 from curate.runtime.progress import Progress
-from curate.runtime.text import visible
+from curate.runtime.text import short, visible
+from curate.selection import file_names
 from curate.selection.manifest import Manifest
 
-EXTENSIONS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}
 INSPECTED = ("triage", "triage_reason", "outlier_score", "duplicate_group")
 """Columns of ``inspect.parquet`` that go with a sample where its run was inspected."""
 
@@ -47,76 +48,103 @@ def built(out: Path) -> Iterator[Path]:
     building.rename(out)
 
 
-def write_images(reader: Reader, rows: np.ndarray, folder: Path, progress: Progress) -> list[str]:
-    """Write ``folder/CLASS/KEY.EXT`` for samples, original bytes; returns the paths below folder.
+def write_images(
+    reader: Reader,
+    rows: np.ndarray,
+    folder: Path,
+    progress: Progress,
+    *,
+    found_by_name: bool = False,
+) -> list[str]:
+    """Write ``folder/CLASS/NAME`` for samples, original bytes; returns the paths below folder.
 
-    Class folders carry the class index, since a class name may be no safe file name; samples
-    without a label go to ``unlabelled``.
+    Folders are called as the classes are (``file_names.class_folders``), files as they were in the
+    source. What file systems or readers would not take is replaced, and names that would be the
+    same within a class, but for their endings, are numbered in the order of the index.
 
     Args:
         reader: Shards of the dataset.
         rows: (n,) positions in the index, ascending.
         folder: Where to.
         progress: Progress callback.
+        found_by_name: Whether readers find an image by its name alone, so that all of them differ.
     """
-    index = reader.index(["key", "label"])
-    width = _digits(index["label"])
+    index = reader.index(["path", "label"])
+    folders = file_names.class_folders(reader.classes, pc.unique(index["label"]).to_pylist())
     index = index.take(pa.array(rows))
+    used: dict[str, file_names.Names] = {}
     places = []
     for done, (sample, data) in enumerate(zip(_samples(index), reader.read(rows), strict=True), 1):
-        label = sample["label"]
-        place = "unlabelled" if label is None else f"{label:0{width}d}"
+        place = folders[sample["label"]]
+        taken = used.setdefault("" if found_by_name else place, file_names.Names())
+        name, ending = file_names.file_name(sample["path"] or "", data)
         (folder / place).mkdir(parents=True, exist_ok=True)
-        places.append(f"{place}/{sample['key']}.{_extension(data)}")
+        places.append(f"{place}/{taken.take(name)}{ending}")
         (folder / places[-1]).write_bytes(data)
         progress("export", done, len(rows))
     return places
 
 
 def write_classes(reader: Reader, folder: Path) -> None:
-    """Write ``folder/classes.txt``, a line a class folder: its name, a tab, the class's name.
+    """Write ``folder/classes.txt``, a line a class: its folder, a tab, and the class's name.
 
-    The numbers are those of the sorted class names: class ``10`` comes before ``2``.
+    Lines are in the order of the labels, from 0.
     """
-    names = read_json(reader.folder / "dataset.json").get("classes") or []
-    width = _digits(reader.index(["label"])["label"])
-    if names:
-        lines = (f"{i:0{width}d}\t{visible(str(name))}\n" for i, name in enumerate(names))
+    if reader.classes:
+        labels = pc.unique(reader.index(["label"])["label"]).to_pylist()
+        folders = file_names.class_folders(reader.classes, labels)
+        lines = (f"{folders[i]}\t{visible(name)}\n" for i, name in enumerate(reader.classes))
         write_text(folder / "classes.txt", "".join(lines))
 
 
-def _digits(labels: pa.ChunkedArray) -> int:
-    """Return how many digits the largest label has."""
-    return len(str(pc.max(labels).as_py() or 0))
+BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]"
+"""What makes more lines of a name."""
+SPELLED = r"\\x[0-9a-f]{2}|\\ud[89a-f]"
+"""Bytes that are no UTF-8, which are stored spelled out: no file is called so."""
+
+
+def check_lines(names: pa.ChunkedArray, *, otherwise: str, null: bool = False) -> None:
+    """Refuse paths that are no line, or that no file has.
+
+    Args:
+        names: The paths.
+        otherwise: What to do instead with those that hold line breaks.
+        null: Whether null bytes end them, and not line breaks.
+
+    Raises:
+        DataError: If there is one.
+    """
+    for pattern, what in (
+        ("\0" if null else BREAKS, f"hold a line break; {otherwise}"),
+        (SPELLED, "hold bytes that are no UTF-8; rename the files, or use --to csv or --to folder"),
+    ):
+        wrong = names.filter(pc.match_substring_regex(names, pattern))
+        if len(wrong):
+            first = short(wrong[0].as_py())
+            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {what}.")
 
 
 def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield key and label of each row."""
+    """Yield path and label of each row."""
     for batch in index.to_batches(max_chunksize=4096):
         yield from batch.to_pylist()
-
-
-def _extension(data: bytes) -> str:
-    """Return the file extension that the first bytes of an image stand for."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:4] in (b"II*\x00", b"MM\x00*"):
-        return "tif"
-    return next((ext for magic, ext in EXTENSIONS.items() if data.startswith(magic)), "ppm")
 
 
 def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
     """Return what is known of samples, a row each in the order of ``rows``.
 
     Returns:
-        The manifest's columns, ``class`` (the label's name, null without one), ``path`` (the
-        original one) and, where the run was inspected, ``INSPECTED``.
+        The manifest's columns and, where the run was inspected, ``INSPECTED``.
     """
     index = reader.index(["uid", "label", "path"]).take(pa.array(rows))
     uids = index["uid"].combine_chunks()
     at = pc.index_in(uids, value_set=manifest.table["uid"].combine_chunks())
-    table = manifest.table.take(at).append_column("class", _classes(reader, index["label"]))
-    table = table.append_column("path", index["path"])
+    table = manifest.table.take(at)
+    for name, column in (
+        ("class", class_column(reader.classes, index["label"])),
+        ("path", index["path"]),
+    ):  # A manifest of a table from elsewhere has neither.
+        table = table.set_column(table.column_names.index(name), name, column)
     inspected = reader.folder.parent / "inspect.parquet"
     if inspected.is_file():
         columns = {"uid", *INSPECTED} & {*pq.read_schema(inspected).names}
@@ -129,19 +157,21 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
 
 
 def write_described(
-    manifest: Manifest, reader: Reader, rows: np.ndarray, folder: Path, progress: Progress
+    manifest: Manifest,
+    reader: Reader,
+    rows: np.ndarray,
+    folder: Path,
+    progress: Progress,
+    *,
+    found_by_name: bool = False,
 ) -> pa.Table:
-    """Write ``folder/images/CLASS/KEY.EXT`` and ``folder/metadata.parquet``; returns that table."""
-    places = write_images(reader, rows, folder / "images", progress)
-    names = pa.array([f"images/{place}" for place in places], pa.string())
-    table = described(manifest, reader, rows).add_column(0, "file_name", names)
+    """Write ``folder/images/CLASS/NAME`` and ``folder/metadata.parquet``; returns that table.
+
+    Arguments are those of ``write_images``.
+    """
+    places = write_images(reader, rows, folder / "images", progress, found_by_name=found_by_name)
+    files = pa.array([f"images/{place}" for place in places], pa.string())
+    table = described(manifest, reader, rows).add_column(0, "file_name", files)
+    write_classes(reader, folder)
     write_table(folder / "metadata.parquet", table)
     return table
-
-
-def _classes(reader: Reader, labels: pa.ChunkedArray) -> pa.Array:
-    found = read_json(reader.folder / "dataset.json").get("classes") or []
-    names = pa.array([storable_text(str(name)) for name in found], pa.string())
-    labels = labels.combine_chunks()
-    known = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(names)))
-    return names.take(pc.if_else(known, labels, pa.scalar(None, pa.int64())))

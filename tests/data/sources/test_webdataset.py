@@ -391,10 +391,10 @@ def test_damage_to_shards_of_ours_is_detected(own):
     with pytest.raises(DataError, match=r"00001.tar at offset 512 \(sample 00000006-.*changed"):
         list(opened(folder).entries())
     tar.write_bytes(data[:700])
-    with pytest.raises(DataError, match=r"00001.tar is cut short at offset 700"):
+    with pytest.raises(DataError, match=r"00001.tar at offset 512 .* is cut short"):
         list(opened(folder).entries())
     tar.unlink()
-    with pytest.raises(DataError, match=r"cannot read .*00001.tar: No such file"):
+    with pytest.raises(DataError, match=r"cannot open shard .*00001.tar: No such file"):
         list(opened(folder).entries())
     (folder / "index.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"index.parquet changed since it was written"):

@@ -137,6 +137,7 @@ def test_neighbours_are_those_of_the_inspection(server):
         ("low=0", lambda r: r["memorization"] >= 0),
         ("high=-0.01", lambda r: r["memorization"] <= -0.01),
         ("label=7", lambda r: r["label"] == 7),
+        ("text=DIGITS/07", lambda r: r["path"].startswith("digits/07")),
         ("label=7&low=0", lambda r: r["label"] == 7 and r["memorization"] >= 0),
     ],
 )

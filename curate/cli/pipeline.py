@@ -169,7 +169,7 @@ def add(
     display.result(added, add_lines(added))
     repeats = opened.recipe.plan.repeats
     more = f"curate score {typed(opened)} --set plan.repeats={2 * repeats}"
-    display.hint(f"next: '{more}' scores the new images as well")
+    display.next(more, "scores the new images as well")
 
 
 @command("curate train digits --set train.epochs=50")

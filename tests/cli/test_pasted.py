@@ -21,6 +21,7 @@ SESSION = (
     "run './my photos' --device cpu SHORT",
     "train my-photos",
     "inspect my-photos",
+    "inspect my-photos --sample 'kind 0/photo 0.png'",
     "measure my-photos",
     "localize my-photos",
     "select my-photos --top 12",

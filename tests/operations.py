@@ -9,6 +9,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from curate.encoders import training
+
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique2")
 """Operations that give the host a number, or a shape that it has to know, and so wait."""
 IDLE = (
@@ -84,3 +86,83 @@ def on_card(module: nn.Module) -> nn.Module:
             if b is not None:
                 part._buffers[name] = torch.empty_like(b, device="cuda")
     return module
+
+
+def as_on_card(loop):
+    """Let the loop of a training on a CPU ask for what it asks a card for."""
+    loop.ahead = training.UNREAD
+    for group in loop.optimizer.param_groups:
+        if isinstance(loop.optimizer, torch.optim.SGD):
+            group["fused"] = True
+        elif not group.get("fused"):
+            group["foreach"] = True
+    return loop
+
+
+class Recorder(TorchDispatchMode):
+    """Notes down the operations of some work on a CPU as a CUDA graph does: with the memory they
+    read and write, and with every number of the host as it was.
+
+    Attributes:
+        calls: Operations, their arguments, and what they gave.
+        found: Tensors that were changed in place, and copies of what they were.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.found, self.made = [], {}, set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = operation.overloadpacket.__name__
+        if name in READS or name == "lift_fresh":
+            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
+        for argument, value in zip(operation._schema.arguments, args, strict=False):
+            written = argument.alias_info is not None and argument.alias_info.is_write
+            # Batch normalisation changes its statistics and does not say so.
+            if written or argument.name.startswith("running_"):
+                for tensor in flat([value]):
+                    place = tensor.untyped_storage().data_ptr()
+                    if place not in self.found and place not in self.made:
+                        self.found[place] = (tensor.detach(), tensor.detach().clone())
+        out = operation(*args, **kwargs)
+        given = {t.untyped_storage().data_ptr() for t in flat([args, list(kwargs.values())])}
+        fresh = [t for t in flat([out]) if t.untyped_storage().data_ptr() not in given]
+        self.made |= {t.untyped_storage().data_ptr() for t in fresh}
+        changes = any(a.alias_info and a.alias_info.is_write for a in operation._schema.arguments)
+        if changes or (fresh and name not in IDLE):
+            self.calls.append((operation, args, kwargs, [] if changes else flat([out])))
+        elif fresh:
+            # Nobody may read what was there before, and its memory stays.
+            self.calls.append((None, (), {}, fresh))
+        return out
+
+    def repeat(self):
+        """Do it all again in the same memory."""
+        with torch._C._AutoDispatchBelowAutograd(), torch.no_grad():
+            for operation, args, kwargs, results in self.calls:
+                if operation is not None:
+                    for old, new in zip(results, flat([operation(*args, **kwargs)]), strict=False):
+                        if old.data_ptr() != new.data_ptr():
+                            old.copy_(new)
+
+
+def flat(values):
+    """Return the tensors in nested lists and tuples."""
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += flat(value)
+    return found
+
+
+def recorded(work):
+    """Capture work as ``captured.cuda_graph`` does, on a CPU: nothing is done yet."""
+    recorder = Recorder()
+    with recorder:
+        result = work()
+    for tensor, before in recorder.found.values():
+        tensor.copy_(before)
+    return recorder.repeat, result.detach()

@@ -9,6 +9,7 @@ from curate.encoders import feed, methods, training, views
 from curate.encoders.backbone import Encoder
 from curate.encoders.views.apply import augment
 from curate.encoders.views.draws import Draws
+from curate.inspection import duplicates, triage
 from curate.inspection.on_a_card import ExactSearch
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images
@@ -68,21 +69,48 @@ def test_a_step_in_float32_has_the_loss_of_the_cpu_and_waits_for_nothing(method)
     losses = []
     for device in ("cpu", "cuda"):
         loop = loop_of(method, device)
-        batch = loop.batch(0, *loop.feed.take(0))
+        batch = loop.batch(loop.steps.at(0), *loop.feed.take(0))
         losses.append(float(loop.step(batch, 1e-4)))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-4)
     for step in (1, 2, 3):  # DINO's last layer has moments after its first epoch
         loop.progress.step = step
-        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+        loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in (4, 5, 6):
             loop.progress.step = step
-            loss = loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+            loss = loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert bool(loss.isfinite())
+
+
+@pytest.mark.parametrize("changes", [{}, {"train.optimizer": "lars"}, {"train.optimizer": "sgd"}],
+                         ids=["adamw", "lars", "sgd"])  # fmt: skip
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_a_step_that_the_card_repeats_is_the_step_that_was_due(method, changes, caplog):
+    ends = []
+    for kind in ("asked", "repeated"):
+        loop = loop_of(method, "cuda", **changes)
+        if kind == "asked":
+            loop.capture = None
+        ends.append([line["loss"] for line in (loop.run(None), loop.progress.log)[1]])
+        assert (loop.repeated is not None) == (kind == "repeated")
+    assert ends[1] == pytest.approx(ends[0], rel=1e-3, abs=1e-5)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("method", ["mae", "simclr", "dino"])
+def test_a_compiled_training_goes_the_way_of_one_that_is_not(method, caplog):
+    ends = []
+    for compiles in (False, True):
+        loop = loop_of(method, "cuda")
+        loop.compiles = compiles
+        ends.append(loop.run(None).loss)
+        assert loop.repeated is not None
+    assert ends[1] == pytest.approx(ends[0], rel=1e-3, abs=1e-5)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("method", ["mae", "simclr"])
@@ -94,9 +122,9 @@ def test_a_training_in_bfloat16_goes_the_way_of_float32(method):
 def test_a_card_takes_back_a_step_that_is_not_finite():
     loop = loop_of("simclr", "cuda")
     for step in range(2):
-        loop.step(loop.batch(step, *loop.feed.take(step)), 1e-4)
+        loop.step(loop.batch(loop.steps.at(step), *loop.feed.take(step)), 1e-4)
     before = {n: t.clone() for n, t in loop.method.state_dict().items()}
-    batch = loop.batch(2, *loop.feed.take(2))
+    batch = loop.batch(loop.steps.at(2), *loop.feed.take(2))
     batch.views[0][0] = float("nan")
     assert bool(loop.step(batch, 1e-4).isnan())
     for name, tensor in loop.method.state_dict().items():
@@ -143,3 +171,18 @@ def test_the_search_on_a_card_is_that_on_the_cpu():
     )
     np.testing.assert_allclose(there, here, rtol=1e-4)
     assert (near == same).mean() > 0.999
+
+
+def test_near_duplicates_and_pixels_are_those_of_the_cpu():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (300, 3, 8, 8), dtype=np.uint8).repeat(5, 2).repeat(5, 3)
+    images[200:] = np.clip(images[:100] * 0.9, 0, 255).astype(np.uint8)
+    pairs, measured = [], []
+    for device in ("cpu", "cuda"):
+        thumbs = duplicates.thumbnails(images, device=device)
+        found = duplicates.find(thumbs, 0.95, device=device)
+        pairs.append(set(zip(found.a.tolist(), found.b.tolist(), strict=True)))
+        measured.append(triage.quality(images, device=device))
+    assert pairs[0] == pairs[1] and len(pairs[0]) >= 100
+    for name, values in measured[0].items():
+        np.testing.assert_allclose(measured[1][name], values, rtol=1e-4, atol=1e-6)

@@ -43,7 +43,10 @@ Seed = Annotated[
         "--seed", metavar="N", min=0, help="Seed of plan, training, scoring and selection."
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu` or `cuda`.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="`auto`, `cpu`, `cuda`, or cards by number: `cuda:0-7`."),
+]
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="Use N samples of each split.")
 ]

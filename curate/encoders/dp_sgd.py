@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,6 +184,32 @@ def poisson(seed: int, step: int, keys: np.ndarray, rate: float) -> np.ndarray:
     return np.flatnonzero(draws < rate)
 
 
+def gaussian(seed: int, step: int, like: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield the standard normal noise of a step, for each of some weights, where they are.
+
+    A card draws its own: to draw for it on the host would take longer than the step.
+
+    Args:
+        seed: The training's.
+        step: From 0.
+        like: Weights, all on one device.
+    """
+    key = randomness.stream(seed, "noise", step)
+    if like[0].device.type == "cpu":
+        draw = np.random.Generator(np.random.Philox(key=key))
+        for p in like:
+            yield torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32)).to(p)
+        return
+    yield from gaussian_on_card(key, like)
+
+
+def gaussian_on_card(key: int, like: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield standard normal noise by the hash that views are drawn by, without the host."""
+    one = torch.zeros(1, dtype=torch.int64, device=like[0].device)
+    for number, p in enumerate(like):
+        yield Draws.of(key, one, number).normal(0, p.numel()).view(p.shape).to(p.dtype)
+
+
 class PrivateGradients(Gradients):
     """The private gradient of a training's steps.
 
@@ -216,7 +242,7 @@ class PrivateGradients(Gradients):
         """
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
-        self.called = _Called(method, loss)
+        self.loss, self.called = loss, _Called(method, loss)
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 
@@ -253,13 +279,10 @@ class PrivateGradients(Gradients):
             for name, value in summed.items():
                 total[name] += value
             losses.append(loss[good])
-        draw = np.random.Generator(
-            np.random.Philox(key=randomness.stream(self.seed, "noise", step))
-        )
         scale = self.guarantee.noise_multiplier * self.guarantee.clip
-        for name, p in self.trained.items():
-            noise = torch.from_numpy(draw.standard_normal(tuple(p.shape), dtype=np.float32))
-            p.grad = (total[name] + scale * noise.to(p)) / self.batch
+        noise = gaussian(self.seed, step, list(self.trained.values()))
+        for (name, p), drawn in zip(self.trained.items(), noise, strict=True):
+            p.grad = (total[name] + scale * drawn) / self.batch
         return torch.cat(losses).mean() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -279,8 +302,8 @@ class PrivateGradients(Gradients):
                     Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
                 ],
                 labels=None if label is None else label[None],
-                epoch=batch.epoch,
-                done=batch.done,
+                numbers=batch.numbers,
+                settled=batch.settled,
             )
             named = {f"method.{n}": w for n, w in weights.items()}
             loss: Tensor = torch.func.functional_call(self.called, named, (alone,))

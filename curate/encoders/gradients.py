@@ -23,10 +23,12 @@ class Gradients(ABC):
     """How a training draws samples and finds gradients: plainly, or with differential privacy.
 
     Attributes:
+        loss: The loss of a batch; a training on a card may give it one that is compiled.
         skips: Whether the loop leaves out a step whose loss is not finite.
         skipping: What the loop says became of such steps.
     """
 
+    loss: Loss
     skips: ClassVar[bool] = True
     skipping: ClassVar[str] = "skipped"
 

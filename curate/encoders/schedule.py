@@ -1,14 +1,17 @@
-"""The schedule of a training: learning rate, optimizer, and when encoders are kept."""
+"""The schedule of a training: what changes from step to step, and when encoders are kept."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from curate.encoders.config import TrainConfig
+from curate.encoders.methods.base import Method
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
@@ -18,11 +21,85 @@ def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+@dataclass(frozen=True)
+class Now:
+    """What a step takes beside its samples: numbers, or scalar tensors on a card.
+
+    Attributes:
+        rate: Learning rate.
+        view: Number of the first of its views.
+        own: What ``Method.numbers`` says.
+        settled: Whether ``Method.settles`` epochs are done.
+        orders: Of all views, as ``Draws`` has them; None where ``view`` is a number.
+    """
+
+    rate: float | Tensor
+    view: int | Tensor
+    own: Sequence[float | Tensor]
+    settled: bool
+    orders: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The numbers of every step of a training.
+
+    Attributes:
+        method: What is trained.
+        peak: Highest learning rate.
+        total: Steps in all.
+        warmup: Of them, those of the warm-up.
+        per_epoch: Of them, those of an epoch.
+        views: Views of a sample that a step makes.
+    """
+
+    method: Method
+    peak: float
+    total: int
+    warmup: int
+    per_epoch: int
+    views: int
+
+    def at(self, step: int) -> Now:
+        """Return the numbers of a step, from 0."""
+        epochs = step / self.per_epoch
+        return Now(
+            rate=learning_rate(step, self.total, self.warmup, self.peak),
+            view=step // self.per_epoch * self.views,
+            own=self.method.numbers(epochs, step / self.total),
+            settled=epochs >= self.method.settles,
+        )
+
+
+class Tables:
+    """The same numbers on a device, where the step's own number, a tensor, chooses among them."""
+
+    def __init__(self, steps: Steps, orders: Tensor, device: str) -> None:
+        """Bring them there, some 20 bytes a step.
+
+        Args:
+            steps: All of them.
+            orders: (V, 4) int64 of all views, from ``views.apply.orders``.
+            device: ``cuda``; on ``cpu`` they can be tried.
+        """
+        each = [steps.at(step) for step in range(steps.total)]
+        self._view = torch.tensor([now.view for now in each]).to(device)
+        self._numbers = torch.tensor([[now.rate, *now.own] for now in each]).to(device)
+        self._orders = orders.to(device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
+
+    def now(self) -> Now:
+        """Return the numbers of step ``step`` as tensors, of one that is settled."""
+        at = self.step.view(1)
+        rate, *own = self._numbers.index_select(0, at)[0].unbind()
+        return Now(rate, self._view.index_select(0, at)[0], own, True, self._orders)
+
+
+def optimizer(method: nn.Module, config: TrainConfig, device: str) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted).
 
-    On a card each steps all weights at once (``foreach``, or ``fused``); LARS does since timm
-    1.0.31.
+    On a card each steps all weights at once (``foreach``, or ``fused``), and takes a learning rate
+    that only the card knows; LARS does since timm 1.0.31.
     """
     trained = [p for p in method.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -32,7 +109,7 @@ def optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=device != "cpu" or None)
     from timm.optim.lars import Lars
 
     # timm adapts only what is decayed, which is LARS as SimCLR uses it.

@@ -7,11 +7,10 @@ import dataclasses
 import hashlib
 import json
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor
 from curate.data.canvas import Canvas
 from curate.encoders import dp_sgd, methods
 from curate.encoders.backbone import Encoder, allow_tf32, computed_in
+from curate.encoders.captured import Capture, Captured, Work, captured, cuda_graph, own_stream
 from curate.encoders.checkpoint import (
     Kept,
     newest,
@@ -32,15 +32,17 @@ from curate.encoders.checkpoint import (
     trained_by,
     write_tensors,
 )
+from curate.encoders.compiled import CompiledLoss, pays
 from curate.encoders.config import TrainingSpec
 from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
+from curate.encoders.history import History
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.representation import distance, represent
-from curate.encoders.schedule import learning_rate, optimizer, snapshot_epochs
-from curate.encoders.views.apply import view_of
+from curate.encoders.schedule import Now, Steps, Tables, optimizer, snapshot_epochs
+from curate.encoders.views.apply import orders, view_of
 from curate.encoders.views.draws import Draws, hash64
-from curate.errors import DataError, DivergedError
+from curate.errors import DataError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import write_json, write_text
 from curate.runtime.progress import Progress, silent
@@ -49,8 +51,9 @@ from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
 
-PATIENCE = 10
-"""Steps in a row whose loss may be not finite before a training given up."""
+ALIKE = 3
+"""Steps of a kind that are made before a card repeats one: the first makes moments, the second
+their copies."""
 UNREAD = 50
 """Most steps that a card is ahead of the host, which reads their losses together."""
 
@@ -159,6 +162,8 @@ def train_encoder(
         steps=steps,
     )
     about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
+    if loop.compiles:
+        about["compiled"] = True
     if states is not None:
         loop.resume(states)
 
@@ -180,25 +185,6 @@ def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None
 def snapshot_name(epoch: int) -> str:
     """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
     return f"snapshots/{epoch:05d}"
-
-
-@dataclass
-class _Progress:
-    """How far a training is; all of it but ``started`` is part of a state."""
-
-    step: int = 0
-    skipped: int = 0
-    in_a_row: int = 0
-    loss_sum: float = 0.0
-    counted: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    log: list[dict[str, Any]] = field(default_factory=list)
-
-    def spend(self, seconds: float) -> None:
-        """Add the time that a step took."""
-        self.seconds += seconds
-        self.epoch_seconds += seconds
 
 
 class Loop:
@@ -228,22 +214,33 @@ class Loop:
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
+        # Private steps draw on the host.
+        self.capture: Capture | None = None if device == "cpu" or private else cuda_graph
         self.batch_size = min(self.config.batch_size, len(uids))
         self.per_epoch = len(uids) // self.batch_size
         self.total = steps or self.config.epochs * self.per_epoch
         self.warmup = min(self.total, self.config.warmup_epochs * self.per_epoch)
         # Trainings of equal steps on fewer samples have epochs of their own; they keep none.
         self.snapshots = range(0) if steps else snapshot_epochs(self.config)
-        self.optimizer = optimizer(method, self.config)
+        self.steps = Steps(
+            method, self.config.lr, self.total, self.warmup, self.per_epoch, len(self.specs)
+        )
+        self.optimizer = optimizer(method, self.config, device)
         # A number on the CPU is there once it is asked for; a card would be waited for.
         self.ahead = 1 if device == "cpu" else UNREAD
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
+        self.compiles = not private and pays(self.total, device)
+        # The best of cuDNN's ways is looked for once a shape, of which a training has few.
+        torch.backends.cudnn.benchmark = device != "cpu"
+        self._alike: tuple[Tables, Work] | None = None
+        self._made = 0
+        self.repeated: Captured | None = None
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
         self.feed = feed_of(
             canvas.array, self.rows, self.gradients.sample, steps=self.total, device=device
         )
-        self.progress = _Progress()
+        self.progress = History()
         self.identity = {
             "settings": spec.fingerprint,
             "seed": seed,
@@ -301,7 +298,7 @@ class Loop:
         refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
         refuse_other_device(about.get("device"), self.device, f"the training in {states}")
         restore(self.method, self.optimizer, tensors)
-        self.progress = _Progress(**about["progress"])
+        self.progress = History(**about["progress"])
 
     def run(
         self,
@@ -321,12 +318,11 @@ class Loop:
         at_hand = "a step of training, and its state is stored"
         # What stores no state loses nothing where it is cut.
         holding = signals.held(at_hand) if states else contextlib.nullcontext(signals.Held(at_hand))
-        with holding as work:
+        with holding as work, own_stream(self.device):
             while now.step < self.total:
                 started = time.monotonic()
                 epoch, k = divmod(now.step, self.per_epoch)
-                rate = learning_rate(now.step, self.total, self.warmup, self.config.lr)
-                loss = self.step(self.batch(epoch, *self.feed.take(now.step)), rate)
+                loss = self.advance()
                 now.step += 1
                 self._unread.append((now.step, loss))
                 ended = (k + 1) % self.per_epoch == 0 or now.step == self.total
@@ -335,7 +331,8 @@ class Loop:
                 now.spend(time.monotonic() - started)
                 progress("train", now.step, self.total)
                 if ended:
-                    self._end_epoch(epoch, k + 1, rate)
+                    rate = self.steps.at(now.step - 1).rate
+                    now.end_epoch(epoch, float(rate), self.batch_size * (k + 1))
                     if epoch + 1 in self.snapshots and k + 1 == self.per_epoch:
                         # A later state would pass the snapshot over, so this comes first.
                         snapshot(epoch + 1)
@@ -364,12 +361,52 @@ class Loop:
             **self.gradients.promise(),
         )
 
-    def batch(self, epoch: int, places: Tensor, pixels: Tensor) -> Batch:
+    def advance(self) -> Tensor | None:
+        """Make the next step on the samples that it draws; returns its loss, as ``step`` does.
+
+        A card is asked for the first steps kernel by kernel. What is alike from then on it repeats
+        by itself.
+        """
+        at = self.progress.step
+        places, pixels = self.feed.take(at)
+        if self.repeated is not None:
+            return self.repeated(at, places, pixels)
+        now = self.steps.at(at)
+        if self.capture is None or not now.settled:
+            return self.step(self.batch(now, places, pixels), now.rate)
+        if self._alike is None:
+            self._alike = self._settle()
+        tables, work = self._alike
+        self._made += 1
+        if self._made == ALIKE + 1:
+            self.repeated = captured(work, tables.step, places, pixels, self.capture)
+            if self.repeated is not None:
+                return self.repeated(at, places, pixels)
+        tables.step.fill_(at)
+        return work(places, pixels)
+
+    def _settle(self) -> tuple[Tables, Work]:
+        """Return the tables of all steps, and the step that they make of its samples alone."""
+        views = (self.total // self.per_epoch + 1) * len(self.specs)
+        tables = Tables(self.steps, orders(self.key, views), self.device)
+        for group in self.optimizer.param_groups:
+            if "capturable" in group:
+                group["capturable"] = self.device != "cpu"
+        if self.compiles:
+            self.gradients.loss = CompiledLoss(self.loss)
+
+        def work(places: Tensor, pixels: Tensor) -> Tensor:
+            now = tables.now()
+            loss = self.step(self.batch(now, places, pixels), now.rate)
+            assert loss is not None
+            return loss
+
+        return tables, work
+
+    def batch(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         """Return the views of some samples, by their places and images as the feed gives them."""
         n = self.method.n_views
-        draws = Draws.of_views(
-            self.key, self.states[places], epoch * len(self.specs), len(self.specs)
-        )
+        draws = Draws.of_views(self.key, self.states[places], now.view, len(self.specs), now.orders)
         x = pixels.float() / 255
         shown = [view_of(x, spec, d) for spec, d in zip(self.specs, draws, strict=True)]
         return Batch(
@@ -377,11 +414,11 @@ class Loop:
             extra=shown[n:],
             draws=draws[:n],
             labels=None if self.labels is None else self.labels[places],
-            epoch=self.progress.step / self.per_epoch,
-            done=self.progress.step / self.total,
+            numbers=now.own,
+            settled=now.settled,
         )
 
-    def step(self, batch: Batch, rate: float) -> Tensor | None:
+    def step(self, batch: Batch, rate: float | Tensor) -> Tensor | None:
         """Make one step; returns its loss, NaN if it was not finite, None for an empty batch.
 
         A step that is not finite leaves everything as it was. A card, which alone knows, makes it
@@ -423,42 +460,9 @@ class Loop:
         return loss
 
     def _count(self) -> None:
-        """Read and count the losses of the steps that were made; there may be none.
-
-        Raises:
-            DivergedError: If one was the last of too many in a row that were not finite.
-        """
-        now = self.progress
-        shown = [(step, loss) for step, loss in self._unread if loss is not None]
-        self._unread = []
-        losses = torch.stack([loss for _, loss in shown]).tolist() if shown else []
-        for (step, _), loss in zip(shown, losses, strict=True):
-            if math.isfinite(loss):
-                now.in_a_row = 0
-                now.loss_sum, now.counted = now.loss_sum + loss, now.counted + 1
-                continue
-            now.skipped, now.in_a_row = now.skipped + 1, now.in_a_row + 1
-            if now.in_a_row >= PATIENCE:
-                raise DivergedError(
-                    f"training diverged: the loss was not finite for {PATIENCE} steps in a row "
-                    f"(step {step} of {self.total}); lower train.lr or set train.clip_norm."
-                )
-
-    def _end_epoch(self, epoch: int, steps: int, rate: float) -> None:
-        """Add a line to the log."""
-        now = self.progress
-        spent, images = now.epoch_seconds, self.batch_size * steps
-        now.log.append(
-            {
-                "epoch": epoch + 1,
-                "step": now.step,
-                "loss": now.loss_sum / now.counted if now.counted else None,
-                "lr": rate,
-                "images_per_second": round(images / spent, 1) if spent > 0 else None,
-                "seconds": round(spent, 4),
-            }
-        )
-        now.loss_sum, now.counted, now.epoch_seconds = 0.0, 0, 0.0
+        """Read and count the losses of the steps that were made; there may be none."""
+        unread, self._unread = self._unread, []
+        self.progress.count(unread, self.total)
 
     def _store(self, states: Path) -> None:
         about = {

@@ -60,16 +60,19 @@ def luma(images: Tensor) -> Tensor:
     pixels = images.float() / 255
     if images.shape[1] == 1:
         return pixels
-    weights = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    weights = torch.tensor((0.299, 0.587, 0.114), device=images.device).view(1, 3, 1, 1)
     return (pixels * weights).sum(dim=1, keepdim=True)
 
 
-def quality(pixels: np.ndarray, progress: Progress = silent) -> dict[str, np.ndarray]:
+def quality(
+    pixels: np.ndarray, progress: Progress = silent, *, device: str = "cpu"
+) -> dict[str, np.ndarray]:
     """Measure images as they stand on the canvas.
 
     Args:
         pixels: (N, C, H, W) uint8, may be memory-mapped.
         progress: Progress callback.
+        device: Where to compute.
 
     Returns:
         (N,) float64 each: ``brightness`` (mean luma, in [0, 1]), ``contrast`` (its standard
@@ -82,8 +85,8 @@ def quality(pixels: np.ndarray, progress: Progress = silent) -> dict[str, np.nda
     statistics = np.empty((4, n))
     for start in range(0, n, 256):
         part = slice(start, start + 256)
-        images = torch.from_numpy(np.array(pixels[part]))
-        statistics[:, part] = _quality(luma(images).double()).numpy()
+        images = torch.from_numpy(np.array(pixels[part])).to(device)
+        statistics[:, part] = _quality(luma(images).double()).cpu().numpy()
         progress("image statistics", min(start + 256, n), n)
     names = ("brightness", "contrast", "sharpness", "smoothness")
     return dict(zip(names, statistics, strict=True))

@@ -41,6 +41,7 @@ def run_units(
     *,
     what: str = "work",
     of: str = "units",
+    begin: Sequence[Callable[[], object]] = (),
 ) -> None:
     """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
 
@@ -50,6 +51,8 @@ def run_units(
         progress: Progress callback; gets what the units report, together.
         what: What the work is called in it, such as ``train``.
         of: What each unit makes, in the plural.
+        begin: What a worker process does first, such as taking a card: each one of them, in turn.
+            Nothing is done by it here.
 
     Raises:
         CurateError: The first error of a unit; the other processes are stopped.
@@ -71,8 +74,12 @@ def run_units(
     for _ in range(workers):
         tasks.put(None)
     processes = [
-        context.Process(target=_work, args=(tasks, events, os.getpid()), daemon=True)
-        for _ in range(workers)
+        context.Process(
+            target=_work,
+            args=(tasks, events, os.getpid(), begin[i % len(begin)] if begin else None),
+            daemon=True,
+        )
+        for i in range(workers)
     ]
     try:
         for process in processes:
@@ -128,7 +135,7 @@ def _follow(processes: list[Any], events: Any, left: int, together: Together) ->
             left -= 1
 
 
-def _work(tasks: Any, events: Any, parent: int) -> None:
+def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | None = None) -> None:
     """Do units until there are none; a unit's error ends the worker."""
     # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -136,6 +143,8 @@ def _work(tasks: Any, events: Any, parent: int) -> None:
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
     try:
+        if begin is not None:
+            begin()
         while (unit := tasks.get()) is not None:
 
             def progress(what: str, done: int, total: int, name: str = unit.name) -> None:

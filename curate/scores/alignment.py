@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import allow_tf32, in_bfloat16
+from curate.encoders.feed import feed_of
 from curate.encoders.representation import distance, flattened, represent
 from curate.encoders.views.apply import view_of
 from curate.encoders.views.draws import Draws, hash64
@@ -26,6 +27,9 @@ HELD_BYTES = 1 << 30
 """Representations held at a time stay below this, whatever the views and the encoder."""
 TOGETHER = 10
 """Views that are drawn at a time."""
+AT_ONCE = 2048
+"""Most images that go through an encoder at a time on a card, several views of a batch among them:
+a small network takes hardly longer for many. A CPU takes one view after the other."""
 
 
 @dataclass(frozen=True)
@@ -104,29 +108,34 @@ def align_images(
         device: Where to compute.
         centres: (D,) of each encoder, from ``centres_of``; None takes nothing off.
     """
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in encoders}
     key = randomness.stream(config.seed, "measure")
     allow_tf32(config.precision)
-    size, groups = _held(encoders, config, representation)
-    for start in range(0, len(images), size):
-        batch = slice(start, start + size)
-        pixels = torch.from_numpy(np.ascontiguousarray(images[batch])).to(device)
-        ids = torch.from_numpy(keys[batch].astype(np.int64)).to(device)
-        state, clean = hash64(key, ids), pixels.float() / 255
+    size, groups, at_once = _held(encoders, config, representation, device)
+    rows, steps = np.arange(len(images)), -(-len(images) // size)
+    feed = feed_of(images, rows, lambda k: rows[k * size : (k + 1) * size], steps=steps,
+                   device=device)  # fmt: skip
+    states = hash64(key, torch.from_numpy(keys.astype(np.int64)).to(device))
+    apart: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
+    for step in range(steps):
+        places, pixels = feed.take(step)
+        clean = pixels.float() / 255
         for group in groups:
             with torch.inference_mode():
-                views = (view_of(clean, spec, d) for d in _drawn(key, state, config.views))
-                apart = distances(group, clean, views, config, representation, centres)
-            for name, found in apart.items():
-                # All of a batch's distances come back at once.
-                d = found.double().cpu().numpy()
-                anchored = config.pairing == "anchored"
-                parts[name].append(_anchored(d) if anchored else _all_pairs(d, config.views))
-    empty = (np.zeros(0), np.zeros((0, config.views if config.views > 1 else 0), np.float32))
+                drawn = _drawn(key, states[places], config.views)
+                views = (view_of(clean, spec, d) for d in drawn)
+                found = distances(
+                    group, clean, views, config, representation, centres, at_once=at_once
+                )
+            for name, of_batch in found.items():
+                apart[name].append(of_batch)
+    k = config.views
+    empty = Alignment(np.zeros(0), np.zeros((0, k if k > 1 else 0), np.float32))
     out = {}
-    for name, batches in parts.items():
-        align, replicates = zip(*(batches or [empty]), strict=True)
-        out[name] = Alignment(np.concatenate(align), np.concatenate(replicates))
+    for name, batches in apart.items():
+        # A card works ahead until here: the distances of all batches come back at once.
+        d = torch.cat(batches).double().cpu().numpy() if batches else None
+        both = _anchored if config.pairing == "anchored" else _all_pairs
+        out[name] = empty if d is None else Alignment(*both(d, k))
     return out
 
 
@@ -152,7 +161,7 @@ def centres_of(
     """
     total: dict[str, torch.Tensor] = {}
     allow_tf32(config.precision)
-    size = _held(encoders, config, representation)[0]
+    size = _held(encoders, config, representation, device)[0]
     for start in range(0, len(images), size):
         batch = np.ascontiguousarray(images[start : start + size])
         clean = torch.from_numpy(batch).to(device).float() / 255
@@ -171,19 +180,25 @@ def _lower(config: ScoreConfig, device: str) -> torch.autocast:
 
 
 def _held(
-    encoders: Mapping[str, Encoder], config: ScoreConfig, representation: str
-) -> tuple[int, list[dict[str, Encoder]]]:
-    """Return images of a batch, and groups of encoders whose representations ``HELD_BYTES`` hold.
+    encoders: Mapping[str, Encoder], config: ScoreConfig, representation: str, device: str
+) -> tuple[int, list[dict[str, Encoder]], int]:
+    """Return images of a batch, groups of encoders, and views that go through one at once.
 
-    The batch is what one encoder can have, however many there are; every group sees it anew.
+    The batch is what one encoder can have whose representations ``HELD_BYTES`` hold, however many
+    there are; every group sees it anew.
     """
     largest = max((_dim(e, representation) for e in encoders.values()), default=1)
-    of_image = 4 * largest * (config.views if config.pairing == "all" else 2)
-    size = max(1, min(config.batch_size, HELD_BYTES // of_image))
-    together = max(1, HELD_BYTES // (of_image * size))
+    kept = config.views if config.pairing == "all" else 2
+    size = max(1, min(config.batch_size, HELD_BYTES // (4 * largest * kept)))
+    at_once = 1
+    if device != "cpu":
+        # Those that go through stay below the same bound, beside those that are kept.
+        room = min(AT_ONCE, HELD_BYTES // (4 * largest)) // size
+        at_once = max(1, min(config.views + 1, room))
+    together = max(1, HELD_BYTES // (4 * largest * kept * size))
     names = list(encoders)
     groups = [names[i : i + together] for i in range(0, len(names), together)]
-    return size, [{name: encoders[name] for name in group} for group in groups]
+    return size, [{name: encoders[name] for name in group} for group in groups], at_once
 
 
 def _drawn(key: int, state: torch.Tensor, views: int) -> Iterator[Draws]:
@@ -203,6 +218,8 @@ def distances(
     config: ScoreConfig,
     representation: str,
     centres: Mapping[str, torch.Tensor] | None = None,
+    *,
+    at_once: int = 1,
 ) -> dict[str, torch.Tensor]:
     """Return how far apart each encoder puts the views of a batch, on the device.
 
@@ -213,6 +230,7 @@ def distances(
         config: Gives pairing, distance and precision.
         representation: As in ``align_images``.
         centres: As in ``align_images``.
+        at_once: Views that go through an encoder at a time, the clean one among them.
 
     Returns:
         By encoder (B, K) float32, the distances to the clean view (``anchored``), or
@@ -224,18 +242,22 @@ def distances(
         with _lower(config, shown.device.type):
             return represent(encoders[name], shown, representation, centre)
 
-    anchors = {}
-    if config.pairing == "anchored":
-        anchors = {name: z_of(name, clean) for name in encoders}
+    anchored = config.pairing == "anchored"
+    shown = itertools.chain([clean], views) if anchored else iter(views)
+    anchors: dict[str, torch.Tensor] = {}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
-    for view in views:
+    while some := list(itertools.islice(shown, at_once)):
+        pixels = some[0] if len(some) == 1 else torch.cat(some)
         for name in encoders:
-            z = z_of(name, view)
-            if anchors:
-                seen[name].append(distance(anchors[name], z, config.distance))
-            else:
-                seen[name].append(z)
-    if not anchors:
+            for z in torch.split(z_of(name, pixels), len(clean)):
+                if not anchored:
+                    seen[name].append(z)
+                elif name in anchors:
+                    seen[name].append(distance(anchors[name], z, config.distance))
+                else:
+                    # Not with the other views' memory.
+                    anchors[name] = z if len(some) == 1 else z.clone()
+    if not anchored:
         seen = {
             name: [distance(a, b, config.distance) for a, b in itertools.combinations(z, 2)]
             for name, z in seen.items()
@@ -243,9 +265,8 @@ def distances(
     return {name: torch.stack(d, dim=1) for name, d in seen.items()}
 
 
-def _anchored(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _anchored(d: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of (B, K) distances to the clean view, and its leave-one-out means."""
-    k = d.shape[1]
     total = d.sum(axis=1)
     left_out = (total[:, None] - d) / (k - 1) if k > 1 else d[:, :0]
     return total / k, left_out.astype(np.float32)

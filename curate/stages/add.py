@@ -31,7 +31,7 @@ from curate.runtime.text import short
 from curate.scores.plan import ADDED
 from curate.scores.summary import ScoreSummary
 from curate.scores.table import SCORE_SCHEMA
-from curate.stages import score, shard
+from curate.stages import align, score, shard
 from curate.stages.context import Context
 
 CLASSES_NAMED = 5
@@ -241,7 +241,7 @@ def _score_new(run: Run, context: Context) -> None:
     Scores of samples that encoders may know do not depend on others: computed again, as they are
     where this is cut short, they are the same.
     """
-    made = score.align(run, context)
+    made = align.align(run, context)
     path, beside, unit = run.path / "scores.parquet", run.path / "scores.json", units.score(run)
     with unit.making("score"):
         known = ScoreSummary.read(run.path).offsets

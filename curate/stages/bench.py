@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from curate.data import shards, sources
 from curate.data.canvas import Canvas, build_canvas, open_canvas
 from curate.encoders.backbone import Encoder
-from curate.encoders.training import train_encoder
+from curate.encoders.training import ALIKE, train_encoder
 from curate.encoders.views import spec
 from curate.encoders.views.apply import augment
 from curate.errors import DataError
@@ -34,7 +34,7 @@ from curate.stages.train import device_name
 ROUNDS = 5
 """Timed rounds of a stage, behind one that warms it up; an odd number has a middle one."""
 IMAGES = 1000
-"""At most so many of the source's images are measured with."""
+"""So many of the source's images are measured with, or a batch of the recipe where that is more."""
 SMALL = 8
 """Images of the try that tells how many fit into a round."""
 SECONDS = 1.0
@@ -151,7 +151,8 @@ class _Bench:
         """Measure the writing of shards."""
         data = self.recipe.data
         source = sources.open_data(data, data=self.context.data)
-        limit = min(IMAGES, data.limit or IMAGES)
+        wanted = max(IMAGES, self.recipe.train.batch_size)
+        limit = min(wanted, data.limit or wanted)
         count = 0
 
         def write(turn: int) -> None:
@@ -193,7 +194,7 @@ class _Bench:
                 for view in range(turns):
                     augment(pixels, chosen, key=key, keys=words, view=view)
 
-        turns = _as_many(lambda n: self._synchronised(show, n), most=200)
+        turns = as_many(lambda n: self._synchronised(show, n), most=200)
         seconds = _rounds("views", lambda _: self._synchronised(show, turns), self.progress)
         # Bytes read and numbers of four bytes written, each once.
         least = pixels[0].numel() + 4 * shape[1:].numel()
@@ -208,7 +209,9 @@ class _Bench:
             # A GPU takes hardly longer for many images than for few.
             batch = int(np.clip(SMALL * SECONDS / step, min(SMALL, full), full))
             step *= batch / SMALL
-        block = int(np.clip(SECONDS / step, 1, 20))
+        # The block that is not counted has the steps that a card makes before it repeats one.
+        least = 1 if self.device == "cpu" else ALIKE + 2
+        block = int(np.clip(SECONDS / step, least, 20))
         seconds = self._train(canvas, batch, block, ROUNDS)
         with FlopCounterMode(display=False) as counter:
             self._train(canvas, min(SMALL, full), 1, 0, device="cpu")
@@ -283,7 +286,7 @@ class _Bench:
 
         counts, seconds = [], []
         for work_on in (together, one_at_a_time):
-            counts.append(_as_many(work_on, most=len(images)))
+            counts.append(as_many(work_on, most=len(images)))
             seconds.append([0.0] * (ROUNDS + 1))
         for turn in range(ROUNDS + 1):
             for which, work_on in enumerate((together, one_at_a_time)):
@@ -349,7 +352,7 @@ def _rounds(stage: str, work: Callable[[int], None], progress: Progress) -> list
     return seconds[1:]
 
 
-def _as_many(work: Callable[[int], None], most: int) -> int:
+def as_many(work: Callable[[int], None], most: int) -> int:
     """Return how many fit into a round, by how long a few take the second time; at least one."""
     few = min(SMALL, most)
     for _ in range(2):
@@ -410,7 +413,7 @@ def bench(
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` that replaces values of the recipe.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

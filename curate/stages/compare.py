@@ -32,7 +32,7 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import Plan
-from curate.stages import score, shard, train
+from curate.stages import align, score, shard, train
 from curate.stages.choosing import Chooser
 from curate.stages.contest import Contest, Field, costs
 from curate.stages.context import Context
@@ -199,7 +199,7 @@ def _rankings(
         for _ in range(config.seeds):
             yield memorization_N
         return
-    uids, found = packed_uids(scored["uid"]), score.align(run, context)
+    uids, found = packed_uids(scored["uid"]), align.align(run, context)
     place_N = np.searchsorted(Plan.read(run.path / "plan.parquet").uids, uids)
     for seed, repeats in enumerate(_dealt(run, config)):
         memorization_N = score.reestimated(run, found, repeats)[place_N]
@@ -252,7 +252,14 @@ def _train_arms(
     if jobs:
         run.check_code("compare", made.values(), device)
     workers = context.training_workers(run.recipe)
-    run_units(list(jobs.values()), workers, context.progress, what="retrain", of="encoders")
+    run_units(
+        list(jobs.values()),
+        workers,
+        context.progress,
+        what="retrain",
+        of="encoders",
+        begin=context.begin(),
+    )
     return arms
 
 
@@ -359,7 +366,7 @@ def compare(
         space: Where strategies choose, as in ``select``.
         on: What is probed on: ``self``, SOURCEs, or SOURCE=DIR; None takes the recipe's.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
         progress: Progress callback.
 

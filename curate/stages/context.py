@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +22,9 @@ class Context:
     """How to work, as opposed to what to make: nothing here changes an artefact's meaning.
 
     Attributes:
-        device: ``auto``, ``cpu`` or ``cuda``.
-        workers: Trainings side by side; None takes the cores over the recipe's threads on CPU and
-            one on CUDA.
+        device: ``auto``, ``cpu``, ``cuda``, or cards by number: ``cuda:0-7``, ``cuda:0,2``.
+        workers: Trainings side by side; None takes the cores over the recipe's threads on CPU, and
+            one a card on CUDA.
         data: Where the recipe's source lies on this machine.
         progress: Progress callback.
     """
@@ -45,22 +48,58 @@ class Context:
         return cls(device, workers, Path(place) if place else None, progress)
 
     def resolved_device(self) -> str:
-        """Return ``cpu`` or ``cuda``.
+        """Return ``cpu`` or ``cuda``; of cards by number, the first one is this process' from then.
 
         Raises:
             UsageError: For another name, or if CUDA is asked for and not there.
         """
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise unknown("device", self.device, ("auto", "cpu", "cuda"))
+        kind = self.device.partition(":")[0]
+        if kind not in ("auto", "cpu", "cuda") or (":" in self.device and kind != "cuda"):
+            raise unknown("device", self.device, ("auto", "cpu", "cuda", "cuda:0-7"))
         cuda = torch.cuda.is_available()
-        if self.device == "cuda" and not cuda:
-            raise UsageError("--device cuda: no CUDA device is visible; 'curate doctor' tells why.")
-        return ("cuda" if cuda else "cpu") if self.device == "auto" else self.device
+        if kind == "cuda" and not cuda:
+            raise UsageError(
+                f"--device {self.device}: no CUDA device is visible; 'curate doctor' tells why."
+            )
+        if ":" in self.device:
+            torch.cuda.set_device(self.cards()[0])
+        return ("cuda" if cuda else "cpu") if kind == "auto" else kind
+
+    def cards(self) -> tuple[int, ...]:
+        """Return the numbers of the cards that are named; (0,) where none is.
+
+        Raises:
+            UsageError: If they are not numbers of cards that are there.
+        """
+        _, colon, named = self.device.partition(":")
+        if not colon:
+            return (0,)
+        found: dict[int, None] = {}
+        for part in named.split(","):
+            if not (bounds := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)):
+                raise UsageError(
+                    f"--device {self.device}: name cards by number, such as cuda:0-7 or cuda:0,2."
+                )
+            first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+            found |= dict.fromkeys(range(first, last + 1))
+        there = torch.cuda.device_count()
+        if not found or max(found) >= there:
+            raise UsageError(
+                f"--device {self.device}: cards 0 to {there - 1} are visible; "
+                "'curate doctor' names them."
+            )
+        return tuple(found)
+
+    def begin(self) -> list[Callable[[], object]]:
+        """Return how each worker process takes a card, in turn; nothing where none is named."""
+        if ":" not in self.device:
+            return []
+        return [functools.partial(torch.cuda.set_device, card) for card in self.cards()]
 
     def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""
         if self.workers is not None:
             return self.workers
         if self.resolved_device() != "cpu":
-            return 1
+            return len(self.cards())
         return max(1, cores() // recipe.train.threads)

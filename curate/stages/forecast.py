@@ -123,7 +123,7 @@ def forecast(
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` that replaces values of the recipe.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
 
     Raises:
@@ -219,7 +219,7 @@ def _network(recipe: Recipe) -> tuple[Encoder, dict[str, torch.Tensor], Paramete
         config.backbone, size=recipe.data.size, channels=recipe.data.channels, patch=config.patch
     )
     method = methods.build(config.method, encoder, recipe.method_config, CLASSES)
-    moments = optimizer(method, recipe.train)
+    moments = optimizer(method, recipe.train, "cpu")
     for parameter in method.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     moments.step()

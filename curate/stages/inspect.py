@@ -172,9 +172,8 @@ def inspected(
     pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
-    measured = {
-        name: values[own] for name, values in triage.quality(images.array, progress).items()
-    }
+    flaws = triage.quality(images.array, progress, device=device)
+    measured = {name: values[own] for name, values in flaws.items()}
 
     labels = index["label"].fill_null(-1).to_numpy()[own]
     size, width, height = (index[name].to_numpy()[own] for name in ("size", "width", "height"))
@@ -395,7 +394,7 @@ def inspect(
         sample: A uid or the beginning of one, a key, or a path: return what is known of that
             sample alone.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

@@ -67,7 +67,7 @@ def localize(
         run: A run; what is missing for encoders is done first.
         encoders: f and g by name; None takes the first two of the plan.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

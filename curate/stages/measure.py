@@ -89,7 +89,7 @@ def measure(
         run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

@@ -239,7 +239,7 @@ def probe(
         kinds: ``linear`` or ``knn``; None takes ``probe.kinds`` of the run's recipe, or both.
         overrides: Late settings of the encoder's run, ``{"section.key": value}``.
         data: Where a SOURCE's data lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

@@ -44,7 +44,7 @@ def retrain(
         run: The run that gives recipe and images; None takes the one that the manifest lies in.
         runs: Folder that holds the runs.
         seed: Training seed; None takes the recipe's.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:

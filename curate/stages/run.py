@@ -21,7 +21,7 @@ from curate.scores import verdict
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
 from curate.selection import selection
-from curate.stages import compare, forecast, inspect, probe, score, select, shard, train
+from curate.stages import align, compare, forecast, inspect, probe, score, select, shard, train
 from curate.stages.context import Context
 from curate.stages.learned import Learned, learned_run
 
@@ -99,7 +99,7 @@ def run(
         recipe: A Recipe (``load_recipe``) or its name.
         runs: Folder that holds the runs.
         data: Where the recipe's source lies on this machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
             their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
         fresh: Set an existing run aside and start over.
@@ -137,7 +137,7 @@ def run_all(
         if fitting.is_fitted(run):
             forecast.say(run, context)
         plan = train.train_run(run, context)
-        score.align(run, context)
+        align.align(run, context)
         summary = score.score_run(run, context)
         verdict.require(require, summary.reliability, run.name)
         inspect.inspect_run(run, context)

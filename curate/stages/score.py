@@ -1,12 +1,12 @@
-"""The stages from encoders to scores: alignment of every encoder, then memorization.
+"""From alignments to scores: the memorization of every sample.
 
-Both go shard by shard, so that memory does not grow with the dataset.
+It goes shard by shard, so that memory does not grow with the dataset.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,230 +14,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
 from curate.data.shards import Reader
-from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.schedule import snapshot_epochs
-from curate.encoders.training import snapshot_name
 from curate.errors import DivergedError
-from curate.runs import added, dataset, more_views, units
+from curate.runs import more_views, units
 from curate.runs.run import Run
-from curate.runtime import randomness
-from curate.runtime.files import on_disk, replacing, write_json, write_table
+from curate.runtime.files import on_disk, replacing, write_json
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
 from curate.scores import estimator, separation
-from curate.scores.alignment import Alignment, align_images, centres_of
-from curate.scores.covariates import REFERENCES, drawn
+from curate.scores.alignment import Alignment
 from curate.scores.plan import Plan
 from curate.scores.standard_errors import Prior
 from curate.scores.summary import Interval, ScoreSummary
 from curate.scores.table import SCORE_SCHEMA, ScoreTable
-from curate.stages import expectation, shard, train
+from curate.stages import expectation, train
+from curate.stages.align import END, Moment, align
 from curate.stages.context import Context
-from curate.stages.placement import Part, Placed, by_shard, placed
+from curate.stages.placement import Part, Placed, by_shard
 
 COLLAPSED = 1e-6
 """An encoder whose largest alignment is below this maps all views of every sample to one point."""
-HELD_WEIGHTS = 1 << 32
-"""Weights of encoders that are held at a time, in bytes: the samples are gone through again for
-those that are left."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When in their training the encoders are measured.
-
-    Attributes:
-        epoch: After how many epochs; None for its end.
-    """
-
-    epoch: int | None = None
-
-    @property
-    def place(self) -> str:
-        """What units and files of this moment begin with."""
-        return "" if self.epoch is None else f"{snapshot_name(self.epoch)}/"
-
-    def encoder(self, run: Run, name: str) -> Path:
-        """Return the folder of an encoder as it was then."""
-        return run.path / "encoders" / name / self.place
-
-    def unit(self, name: str) -> str:
-        """Return the name of a unit of work."""
-        return f"{self.place}{name}"
-
-    def file(self, run: Run, name: str) -> Path:
-        """Return a file of the run."""
-        return run.path / self.place / name
-
-
-END = Moment()
 NO_HALVES = (np.empty(0), np.empty(0))
-
-
-def align(run: Run, context: Context, when: Moment = END) -> Placed:
-    """Measure the alignment of every encoder on every sample of the plan."""
-    made = placed(run, train.train_run(run, context))
-    _align(run, context, when, made, lambda part: [(part, run.recipe.score.views)])
-    more = more_views.more_views(run)
-    if when == END and len(more.uids):
-        _align(run, context, when, made, lambda part: _by_views(part, more), more_views.further)
-    return made
-
-
-def _by_views(part: Part, more: more_views.MoreViews) -> list[tuple[Part, int]]:
-    """Return the samples of a shard that get more views than the others, by how many."""
-    views = more.of(part.uids)
-    return [(part.only(views == k), int(k)) for k in np.unique(views) if k]
-
-
-def _align(
-    run: Run,
-    context: Context,
-    when: Moment,
-    made: Placed,
-    shown: Callable[[Part], list[tuple[Part, int]]],
-    named: Callable[[str], str] = str,
-) -> None:
-    """Measure samples of every shard, where that is not done yet.
-
-    Args:
-        run: The run.
-        context: Device, workers, progress.
-        when: When in their training encoders are measured.
-        made: The plan.
-        shown: Gives the samples of a shard that are measured, by their number of views.
-        named: Gives the name of a unit, and the stem of its file, from that of the shard.
-    """
-    sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    digests = dataset.shard_digests(run)
-    wanted = {
-        (s, e): units.align(
-            run,
-            when.unit(f"align/{e}/{named(s)}"),
-            e,
-            digests[s],
-            more=named is not str,
-        )
-        for s, size in sizes.items()
-        if size
-        for e in made.encoders
-    }
-    missing: dict[str, list[str]] = {}
-    device = context.resolved_device()
-    for (s, e), unit in wanted.items():
-        if not unit.intact() and not unit.fetch(device):
-            missing.setdefault(s, []).append(e)
-    if not missing:
-        return
-    run.check_code("align", wanted.values(), device)
-    pixels = shard.pixels(run, context)
-    used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    folders = {e: train.encoder_folder(run, context, e) / when.place for e in used}
-    groups = _together(folders)
-    todo = [[s for s in missing if set(missing[s]) & set(group)] for group in groups]
-    with run.timed("align"):
-        done, total = 0, sum(sizes[s] for shards in todo for s in shards)
-        context.progress("align", done, total)
-        for group in groups:
-            encoders = {e: load_encoder(folders[e], device=device) for e in group}
-            centres = _centres(run, made, encoders, pixels, device)
-            for part in by_shard(run, made):
-                here = {e: encoders[e] for e in missing.get(part.name, []) if e in encoders}
-                if not here:
-                    continue
-                tables: dict[str, list[pa.Table]] = {e: [] for e in here}
-                for some, views in shown(part):
-                    for name, alignment in _measured(
-                        run, here, some, views, pixels, device, centres
-                    ):
-                        tables[name].append(alignment.to_table(some.uids, views))
-                    done += len(some.uids)
-                    context.progress("align", done, total)
-                for name, found in tables.items():
-                    path = when.file(run, f"alignment/{name}/{named(part.name)}.parquet")
-                    unit = wanted[part.name, name]
-                    with unit.making():
-                        table = pa.concat_tables(found)
-                        write_table(path, table)
-                        unit.complete([path], device, n=table.num_rows)
-
-
-def _together(folders: Mapping[str, Path]) -> list[list[str]]:
-    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
-    groups: list[list[str]] = []
-    held = 0
-    for name, folder in folders.items():
-        size = (folder / "weights.safetensors").stat().st_size
-        if not groups or held + size > HELD_WEIGHTS:
-            groups.append([])
-            held = 0
-        groups[-1].append(name)
-        held += size
-    return groups
-
-
-def _measured(
-    run: Run,
-    encoders: Mapping[str, Encoder],
-    part: Part,
-    views: int,
-    pixels: np.ndarray,
-    device: str,
-    centres: Mapping[str, torch.Tensor] | None,
-) -> Iterator[tuple[str, Alignment]]:
-    """Yield the alignment of each of some encoders on the samples of a part.
-
-    Raises:
-        DivergedError: If an encoder's is not finite.
-    """
-    config = run.recipe
-    found = align_images(
-        encoders,
-        pixels[part.places],
-        randomness.uid_keys(part.uids),
-        config.measuring_views(),
-        config.score.model_copy(update={"views": views}),
-        representation=config.encoder.representation,
-        device=device,
-        centres=centres,
-    )
-    for name, alignment in found.items():
-        if not np.isfinite(alignment.align).all():
-            raise DivergedError(
-                f"encoder {name} of {run.path} gives representations that are not finite; lower "
-                "train.lr or set train.clip_norm, and start over with --fresh."
-            )
-        yield name, alignment
-
-
-def _centres(
-    run: Run,
-    made: Placed,
-    encoders: Mapping[str, Encoder],
-    pixels: np.ndarray,
-    device: str,
-) -> dict[str, torch.Tensor] | None:
-    """Return what is taken off the representations of some encoders; None where nothing is."""
-    config = run.recipe
-    if not config.score.centre:
-        return None
-    # As it was before anything was added: encoders that were measured stay as they were measured.
-    first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
-    made = made.of_shards(len(first))
-    n = len(made.rows)
-    keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
-    for part in by_shard(run, made):
-        keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
-    return centres_of(
-        encoders,
-        pixels[places[drawn(keys, REFERENCES)]],
-        config.score,
-        representation=config.encoder.representation,
-        device=device,
-    )
 
 
 def score_run(run: Run, context: Context) -> ScoreSummary:

@@ -102,7 +102,14 @@ def train_run(run: Run, context: Context) -> Plan:
                 for name in missing
             ]
             workers = context.training_workers(run.recipe)
-            run_units(jobs, workers, context.progress, what="train", of="encoders")
+            run_units(
+                jobs,
+                workers,
+                context.progress,
+                what="train",
+                of="encoders",
+                begin=context.begin(),
+            )
     return encoder_plan
 
 

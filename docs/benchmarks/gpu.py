@@ -43,6 +43,11 @@ TRAINED = {
     "DINO ViT-tiny, batch 256": ("cifar10-dino-vit", {"train.batch_size": 256}),
 }
 """Rows of trainings: a recipe, and what is changed of it."""
+WAYS = {
+    "MAE ViT-tiny, patch 2, batch 1,024": ("kernel by kernel", "compiled"),
+    "SimCLR ResNet-18, batch 512": ("kernel by kernel", "compiled"),
+}
+"""Rows that are measured otherwise as well: asked for kernel by kernel, or with a compiled loss."""
 PAIR = "MAE ViT-tiny, patch 4, batch 512"
 """The row that is trained as a pair as well, step by step in turn."""
 
@@ -129,8 +134,12 @@ def invariances(bench: Bench) -> dict[str, Any]:
         recipe = load_recipe("digits", {**base, **changes})
         run = curate.open_run(recipe, runs=bench.folder / f"invariant-{name}")
 
+        told = 0
+
         def report(what: str, done: int, total: int) -> None:
-            if what.startswith("train") and done == stop:
+            nonlocal told
+            told += what.startswith("train")
+            if told == stop > 0:
                 signals.obey(15)
 
         for _ in range(2 if stop else 1):
@@ -222,26 +231,35 @@ def training(bench: Bench) -> dict[str, Any]:
     """Return images a second and milliseconds a step of every training, and of a pair."""
     import torch
 
+    from curate.encoders.captured import own_stream
+
     rows: dict[str, Any] = {}
     warm, times = (2, 1) if bench.tiny else (8, 12)
     for text, (name, changes) in TRAINED.items():
         recipe = recipe_of(bench, name, changes)
-        for together in (1, 2) if text == PAIR else (1,):
+        ways = [("", 1), *((f", {way}", 1) for way in WAYS.get(text, ()))]
+        for way, together in [*ways, (", a pair in turn", 2)] if text == PAIR else ways:
             loops = [noise_loop(bench, recipe) for _ in range(together)]
+            for loop in loops:
+                loop.compiles = way == ", compiled"
+                if way == ", kernel by kernel":
+                    loop.capture = None
 
             def steps(turn: int, loops: list[Any] = loops) -> None:
                 for loop in loops:
                     loop.progress.step = turn
-                    loop.step(loop.batch(turn, *loop.feed.take(turn)), 1e-5)
+                    loop.advance()
 
             if bench.device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
-            spent = seconds_of(bench, steps, warm, times)
+            with own_stream(bench.device):
+                spent = seconds_of(bench, steps, warm, times)
             row = rates(together * recipe.train.batch_size * times, spent)
             row["ms_a_step"] = 1000 * statistics.median(spent) / times
+            row["repeated"] = all(loop.repeated is not None for loop in loops)
             if bench.device != "cpu":
                 row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            rows[text if together == 1 else f"a pair of {text}, in turn"] = row
+            rows[f"{text}{way}"] = row
     rows["plain loop: MAE ViT-tiny, patch 2"] = plain_training(bench)
     return rows
 

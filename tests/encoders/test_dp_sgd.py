@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 from sklearn.datasets import load_digits
 
 from curate.data.canvas import Canvas
@@ -19,6 +20,7 @@ from curate.encoders.methods.base import Batch, Method
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.runs import recipe
 from curate.runtime import randomness, signals
+from tests.operations import Operations, card
 
 pytestmark = pytest.mark.numeric
 
@@ -94,7 +96,7 @@ TEACHER = {"encoder": {"backbone": "vit_micro", "patch": 4, "method": "supervise
 def test_gradients_are_those_of_one_sample_at_a_time(canvas, overrides, dtype, off):
     loop = loop_of(canvas, recipe_of(**overrides))
     loop.method.to(dtype)
-    batch = loop.batch(0, *loop.feed.of(np.arange(6)))
+    batch = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(6)))
     gradients, losses = loop.gradients.per_sample(batch)
     assert set(gradients) == {n for n, p in loop.method.named_parameters() if p.requires_grad}
     together = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
@@ -126,14 +128,16 @@ def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch)
     monkeypatch.setattr(loop.gradients, "together", 4)
 
     def gradient(chosen):
-        loop.gradients.backward(loop.batch(0, *loop.feed.of(np.array(chosen, dtype=int))), 7)
+        shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.array(chosen, dtype=int)))
+        loop.gradients.backward(shown, 7)
         return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).double() * 30
 
     everyone, nobody = gradient(range(9)), gradient([])
     moved = [float((everyone - gradient([j for j in range(9) if j != i])).norm()) for i in range(9)]
     assert max(moved) == pytest.approx(0.05, rel=1e-4) == min(moved)
     # All norms are above 0.05, so that the sum is one of vectors of that length.
-    gradients, _ = loop.gradients.per_sample(loop.batch(0, *loop.feed.of(np.arange(9))))
+    shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(9)))
+    gradients, _ = loop.gradients.per_sample(shown)
     each = torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
     wanted = (0.05 * each / each.norm(dim=1, keepdim=True)).sum(0)
     torch.testing.assert_close(everyone - nobody, wanted, rtol=1e-3, atol=1e-5)
@@ -142,7 +146,8 @@ def test_no_sample_moves_the_gradient_by_more_than_the_clip(canvas, monkeypatch)
 def test_noise_has_the_stated_deviation_and_is_one_of_seed_and_step(canvas):
     def noise(step, seed=0, **overrides):
         loop = loop_of(canvas, recipe_of(**overrides), seed)
-        assert loop.gradients.backward(loop.batch(0, *loop.feed.of(np.arange(0))), step) is None
+        empty = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(0)))
+        assert loop.gradients.backward(empty, step) is None
         return torch.cat([p.grad.flatten() for p in loop.gradients.trained.values()]).numpy() * 30
 
     one = noise(0, **{"train.dp.noise": 3.0})
@@ -190,6 +195,23 @@ def test_epsilon_is_that_of_the_accountant():
     tight = PRVAccountant()
     tight.history = [(1.1, 0.01, 1000)]
     assert 0.8 * found.epsilon < tight.get_epsilon(1e-5) < found.epsilon
+
+
+def test_noise_that_a_card_draws_is_normal_and_one_of_step_and_weight():
+    like = [torch.zeros(200, 30), torch.zeros(200, 30), torch.zeros(())]
+    one, two, scalar = dp_sgd.gaussian_on_card(7, like)
+    assert one.shape == (200, 30) and scalar.shape == ()
+    other = next(dp_sgd.gaussian_on_card(8, like))
+    for drawn in (one, two, other):
+        assert stats.kstest(drawn.flatten(), "norm").pvalue > 1e-3
+    drawn = torch.stack([one, two, other]).flatten(1)
+    assert (torch.corrcoef(drawn) - torch.eye(3)).abs().max() < 0.06
+    assert torch.equal(one, next(dp_sgd.gaussian_on_card(7, like)))
+    with card(), Operations() as asked:
+        there = [torch.zeros(3, 4, device="cuda")]
+        (noise,) = dp_sgd.gaussian(0, 5, there)
+    assert (noise.device.type, noise.shape) == ("cuda", (3, 4))
+    assert not asked.copies and not asked.reads
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 8.0, 20.0])

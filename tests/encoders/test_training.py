@@ -363,10 +363,13 @@ class Spoilt(methods.base.Method):
     def __init__(self, method, bad):
         super().__init__(method.encoder)
         self.method, self.bad, self.calls = method, bad, 0
-        self.n_views = method.n_views
+        self.n_views, self.settles = method.n_views, method.settles
 
     def view(self, number, spec):
         return self.method.view(number, spec)
+
+    def numbers(self, epoch, done):
+        return self.method.numbers(epoch, done)
 
     def forward(self, batch):
         self.calls += 1
@@ -440,9 +443,8 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
     loop = training.Loop(
         Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels
     )
-    assert (
-        loop.batch(0, *loop.feed.of(np.array([3, 5]))).labels.tolist() == loop.rows[[3, 5]].tolist()
-    )
+    shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.array([3, 5])))
+    assert shown.labels.tolist() == loop.rows[[3, 5]].tolist()
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
             training.Loop(
@@ -524,7 +526,7 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
     loop = training.Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
-    batch = loop.batch(0, *loop.feed.of(np.arange(5)))
+    batch = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(5)))
     assert len(batch.views) == 2 and len(batch.extra) == 2
     key = randomness.stream(0, "views")
     words = torch.from_numpy(randomness.uid_keys(UIDS)[:5].view(np.int64))

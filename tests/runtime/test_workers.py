@@ -1,5 +1,6 @@
 """Units of work run here or side by side, and their errors come through as what they are."""
 
+import functools
 import os
 import signal
 import time
@@ -51,6 +52,30 @@ def test_units_are_done_whatever_the_number_of_workers(tmp_path, workers):
 
 def measure(path: Path, content: bytes, progress) -> None:
     path.write_text(str(len(content)))
+
+
+TAKEN = []
+
+
+def take(card: int) -> None:
+    TAKEN.append(card)
+
+
+def note(path: Path, progress) -> None:
+    # Until every worker has a unit.
+    path.write_text(f"{TAKEN}")
+    until = time.monotonic() + 60
+    while len(list(path.parent.iterdir())) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_each_worker_takes_a_card_first_and_keeps_it(tmp_path):
+    some = [Unit(f"u{i}", note, {"path": tmp_path / str(i)}) for i in range(6)]
+    run_units(some, 3, begin=[functools.partial(take, card) for card in (4, 6)])
+    noted = [path.read_text() for path in tmp_path.iterdir()]
+    # Two cards for three workers: the first has two.
+    assert len(noted) == 6 and set(noted) == {"[4]", "[6]"}
+    assert TAKEN == []
 
 
 def test_units_may_carry_more_than_a_pipe_holds(tmp_path):

@@ -13,7 +13,7 @@ from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
 from curate.scores import alignment
-from curate.scores.alignment import Alignment, align_images, centres_of
+from curate.scores.alignment import Alignment, align_images, centres_of, distances
 from curate.scores.config import ScoreConfig
 
 pytestmark = pytest.mark.numeric
@@ -238,6 +238,31 @@ def test_encoders_that_memory_does_not_hold_together_are_measured_in_groups(
             if batch == 16:
                 assert np.array_equal(alignments.align, wanted[name[0]].align)
             np.testing.assert_allclose(alignments.align, wanted[name[0]].align, rtol=0, atol=OFF)
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+@pytest.mark.parametrize("at_once", [2, 3, 4, 5, 99])
+def test_several_views_at_once_have_the_distances_of_one_after_the_other(
+    encoders, pairing, at_once, monkeypatch
+):
+    config = ScoreConfig(views=4, pairing=pairing)
+    pixels = torch.from_numpy(IMAGES).float() / 255
+    keys = torch.from_numpy(WORDS.astype(np.int64))
+    shown = [augment(torch.from_numpy(IMAGES), SPEC, key=3, keys=keys, view=k) for k in range(4)]
+    with torch.inference_mode():
+        each = distances(encoders, pixels, shown, config, "full")
+        looks = []
+        for encoder in encoders.values():
+            real = encoder.forward_float
+            monkeypatch.setattr(
+                encoder, "forward_float", lambda x, real=real: looks.append(len(x)) or real(x)
+            )
+        together = distances(encoders, pixels, shown, config, "full", at_once=at_once)
+    views = 4 + (pairing == "anchored")
+    assert len(looks) == 2 * -(-views // at_once) and sum(looks) == 2 * views * N
+    for name, apart in each.items():
+        assert together[name].shape == apart.shape == (N, 4 if pairing == "anchored" else 6)
+        np.testing.assert_allclose(together[name], apart, rtol=0, atol=OFF)
 
 
 @pytest.mark.parametrize("representation", ["full", "pooled"])

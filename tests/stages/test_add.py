@@ -197,7 +197,7 @@ def test_the_same_command_goes_on_where_measuring_was_cut_short(scored, runs, mo
     run = runs / "tiny"
     old = pq.read_table(run / "scores.parquet")
     with monkeypatch.context() as patched:
-        patched.setattr("curate.stages.score.align_images", stopped)
+        patched.setattr("curate.stages.align.align_images", stopped)
         with pytest.raises(KeyboardInterrupt):
             library.add(Run.open(run), str(scored / "others"), device="cpu")
     assert verify(run, full=True).ok

@@ -43,6 +43,18 @@ def test_every_stage_has_a_rate_and_the_rates_are_in_order(short, tmp_path):
     assert facts["times_one_at_a_time"] > 0
 
 
+def test_batches_are_the_recipes_own_where_a_round_holds_them(short, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "IMAGES", 20)
+    monkeypatch.setattr(bench, "SECONDS", 100.0)
+    changes = {"train.batch_size": 70}
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "as_many", lambda work, most: 3)
+    rows = {r.stage: r for r in library.bench(str(TINY), runs=tmp_path, overrides=changes,
+                                              device="cpu").stages}  # fmt: skip
+    assert rows["shard"].images == rows["decode"].images == rows["views"].images == 70
+    assert rows["train"].images % 70 == 0
+
+
 def test_the_work_of_scoring_is_that_of_the_encoder_on_every_view(short, tmp_path):
     def work(**replaced):
         overrides = {key.replace("_", ".", 1): value for key, value in replaced.items()}

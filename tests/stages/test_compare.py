@@ -12,7 +12,7 @@ from curate.runs.run import Run
 from curate.runtime.files import read_json
 from curate.scores.plan import Plan
 from curate.selection.strategies import choose
-from curate.stages import score
+from curate.stages import align, score
 from curate.stages.context import Context
 from tests.command import TINY
 
@@ -65,7 +65,7 @@ def test_a_redraw_selects_for_every_seed_by_repeats_of_its_own(tmp_path):
 
 def test_all_repeats_reestimate_the_scores_and_some_do_not(tmp_path):
     run = made(tmp_path, 3)
-    found = score.align(run, Context.of(run, None, "cpu", 1, lambda *_: None))
+    found = align.align(run, Context.of(run, None, "cpu", 1, lambda *_: None))
     table = run.scores().sort_by("uid")
     uids = Plan.read(run.path / "plan.parquet").uids.astype(str)
     assert table["uid"].to_pylist() == uids.tolist()

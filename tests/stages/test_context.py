@@ -38,6 +38,41 @@ def test_trainings_fill_the_cores_of_a_cpu_and_share_no_card(monkeypatch):
     assert Context(device="cuda").training_workers(recipe) == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "cards"),
+    [("cuda:0-7", range(8)), ("cuda:3", [3]), ("cuda:0,2", [0, 2]), ("cuda:6-7,1,6", [6, 7, 1]),
+     ("cuda", [0])],
+)  # fmt: skip
+def test_cards_are_named_by_number_and_each_has_a_worker(monkeypatch, asked, cards):
+    taken = []
+    monkeypatch.setattr(context.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(context.torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(context.torch.cuda, "set_device", taken.append)
+    chosen, named = Context(device=asked), ":" in asked
+    assert chosen.cards() == tuple(cards)
+    assert chosen.training_workers(load_recipe(str(TINY))) == len(cards)
+    taken.clear()
+    # Artefacts say the kind alone, and what this process does itself is done on the first.
+    assert chosen.resolved_device() == "cuda" and taken == list(cards)[: int(named)]
+    taken.clear()
+    for begin in chosen.begin():
+        begin()
+    assert taken == (list(cards) if named else [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [("cuda:8", "cards 0 to 7 are visible"), ("cuda:5-9", "cards 0 to 7"),
+     ("cuda:", "cuda:0-7 or cuda:0,2"), ("cuda:x", "by number"), ("cuda:3-1", "cards 0 to 7"),
+     ("cuda:0,,1", "by number"), ("cpu:0", "unknown device"), ("auto:1", "unknown device")],
+)  # fmt: skip
+def test_cards_that_are_not_there_are_refused(monkeypatch, asked, text):
+    monkeypatch.setattr(context.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(context.torch.cuda, "device_count", lambda: 8)
+    with pytest.raises(UsageError, match=text):
+        Context(device=asked).resolved_device()
+
+
 def test_images_are_where_they_were_unless_another_place_is_named(tmp_path):
     run = Run.create(tmp_path / "tiny", load_recipe(str(TINY)), {"data_path": "/there"})
     assert Context.of(run, None, "cpu", 1, silent).data == Path("/there")

@@ -11,7 +11,6 @@ import curate
 from curate.runs.run import Run
 from curate.runtime.files import sealed, write_json
 from curate.scores.table import ScoreTable
-from curate.stages import score
 from tests.command import TINY
 from tests.command import curate as typed
 
@@ -70,19 +69,3 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     (run / "records/snapshots.json").unlink()
     again = typed("score", TINY, *given, "--json")
     assert json.loads(again.out)["already"] is False and (run / "records/snapshots.json").is_file()
-
-
-def test_encoders_that_memory_does_not_hold_are_measured_group_by_group(tmp_path, monkeypatch):
-    loaded, ends = [], []
-    real = score.load_encoder
-    monkeypatch.setattr(
-        score, "load_encoder", lambda folder, device: loaded.append(folder) or real(folder)
-    )
-    for held in (1 << 32, 1):
-        monkeypatch.setattr(score, "HELD_WEIGHTS", held)
-        result = typed("score", TINY, "--runs", tmp_path / str(held), "--workers", "1")
-        assert result.code == 0, result.err
-        files = sorted((tmp_path / str(held) / "tiny" / "alignment").rglob("*.parquet"))
-        ends.append([path.read_bytes() for path in files])
-    assert len(ends[0]) > 1 and ends[0] == ends[1]
-    assert len(loaded) == 2 * len(ends[0])

@@ -24,16 +24,17 @@ class Batch:
         draws: The views' random numbers, for what a method draws besides (slots from
             ``views.apply.METHOD`` on).
         labels: (B,) int64; None unless the method is supervised.
-        epoch: Epochs done before this step, with its fraction.
-        done: Share of the training's steps done before this one, in [0, 1).
+        numbers: What ``Method.numbers`` says of this step; scalar tensors on the device where a
+            step is repeated there without the host.
+        settled: Whether ``Method.settles`` epochs are done.
     """
 
     views: Sequence[Tensor]
     extra: Sequence[Tensor] = ()
     draws: Sequence[Draws] = ()
     labels: Tensor | None = None
-    epoch: float = 0.0
-    done: float = 0.0
+    numbers: Sequence[float | Tensor] = ()
+    settled: bool = True
 
 
 def expander(dim: int, width: int) -> nn.Sequential:
@@ -60,11 +61,14 @@ class Method(nn.Module, ABC):
         per_sample: Whether the loss is a mean of one that each sample has by itself.
         n_views: Views of each sample that the loss takes.
         encoder: The network that gradients train.
+        settles: Epochs after which steps differ in their samples and in numbers alone, so that a
+            card can repeat one for all.
     """
 
     supervised: ClassVar[bool] = False
     per_sample: ClassVar[bool] = False
     n_views: int
+    settles: float = 0.0
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -78,6 +82,15 @@ class Method(nn.Module, ABC):
     def view(self, number: int, spec: ViewSpec) -> ViewSpec:
         """Return how view ``number`` (0 to ``n_views`` - 1) is made, given the recipe's views."""
         return spec
+
+    def numbers(self, epoch: float, done: float) -> tuple[float, ...]:
+        """Return what a step takes that changes over a training, such as a temperature.
+
+        Args:
+            epoch: Epochs done before the step, with its fraction.
+            done: Share of the training's steps done before it, in [0, 1).
+        """
+        return ()
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

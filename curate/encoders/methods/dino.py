@@ -78,7 +78,7 @@ class Config(BaseModel):
         return bounds
 
 
-def teacher_probabilities(outputs: Tensor, center: Tensor, temperature: float) -> Tensor:
+def teacher_probabilities(outputs: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
     """Return P_t, the centred and sharpened softmax of the teacher's outputs (section 3.1).
 
     Args:
@@ -110,7 +110,7 @@ def dino_loss(
     center: Tensor,
     *,
     student_temperature: float,
-    teacher_temperature: float,
+    teacher_temperature: float | Tensor,
 ) -> Tensor:
     """Return the loss of one batch, a scalar.
 
@@ -144,12 +144,20 @@ def teacher_momentum(done: float, start: float) -> float:
 
 
 @torch.no_grad()
-def move(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def move(teacher: nn.Module, student: nn.Module, momentum: float | Tensor) -> None:
     """Move the teacher's weights towards the student's: t <- m t + (1 - m) s, in place.
 
     Running statistics of batch normalisation are not weights: each network keeps its own.
     """
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    slow: list[Tensor] = list(teacher.parameters())
+    fast: list[Tensor] = list(student.parameters())
+    if isinstance(momentum, Tensor):
+        # Lerp would ask the device for the number.
+        apart = torch._foreach_sub(fast, slow)
+        torch._foreach_mul_(apart, 1 - momentum)
+        torch._foreach_add_(slow, apart)
+    else:
+        torch._foreach_lerp_(slow, fast, 1 - momentum)
 
 
 class Head(nn.Module):
@@ -192,6 +200,7 @@ class DINO(base.Method):
         super().__init__(encoder)
         self.config, self.local_side = config, local_side
         self.n_views = GLOBAL + config.local_views
+        self.settles = config.freeze_last_epochs
         self.head = Head(encoder.dim, config)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
@@ -217,6 +226,11 @@ class DINO(base.Method):
             update={"crop": config.local_crop, "side": self.local_side, "blur": config.local_blur}
         )
 
+    def numbers(self, epoch: float, done: float) -> tuple[float, ...]:
+        """Return the teacher's temperature and its momentum."""
+        momentum = teacher_momentum(done, self.config.teacher_momentum)
+        return teacher_temperature(epoch, self.config), momentum
+
     def forward(self, batch: Batch) -> Tensor:
         """Return the cross entropy between the teacher's and the student's views of images."""
         config, n = self.config, len(batch.views[0])
@@ -224,7 +238,7 @@ class DINO(base.Method):
         with torch.no_grad():
             teacher = _outputs(self.teacher, self.teacher_head, large)
             teacher = torch.unflatten(teacher, 0, (-1, n))
-        frozen = batch.epoch < config.freeze_last_epochs
+        frozen = not batch.settled
         student = _outputs(self.encoder, self.head, large, frozen=frozen)
         if config.local_views:
             # Views of one side go through the network together, as the authors' do.
@@ -237,7 +251,7 @@ class DINO(base.Method):
             teacher,
             self.center,
             student_temperature=config.student_temperature,
-            teacher_temperature=teacher_temperature(batch.epoch, config),
+            teacher_temperature=batch.numbers[0],
         )
 
     def after_step(self, batch: Batch) -> None:
@@ -245,9 +259,8 @@ class DINO(base.Method):
         assert self._taught is not None
         self.center.copy_(moved_center(self.center, self._taught, self.config.center_momentum))
         self._taught = None
-        momentum = teacher_momentum(batch.done, self.config.teacher_momentum)
-        move(self.teacher, self.encoder, momentum)
-        move(self.teacher_head, self.head, momentum)
+        move(self.teacher, self.encoder, batch.numbers[1])
+        move(self.teacher_head, self.head, batch.numbers[1])
 
 
 def _outputs(encoder: Encoder, head: Head, pixels: Tensor, *, frozen: bool = False) -> Tensor:

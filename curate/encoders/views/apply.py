@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -66,9 +67,8 @@ def view_of(x: Tensor, spec: ViewSpec, draws: Draws) -> Tensor:
         x = torch.rot90(x, spec.rotate // 90, (2, 3))
     if spec.jitter:
         chosen = draws.uniform(JITTER, 1)[:, 0] < spec.jitter
-        # One order of the four changes a view, whatever the batch: it hangs on key and view alone.
-        order = ORDERS[randomness.stream(draws.key, "order", draws.view) % len(ORDERS)]
-        x = torch.where(_each(chosen), jitter(x, draws.uniform(FACTORS, 4), spec, order), x)
+        changed = jitter(x, draws.uniform(FACTORS, 4), spec, order_of(draws))
+        x = torch.where(_each(chosen), changed, x)
     if spec.grayscale:
         chosen = draws.uniform(GRAYSCALE, 1)[:, 0] < spec.grayscale
         x = torch.where(_each(chosen), grayscale(x), x)
@@ -87,6 +87,23 @@ def view_of(x: Tensor, spec: ViewSpec, draws: Draws) -> Tensor:
         _, rows, columns = mask_grid(x)
         x = masked(x, draws.uniform(MASK, rows * columns), spec.mask)
     return x
+
+
+def order_of(draws: Draws) -> tuple[int, ...] | Tensor:
+    """Return the order of a view's four changes of colour, (4,) int64 where its number is a tensor.
+
+    There is one a view, whatever the batch: it hangs on key and view alone.
+    """
+    if isinstance(draws.view, Tensor):
+        assert draws.orders is not None
+        return draws.orders.index_select(0, draws.view.view(1))[0]
+    return ORDERS[randomness.stream(draws.key, "order", draws.view) % len(ORDERS)]
+
+
+def orders(key: int, views: int) -> Tensor:
+    """Return the orders of views 0 to ``views`` - 1 under a key, (``views``, 4) int64."""
+    each = [ORDERS[randomness.stream(key, "order", view) % len(ORDERS)] for view in range(views)]
+    return torch.tensor(each)
 
 
 def _each(values: Tensor) -> Tensor:
@@ -217,32 +234,82 @@ def masked(x: Tensor, u: Tensor, share: float) -> Tensor:
     return x.masked_fill(hidden[:, :, : x.shape[2], : x.shape[3]], 0)
 
 
-def jitter(x: Tensor, u: Tensor, spec: ViewSpec, order: tuple[int, ...]) -> Tensor:
+def jitter(x: Tensor, u: Tensor, spec: ViewSpec, order: tuple[int, ...] | Tensor) -> Tensor:
     """Return images with brightness, contrast, saturation and hue changed, in ``order`` (0 to 3).
 
     Args:
         x: (B, C, H, W) in [0, 1].
         u: (B, 4) uniform draws for the four changes.
         spec: Gives their strengths.
-        order: Order in which they are applied.
+        order: Order in which they are applied; (4,) int64 where the device alone knows it.
     """
-    colour = x.shape[1] == 3
+    strengths = (spec.brightness, spec.contrast, spec.saturation, spec.hue)
+    made = [k for k in range(4) if strengths[k] and (k < 2 or x.shape[1] == 3)]
+    turns = spec.hue * (2 * u[:, 3] - 1) if 3 in made else None
+    factors = {k: _factor(u[:, k], strengths[k]) for k in made if k < 3}
+    if isinstance(order, Tensor):
+        return _jitter_on_device(x, factors, turns, order)
     for which in order:
-        strength = (spec.brightness, spec.contrast, spec.saturation, spec.hue)[which]
-        if not strength or (which >= 2 and not colour):
-            continue
-        if which == 3:
-            x = shift_hue(x, strength * (2 * u[:, 3] - 1))
-            continue
-        low, high = max(0.0, 1 - strength), 1 + strength
-        factor = _each(low + (high - low) * u[:, which])
-        if which == 0:
-            x = (x * factor).clamp(0, 1)
-        elif which == 1:
-            mean = luma(x).mean(dim=(1, 2, 3), keepdim=True)
-            x = (factor * x + (1 - factor) * mean).clamp(0, 1)
-        else:
-            x = (factor * x + (1 - factor) * luma(x)).clamp(0, 1)
+        if which == 3 and turns is not None:
+            x = shift_hue(x, turns)
+        elif which in factors:
+            factor = _each(factors[which])
+            if which == 0:
+                x = (x * factor).clamp(0, 1)
+            elif which == 1:
+                mean = luma(x).mean(dim=(1, 2, 3), keepdim=True)
+                x = (factor * x + (1 - factor) * mean).clamp(0, 1)
+            else:
+                x = (factor * x + (1 - factor) * luma(x)).clamp(0, 1)
+    return x
+
+
+def _factor(u: Tensor, strength: float) -> Tensor:
+    """Return factors (B,) of a change, from uniform draws."""
+    low, high = max(0.0, 1 - strength), 1 + strength
+    return low + (high - low) * u
+
+
+def _jitter_on_device(
+    x: Tensor, factors: Mapping[int, Tensor], turns: Tensor | None, order: Tensor
+) -> Tensor:
+    """Return what ``jitter`` does, bit for bit, without knowing the order.
+
+    Hue, which costs most, is changed once: the three others are tried in front of it and behind it,
+    and count at one of the two places.
+    """
+    if not factors:
+        return x if turns is None else shift_hue(x, turns)
+    none = torch.ones(len(x), device=x.device)
+    # By place, (4, B, 1, 1, 1) and (4,).
+    factor = torch.stack([factors.get(k, none) for k in range(4)]).index_select(0, order)
+    factor = factor[:, :, None, None, None]
+    rest, black, mean = 1 - factor, order == 0, order == 1
+    left_out = [k for k in range(4) if k not in factors and (k < 3 or turns is None)]
+    counts = [order != k for k in left_out]
+
+    def changed(x: Tensor, place: int, *counts: Tensor) -> Tensor:
+        # Each is a mixture: with black, with the mean grey, with the grey of the pixel.
+        base = luma(x)
+        base = torch.where(mean[place], base.mean(dim=(1, 2, 3), keepdim=True), base)
+        base = base.masked_fill(black[place], 0)
+        mixed = (factor[place] * x + rest[place] * base).clamp(0, 1)
+        for condition in counts:
+            mixed = torch.where(condition[place], mixed, x)
+        return mixed
+
+    if turns is None:
+        for place in range(4):
+            x = changed(x, place, *counts)
+        return x
+    of_hue = (order == 3).to(torch.int32).argmax()
+    places = torch.arange(4, device=x.device)
+    before, behind = places < of_hue, places > of_hue
+    for place in range(3):
+        x = changed(x, place, before, *counts)
+    x = shift_hue(x, turns)
+    for place in range(1, 4):
+        x = changed(x, place, behind, *counts)
     return x
 
 

@@ -44,8 +44,10 @@ def hash64(key: int, keys: Tensor) -> Tensor:
     return mix(mix(keys + signed(GAMMA)) ^ signed(key))
 
 
-def _at(view: int, slot: int) -> int:
+def _at(view: int | Tensor, slot: int) -> int | Tensor:
     """Return how far a slot of a view lies behind a sample's seed."""
+    if isinstance(view, Tensor):
+        return ((view << 32) + (slot + 1)) * signed(GAMMA)
     return signed(((view << 32) + slot + 1) * GAMMA)
 
 
@@ -62,23 +64,29 @@ class Draws:
     Attributes:
         key: The 64-bit key.
         state: (B,) int64, the samples' seeds: ``hash64(key, keys)``.
-        view: Number of the view, below 2^32.
+        view: Number of the view, below 2^32; a tensor, () int64 on the device, where a step is
+            repeated there without the host.
         first: (B, ``HELD``) float32, the first draws, where they were made with those of other
             views; None makes them when they are asked for.
+        orders: (V, 4) int64 on the device, ``views.apply.orders`` of V views: needed where ``view``
+            is a tensor.
     """
 
     key: int
     state: Tensor
-    view: int
+    view: int | Tensor
     first: Tensor | None = None
+    orders: Tensor | None = None
 
     @classmethod
-    def of(cls, key: int, keys: Tensor, view: int) -> Draws:
+    def of(cls, key: int, keys: Tensor, view: int | Tensor) -> Draws:
         """Return the draws of view ``view`` of samples ``keys`` (B,) int64 under ``key``."""
         return cls(key, hash64(key, keys), view)
 
     @classmethod
-    def of_views(cls, key: int, state: Tensor, view: int, n: int) -> list[Draws]:
+    def of_views(
+        cls, key: int, state: Tensor, view: int | Tensor, n: int, orders: Tensor | None = None
+    ) -> list[Draws]:
         """Return the draws of n views from ``view`` on, the first of each made with the others'.
 
         Args:
@@ -86,15 +94,16 @@ class Draws:
             state: (B,) int64, ``hash64(key, keys)``.
             view: Number of the first view.
             n: How many.
+            orders: As the attribute.
         """
         steps = torch.arange(HELD, device=state.device) * signed(GAMMA) + _at(view, 0)
         views = torch.arange(n, device=state.device) * signed(GAMMA << 32)
         first = _numbers(state[:, None] + (views[:, None, None] + steps))
-        return [cls(key, state, view + i, u) for i, u in enumerate(first.unbind())]
+        return [cls(key, state, view + i, u, orders) for i, u in enumerate(first.unbind())]
 
     def part(self, some: slice | Tensor) -> Draws:
         """Return the draws of some of the samples."""
-        return Draws(self.key, self.state[some], self.view)
+        return Draws(self.key, self.state[some], self.view, orders=self.orders)
 
     @cached_property
     def _held(self) -> Tensor:

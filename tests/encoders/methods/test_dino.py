@@ -23,13 +23,13 @@ def made(backbone="vit_micro", **settings):
     return methods.build("dino", encoder, methods.config("dino", SMALL | settings)).train()
 
 
-def batch(method, seed=0, **when):
-    """Return noise as views, each of the side that the method asks for."""
+def batch(method, seed=0, epoch=0.0, done=0.0):
+    """Return noise as views, each of the side that the method asks for, at some time."""
     generator = torch.Generator().manual_seed(seed)
     specs = [method.view(number, views.VIEWS["dino"]) for number in range(method.n_views)]
     sides = [spec.side or 8 for spec in specs]
     shown = [torch.rand(6, 1, side, side, generator=generator) for side in sides]
-    return Batch(views=shown, **when)
+    return Batch(views=shown, numbers=method.numbers(epoch, done), settled=epoch >= method.settles)
 
 
 def outputs(v, g, k=11):

@@ -6,7 +6,7 @@ from torchvision.transforms.v2 import functional as F
 
 from curate.encoders import views
 from curate.encoders.views import ViewSpec, apply
-from curate.encoders.views.draws import Draws
+from curate.encoders.views.draws import Draws, hash64
 from curate.errors import UsageError
 from curate.runtime import randomness
 
@@ -195,6 +195,35 @@ def test_the_order_of_colour_changes_matters_and_varies(images):
     assert not torch.allclose(apply.jitter(x, u, spec, (0, 1)), apply.jitter(x, u, spec, (1, 0)))
     orders = {randomness.stream(7, "order", view) % len(apply.ORDERS) for view in range(200)}
     assert len(orders) == 24
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(views.VIEWS))
+def test_a_view_is_the_same_bit_for_bit_where_the_device_alone_knows_its_number(name, channels):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (6, channels, 12, 12), generator=generator, dtype=torch.uint8)
+    keys = torch.arange(6) * 987654321987
+    x, spec, table = pixels.float() / 255, views.VIEWS[name], apply.orders(5, 40)
+    seen = set()
+    for view in range(0, 40, 2):
+        told = Draws.of_views(5, hash64(5, keys), view, 2)
+        there = Draws.of_views(5, hash64(5, keys), torch.tensor(view), 2, table)
+        for known, unknown in zip(told, there, strict=True):
+            assert torch.equal(apply.view_of(x, spec, known), apply.view_of(x, spec, unknown))
+            seen.add(apply.order_of(known))
+            assert apply.order_of(unknown).tolist() == list(apply.order_of(known))
+            late = (draws.uniform(1 << 31, 5) for draws in (known, unknown))
+            assert torch.equal(*late)
+    assert len(seen) > 12
+
+
+@pytest.mark.parametrize("strengths", [{"hue": 0.2}, {"contrast": 0.4}, {"saturation": 0.3}])
+def test_some_changes_alone_are_made_where_the_device_alone_knows_the_order(images, strengths):
+    x, u = images.float() / 255, torch.rand(len(images), 4)
+    spec = views.ViewSpec(jitter=1.0, **strengths)
+    for order in apply.ORDERS:
+        there = apply.jitter(x, u, spec, torch.tensor(order))
+        assert torch.equal(apply.jitter(x, u, spec, order), there)
 
 
 def test_grayscale_and_blur_are_torchvisions(images):

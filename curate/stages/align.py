@@ -1,0 +1,300 @@
+"""Alignment of every encoder on every sample of a plan, shard by shard, on one card or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.training import snapshot_name
+from curate.errors import DivergedError
+from curate.runs import added, dataset, more_views, units
+from curate.runs.run import Run
+from curate.runtime import randomness
+from curate.runtime.files import on_disk, write_table
+from curate.runtime.progress import Progress, silent
+from curate.runtime.workers import Unit, run_units
+from curate.scores.alignment import Alignment, align_images, centres_of
+from curate.scores.covariates import REFERENCES, drawn
+from curate.scores.plan import Plan
+from curate.stages import shard, train
+from curate.stages.context import Context
+from curate.stages.placement import Part, Placed, by_shard, placed
+
+HELD_WEIGHTS = 1 << 32
+"""Weights of encoders that are held at a time, in bytes: the samples are gone through again for
+those that are left."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When in their training the encoders are measured.
+
+    Attributes:
+        epoch: After how many epochs; None for its end.
+    """
+
+    epoch: int | None = None
+
+    @property
+    def place(self) -> str:
+        """What units and files of this moment begin with."""
+        return "" if self.epoch is None else f"{snapshot_name(self.epoch)}/"
+
+    def encoder(self, run: Run, name: str) -> Path:
+        """Return the folder of an encoder as it was then."""
+        return run.path / "encoders" / name / self.place
+
+    def unit(self, name: str) -> str:
+        """Return the name of a unit of work."""
+        return f"{self.place}{name}"
+
+    def file(self, run: Run, name: str) -> Path:
+        """Return a file of the run."""
+        return run.path / self.place / name
+
+
+END = Moment()
+
+
+def align(run: Run, context: Context, when: Moment = END) -> Placed:
+    """Measure the alignment of every encoder on every sample of the plan."""
+    made = placed(run, train.train_run(run, context))
+    _align(run, context, when, made, further=False)
+    if when == END and len(more_views.more_views(run).uids):
+        _align(run, context, when, made, further=True)
+    return made
+
+
+def _shown(run: Run, further: bool) -> Callable[[Part], list[tuple[Part, int]]]:
+    """Return what gives the samples of a shard that are measured, by their number of views.
+
+    Args:
+        run: The run.
+        further: Whether only those that get more views than the others are, with these.
+    """
+    if not further:
+        return lambda part: [(part, run.recipe.score.views)]
+    more = more_views.more_views(run)
+
+    def some(part: Part) -> list[tuple[Part, int]]:
+        views = more.of(part.uids)
+        return [(part.only(views == k), int(k)) for k in np.unique(views) if k]
+
+    return some
+
+
+def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: bool) -> None:
+    """Measure samples of every shard, where that is not done yet.
+
+    Encoders are gone through in groups, whose weights are held at a time. Where there are several
+    cards, each measures a group on some of the shards.
+
+    Args:
+        run: The run.
+        context: Device, workers, progress.
+        when: When in their training encoders are measured.
+        made: The plan.
+        further: As ``_shown`` has it.
+    """
+    shown = _shown(run, further)
+    sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
+    unit_of = _units(run, when, further)
+    wanted = {(s, e): unit_of(s, e) for s, size in sizes.items() if size for e in made.encoders}
+    missing: dict[str, list[str]] = {}
+    device = context.resolved_device()
+    for (s, e), unit in wanted.items():
+        if not unit.intact() and not unit.fetch(device):
+            missing.setdefault(s, []).append(e)
+    if not missing:
+        return
+    run.check_code("align", wanted.values(), device)
+    pixels = shard.pixels(run, context)
+    used = [e for e in made.encoders if any(e in names for names in missing.values())]
+    groups = _together({e: train.encoder_folder(run, context, e) / when.place for e in used})
+    cards = len(context.cards())
+    todo = [
+        {s: here for s in shards if (here := [e for e in missing[s] if e in group])}
+        for group in groups
+        for shards in (list(missing)[i::cards] for i in range(cards))
+    ]
+    todo = [work for work in todo if work]
+    with run.timed("align"):
+        if cards > 1:
+            jobs = [
+                Unit(
+                    f"align {i}",
+                    align_some,
+                    {"path": run.path, "work": work, "epoch": when.epoch,
+                     "further": further, "device": device},
+                )
+                for i, work in enumerate(todo, 1)
+            ]  # fmt: skip
+            run_units(
+                jobs, cards, context.progress, what="align", of="parts", begin=context.begin()
+            )
+            return
+        done, total = 0, sum(sizes[s] for work in todo for s in work)
+        context.progress("align", done, total)
+        for work in todo:
+            for n in _measure(run, made, pixels, work, when, device, further=further):
+                done += n
+                context.progress("align", done, total)
+
+
+def align_some(
+    path: Path,
+    work: Mapping[str, Sequence[str]],
+    epoch: int | None,
+    further: bool,
+    device: str,
+    progress: Progress = silent,
+) -> None:
+    """Measure some encoders on some shards: a unit of work of one card among several.
+
+    Args:
+        path: The run's.
+        work: The encoders that are measured on each shard.
+        epoch: After which they are measured, None for the end of their training.
+        further: As ``_shown`` has it.
+        device: ``cuda``, or ``cpu``.
+        progress: Progress callback.
+    """
+    run = Run.open(path)
+    made = placed(run, Plan.read(run.path / "plan.parquet", scratch=run.path / "cache"))
+    shown = _shown(run, further)
+    parts = (part for part in by_shard(run, made) if part.name in work)
+    done, total = 0, sum(len(p.rows) for part in parts for p, _ in shown(part))
+    pixels = shard.pixels(run, Context("cpu"))
+    progress("align", done, total)
+    for n in _measure(run, made, pixels, work, Moment(epoch), device, further=further):
+        done += n
+        progress("align", done, total)
+
+
+def _units(run: Run, when: Moment, further: bool) -> Callable[[str, str], units.Unit]:
+    """Return what gives the unit of a shard and an encoder."""
+    digests = dataset.shard_digests(run)
+
+    def unit(s: str, e: str) -> units.Unit:
+        name = when.unit(f"align/{e}/{_stem(s, further)}")
+        return units.align(run, name, e, digests[s], more=further)
+
+    return unit
+
+
+def _stem(s: str, further: bool) -> str:
+    """Return the stem of a shard's file."""
+    return more_views.further(s) if further else s
+
+
+def _measure(
+    run: Run,
+    made: Placed,
+    pixels: np.ndarray,
+    work: Mapping[str, Sequence[str]],
+    when: Moment,
+    device: str,
+    *,
+    further: bool,
+) -> Iterator[int]:
+    """Measure the encoders that are named for each shard; yields the samples that are done."""
+    shown, unit_of = _shown(run, further), _units(run, when, further)
+    names = [e for e in made.encoders if any(e in here for here in work.values())]
+    encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
+    centres = _centres(run, made, encoders, pixels, device)
+    for part in by_shard(run, made):
+        here = {e: encoders[e] for e in work.get(part.name, [])}
+        if not here:
+            continue
+        tables: dict[str, list[pa.Table]] = {e: [] for e in here}
+        for some, views in shown(part):
+            for name, alignment in _measured(run, here, some, views, pixels, device, centres):
+                tables[name].append(alignment.to_table(some.uids, views))
+            yield len(some.uids)
+        for name, found in tables.items():
+            path = when.file(run, f"alignment/{name}/{_stem(part.name, further)}.parquet")
+            with unit_of(part.name, name).making():
+                table = pa.concat_tables(found)
+                write_table(path, table)
+                unit_of(part.name, name).complete([path], device, n=table.num_rows)
+
+
+def _together(folders: Mapping[str, Path]) -> list[list[str]]:
+    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
+    groups: list[list[str]] = []
+    held = 0
+    for name, folder in folders.items():
+        size = (folder / "weights.safetensors").stat().st_size
+        if not groups or held + size > HELD_WEIGHTS:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += size
+    return groups
+
+
+def _measured(
+    run: Run,
+    encoders: Mapping[str, Encoder],
+    part: Part,
+    views: int,
+    pixels: np.ndarray,
+    device: str,
+    centres: Mapping[str, torch.Tensor] | None,
+) -> Iterator[tuple[str, Alignment]]:
+    """Yield the alignment of each of some encoders on the samples of a part.
+
+    Raises:
+        DivergedError: If an encoder's is not finite.
+    """
+    config = run.recipe
+    found = align_images(
+        encoders,
+        pixels[part.places],
+        randomness.uid_keys(part.uids),
+        config.measuring_views(),
+        config.score.model_copy(update={"views": views}),
+        representation=config.encoder.representation,
+        device=device,
+        centres=centres,
+    )
+    for name, alignment in found.items():
+        if not np.isfinite(alignment.align).all():
+            raise DivergedError(
+                f"encoder {name} of {run.path} gives representations that are not finite; lower "
+                "train.lr or set train.clip_norm, and start over with --fresh."
+            )
+        yield name, alignment
+
+
+def _centres(
+    run: Run,
+    made: Placed,
+    encoders: Mapping[str, Encoder],
+    pixels: np.ndarray,
+    device: str,
+) -> dict[str, torch.Tensor] | None:
+    """Return what is taken off the representations of some encoders; None where nothing is."""
+    config = run.recipe
+    if not config.score.centre:
+        return None
+    # As it was before anything was added: encoders that were measured stay as they were measured.
+    first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
+    made = made.of_shards(len(first))
+    n = len(made.rows)
+    keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
+    for part in by_shard(run, made):
+        keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
+    return centres_of(
+        encoders,
+        pixels[places[drawn(keys, REFERENCES)]],
+        config.score,
+        representation=config.encoder.representation,
+        device=device,
+    )

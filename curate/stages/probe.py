@@ -179,14 +179,14 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
         home: Folder that keeps what was found.
         context: Device and progress.
     """
-    digest = hashlib.sha256(versions.code_of("inspect").encode())
+    digest, code = hashlib.sha256(), {"code": versions.code_of("inspect")}
     for part in (data.train, data.test):
         digest.update(hashlib.sha256(part.tobytes()).digest())
     digest.update(repr(data.canvas.array.shape).encode())
     path = home / f"leaks-{digest.hexdigest()[:12]}.parquet"
-    if path.is_file():
-        known = pq.read_table(path)["uid"].to_pylist()
-        found = np.isin(data.test, np.array(known, dtype=data.test.dtype))
+    known = pq.read_table(path) if path.is_file() else None
+    if known is not None and (known.schema.metadata or {}).get(b"code") == code["code"].encode():
+        found = np.isin(data.test, np.array(known["uid"].to_pylist(), dtype=data.test.dtype))
     else:
         found = leaked(
             data.canvas,
@@ -195,7 +195,9 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
             device=context.resolved_device(),
             progress=context.progress,
         )
-        write_table(path, pa.table({"uid": pa.array(data.test[found]).cast(pa.string())}))
+        uids = pa.table({"uid": pa.array(data.test[found]).cast(pa.string())})
+        # Other code finds others, in whose place these go.
+        write_table(path, uids.replace_schema_metadata(code))
     return replace(data, leaked=found)
 
 

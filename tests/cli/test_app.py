@@ -107,7 +107,8 @@ def test_run_makes_what_it_promises_and_says_what_comes_next(tiny_made):
         assert text in result.out
     told = [line for line in result.err.splitlines() if line.startswith(("train   ", "test   "))]
     assert told[0].startswith("train       80 written, 0 rejected, 818 left out, of 898")
-    account = ("  ", "classes ", *told)
+    # Before hours of training it shows whether there is anything to probe on, and what leaks.
+    account = ("  ", "classes ", "thumbnails: ", "descriptions: ", "copies: ", *told)
     lines = [line for line in result.err.splitlines() if not line.startswith(account)]
     assert [line.split(":")[0] for line in lines][:4] == [
         "shard",

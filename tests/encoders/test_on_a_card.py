@@ -13,7 +13,7 @@ from curate.encoders import methods, training, views
 from curate.encoders.backbone import Encoder
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import augment, orders
-from curate.inspection import duplicates, triage
+from curate.inspection import triage
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images, distances
 from tests.golden.losses import SMALL
@@ -200,15 +200,9 @@ def test_pixels_are_inspected_on_the_card(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "numpy", numpy)
     with card(), Operations() as told:
         images = np.ones((9, 3, 40, 40), dtype=np.uint8)
-        thumbs = duplicates.thumbnails(images, device="cuda")
-        assert (thumbs.device.type, thumbs.shape) == ("cpu", (9, 1, 32, 32))
-        # Everything is like everything here, so that all pairs are aligned.
-        found = duplicates.find(thumbs, 0.9, device="cuda")
         assert len(triage.quality(images, device="cuda")["contrast"]) == 9
-    assert len(found.a) > 0 and not told.reads
-    # Twenty windows are looked up; behind them a pair is brought there and aligned.
-    assert told.kernels["grid_sampler_2d"] == 20 + 1 + 1 + 2 * 4
-    assert told.copies["_to_copy"] > 5
+    assert not told.reads
+    assert told.copies["_to_copy"] > 0
 
 
 def test_the_pretended_card_notices_what_a_card_would():

@@ -20,7 +20,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 def test_biases_and_normalisation_are_not_decayed():
     network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
     for name in ("adamw", "sgd", "lars"):
-        groups = schedule.optimizer(network, TrainConfig(optimizer=name)).param_groups
+        groups = schedule.optimizer(network, TrainConfig(optimizer=name), "cpu").param_groups
         assert groups[0]["weight_decay"] > 0 and [p.ndim for p in groups[0]["params"]] == [2]
         assert groups[1]["weight_decay"] == 0 and len(groups[1]["params"]) == 3
 
@@ -36,7 +36,7 @@ def test_all_weights_at_once_are_stepped_as_one_after_the_other(name):
         ).to(memory_format=torch.channels_last)  # fmt: skip
         with torch.no_grad():
             network[3].weight.zero_()  # a norm of 0 adapts nothing
-        chosen = schedule.optimizer(network, TrainConfig(optimizer=name, lr=0.3))
+        chosen = schedule.optimizer(network, TrainConfig(optimizer=name, lr=0.3), "cpu")
         for group in chosen.param_groups:
             if "foreach" not in group:
                 pytest.skip(f"this version of {name} has one way")

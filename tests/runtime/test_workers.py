@@ -116,7 +116,7 @@ def test_a_killed_worker_is_noticed():
 
 
 def hold(path: Path, progress) -> None:
-    with signals.held() as work:
+    with signals.held("a step") as work:
         progress("held", 0, 1)
         while work.wanted is None:
             time.sleep(0.01)

@@ -11,6 +11,8 @@ from curate.errors import DataError
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 from curate.scores.plan import ADDED, Later, Plan, build_plan
 
+pytestmark = pytest.mark.numeric
+
 
 def make_uids(n, prefix="x"):
     return [hashlib.sha256(f"{prefix}{i}".encode()).hexdigest()[:32] for i in range(n)]

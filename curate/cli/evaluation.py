@@ -36,6 +36,16 @@ from curate.cli.results.evaluation import (
 )
 from curate.runs.run import Run, enclosing
 
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="SOURCE",
+        help="What probes are tested on: `self` (the run's labels), a SOURCE, or SOURCE=DIR; may "
+        "be repeated; default: the recipe's.",
+    ),
+]
+
 
 @command("curate retrain runs/digits/manifests/top-1000.parquet")
 def retrain(
@@ -67,15 +77,7 @@ def probe(
     encoder: Annotated[
         Path, typer.Argument(help="An encoder's folder, `timm:NAME`, or a file of weights.")
     ],
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on",
-            metavar="SOURCE",
-            help="`self` (the run's labels), a SOURCE, or SOURCE=DIR; may be repeated; "
-            "default: the recipe's.",
-        ),
-    ] = None,
+    on: On = None,
     kind: Annotated[
         list[str] | None,
         typer.Option("--kind", metavar="KIND", help="`linear` or `knn`; default: the recipe's."),
@@ -158,15 +160,7 @@ def compare(
         str | None,
         typer.Option("--space", metavar="SPACE", help="Where samples lie, as in `curate select`."),
     ] = None,
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on",
-            metavar="SOURCE",
-            help="What probes test on: `self` (the run's labels), a SOURCE, or SOURCE=DIR; may be "
-            "repeated; default: the recipe's.",
-        ),
-    ] = None,
+    on: On = None,
     runs: Runs = RUNS,
     device: Device = "auto",
     workers: Workers = None,

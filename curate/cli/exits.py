@@ -14,7 +14,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message of what ended a command."""
     match error:
         case Stopped():
-            text = "interrupted: what was done is kept; the same command goes on from there."
+            text = "interrupted: what was finished is kept; type the same command again."
             return 128 + error.number, text
         case CurateError():
             return error.exit_code, f"error: {error}"

@@ -39,6 +39,9 @@ from curate.stages.context import Context
 
 log = logging.getLogger("curate")
 
+SEARCHED = 100_000
+"""Images of a probe set up to which copies are looked for unasked: minutes, and not hours."""
+
 NAMED = 4
 """Names in a file that are told of those that are no part of an encoder."""
 
@@ -172,13 +175,19 @@ def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None)
 
 
 def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
-    """Return a probe set that knows which of its test samples leak.
+    """Return a probe set that knows which of its test samples leak, unless it is too large to look.
 
     Args:
         data: What probes are fitted and tested on.
         home: Folder that keeps what was found.
         context: Device and progress.
     """
+    n = len(data.train) + len(data.test)
+    if n > SEARCHED:
+        log.info(
+            "%s: %s images are not searched for leaks; 'curate copies' does", data.name, f"{n:,}"
+        )
+        return data
     digest, code = hashlib.sha256(), {"code": versions.code_of("inspect")}
     for part in (data.train, data.test):
         digest.update(hashlib.sha256(part.tobytes()).digest())

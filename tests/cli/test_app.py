@@ -589,7 +589,7 @@ def test_a_probe_is_printed_and_kept(tiny_runs):
     assert kept == {"encoder": "encoders/fold1", "results": [probed]}
 
 
-def test_a_probe_says_which_test_images_leak(tmp_path):
+def test_a_probe_says_which_test_images_leak(tmp_path, monkeypatch):
     for i in range(40):
         for split, shift in (("train", 0), ("test", 40)):
             folder = tmp_path / "data" / split / "ab"[i % 2]
@@ -611,6 +611,10 @@ def test_a_probe_says_which_test_images_leak(tmp_path):
     [found] = json.loads(curate("probe", encoder, "--kind", "knn", "--json").out)["results"]
     assert found["leaked"] == 3
     assert f"accuracy without them: knn {found['accuracy_without_leaks']:.4f}" in line
+    monkeypatch.setattr("curate.stages.probe.SEARCHED", 79)
+    large = curate("probe", encoder, "--kind", "knn", "--json")
+    assert json.loads(large.out)["results"][0]["leaked"] is None
+    assert "self: 80 images are not searched for leaks; 'curate copies' does" in large.err
 
 
 def test_an_encoder_outside_a_run_is_probed_on_a_source(tiny_runs, tmp_path):

@@ -82,7 +82,9 @@ def holds(read):
 
 
 def entries(source, **options):
-    return holds(lambda: list(open_source(source, **options).entries()))
+    found = holds(lambda: list(open_source(source, **options).entries()))
+    assert found is None or all(type(entry.data) is bytes for entry in found)
+    return found
 
 
 def stored(path, columns):
@@ -97,8 +99,11 @@ def stored(path, columns):
 def test_parquet_of_every_arrow_kind(tmp_path, kind, name):
     columns = {"image": pa.array([IMAGE, IMAGE]), "label": pa.array([0, 1]), name: COLUMNS[kind]}
     stored(tmp_path / "train.parquet", columns)
-    entries(f"hf:{tmp_path}")
-    entries(f"hf:{tmp_path}", label="label", image="image")
+    found = entries(f"hf:{tmp_path}")
+    named = entries(f"hf:{tmp_path}", label="label", image="image")
+    for samples in (found, named) if name == "note" else ():
+        # A column that nobody reads does no harm, whatever it holds.
+        assert [(entry.data, entry.label) for entry in samples] == [(IMAGE, 0), (IMAGE, 1)]
     columns = {"file_name": pa.array(["a.jpg", "b.jpg"]), "label": pa.array([0, 1])}
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.jpg").write_bytes(IMAGE)
@@ -112,7 +117,8 @@ def test_parquet_of_every_arrow_kind(tmp_path, kind, name):
 def test_scores_of_every_arrow_kind(tmp_path, kind, name):
     columns = {"uid": pa.array(["a", "b"]), "memorization": pa.array([1.0, 2.0])}
     stored(tmp_path / "s.parquet", columns | {name: COLUMNS[kind]})
-    holds(lambda: read_scores(tmp_path / "s.parquet", "memorization"))
+    found = holds(lambda: read_scores(tmp_path / "s.parquet", "memorization"))
+    assert found is None or found.num_rows == 2
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
@@ -122,9 +128,10 @@ def test_embeddings_of_every_arrow_kind(tmp_path, kind, name):
     stored(tmp_path / "e.parquet", columns | {name: COLUMNS[kind]})
 
     uids = pa.chunked_array([["a", "b"]])
-    holds(
+    found = holds(
         lambda: read_embeddings(tmp_path / "e.parquet", "uid", uids, {"uid": pa.array(["a", "b"])})
     )
+    assert found is None or len(found) == 2
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,8 @@ def test_lines_of_json(name, label, more):
         for row in ({"file_name": name, "label": label}, {"file_name": "a.jpg", "label": label,
                                                            "more": more}, label):  # fmt: skip
             (Path(folder) / "metadata.jsonl").write_text(json.dumps(row) + "\n")
-            entries(f"folder:{folder}")
+            found = entries(f"folder:{folder}")
+            assert found is None or len(found) <= 1
 
 
 @OFTEN
@@ -153,7 +161,8 @@ def test_csvs(text, label):
         (Path(folder) / "a.jpg").write_bytes(IMAGE)
         for content in (text, f"file_name,label\na.jpg,{label}\n"):
             (Path(folder) / "metadata.csv").write_bytes(content.encode("utf-8", "surrogatepass"))
-            entries(f"folder:{folder}")
+            found = entries(f"folder:{folder}")
+            assert found is None or len(found) <= 1
 
 
 @OFTEN

@@ -34,12 +34,16 @@ def leaked(
     Raises:
         ResourceError: If FAISS is not installed.
     """
-    rows, n = canvas.rows(np.concatenate([train, test])), len(train)
+    # By uid, as inspection has them, so that one search serves both.
+    by_uid = np.argsort(train, kind="stable"), np.argsort(test, kind="stable")
+    rows, n = canvas.rows(np.concatenate([train[by_uid[0]], test[by_uid[1]]])), len(train)
     images = thumbnails.of_canvas(canvas.array, progress=progress).take(rows)
     found = duplicates.find(images, device=device, progress=progress)
-    out = np.isin(test.astype(f"S{DIGEST}"), train.astype(f"S{DIGEST}"))
-    out[found.b[(found.a < n) & (found.b >= n)] - n] = True
+    copied = np.isin(test.astype(f"S{DIGEST}"), train.astype(f"S{DIGEST}"))[by_uid[1]]
+    copied[found.b[(found.a < n) & (found.b >= n)] - n] = True
     # Test images that equal an earlier one make a pair with that alone.
     equal = (found.a >= n) & (found.similarity == 1.0)
-    out[found.b[equal] - n] |= out[found.a[equal] - n]
+    copied[found.b[equal] - n] |= copied[found.a[equal] - n]
+    out = np.empty_like(copied)
+    out[by_uid[1]] = copied
     return out

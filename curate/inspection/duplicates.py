@@ -9,6 +9,7 @@ turned upside down, which are as detailed and as alike by chance, but copies of 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,16 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from curate.inspection import decoys, matching, registration
-from curate.inspection.summary import CopySearch
+from curate.inspection.summary import CopySearch, IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.runtime.progress import Progress, silent
 
 CROPPED, RECOLOURED = 0.1, 10.0
 """Share of an image's area, and mean difference of its colours in levels of 255, from which a copy
 is called cropped or recoloured."""
+
+_latest: dict[tuple[str, bytes], tuple[matching.Found, matching.Found, int, IndexUsed]] = {}
+"""The last search of this process: inspection and probes of a run ask for the same one."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,16 @@ def find(
     Raises:
         ResourceError: If FAISS is not installed.
     """
-    first, same = _equal(images)
+    digests = images.digests()
+    first, same = _equal(images, digests)
     # What is looked up and found: the images that stand for those equal to them.
     stands = np.flatnonzero(first == np.arange(len(images)))
-    found, upside, asked, index = matching.searched(images, stands, device, progress)
+    key = (device, hashlib.sha256(digests.tobytes() + images.detail.tobytes()).digest())
+    if key not in _latest:
+        searched = matching.searched(images, stands, device, progress)
+        _latest.clear()
+        _latest[key] = searched
+    found, upside, asked, index = _latest[key]
     found = found.distinct()
     learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)
     kept = found.where(
@@ -143,13 +153,13 @@ def find(
     )
 
 
-def _equal(images: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
+def _equal(images: Thumbnails, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first image that equals each, (N,), and the images that equal an earlier one.
 
     Images of one colour equal nothing.
     """
     n = len(images)
-    _, at, which = np.unique(images.digests(), return_index=True, return_inverse=True)
+    _, at, which = np.unique(digests, return_index=True, return_inverse=True)
     first = at[which]
     plain = np.empty(n, dtype=bool)
     for start in range(0, n, 8192):

@@ -45,8 +45,9 @@ class CompiledLoss:
             loss = self._loss(batch)
         except Exception as error:
             # Of the compiler, of Triton or of the C compiler that they call.
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            log.warning("the training is not compiled, and takes longer: %s", first)
+            # torch says in the first line which backend raised, and in the second what.
+            said = " ".join(str(error).split("\n")[:2]).strip() or type(error).__name__
+            log.warning("the training is not compiled, and takes longer: %s", said)
             self._loss = self._plain
             return self._loss(batch)
         self._works = True

@@ -87,6 +87,7 @@ def test_what_cannot_be_compiled_is_trained_as_it_is(caplog):
     assert ran("simclr") == ran("simclr", broken)
     (said,) = [record.message for record in caplog.records if record.name == "curate"]
     assert said.startswith("the training is not compiled, and takes longer: ")
+    assert "no compiler is here" in said and "at all" not in said
 
 
 def test_long_trainings_on_a_card_alone_are_compiled():

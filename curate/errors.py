@@ -66,6 +66,7 @@ def unknown(
         listed_by: The command that lists them, where they are too many for a message.
     """
     known = sorted(choices)
+    name = name if len(name) <= 80 else f"{name[:77]}..."
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     all_of_them = f"'{listed_by}' lists all." if listed_by else f"Known: {', '.join(known)}."

@@ -27,9 +27,9 @@ def explain(error: BaseException) -> tuple[int, str]:
             where = f" {error}" if str(error) else ""
             advice = "lower train.batch_size, score.batch_size or --workers"
             return 6, f"error: out of memory{where}; {advice}."
-        case OSError(errno=errno.ENOENT | errno.ENOTDIR | errno.EISDIR | errno.EEXIST) if (
-            error.filename
-        ):
+        case OSError(
+            errno=errno.ENOENT | errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENAMETOOLONG
+        ) if error.filename:
             return 2, f"error: {error.filename}: {error.strerror}; check the path."
         case OSError(errno=None | errno.ENOENT):  # Arrow's own, which names no file but in words
             return 3, f"error: data cannot be read: {_line(error)}; get or make it again."

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -23,6 +22,7 @@ from curate.errors import UsageError, unknown
 from curate.evaluation.config import CompareConfig, ProbeConfig
 from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
+from curate.runtime.files import is_folder
 from curate.runtime.settings import Section
 from curate.runtime.text import short
 from curate.runtime.yaml_text import read_yaml
@@ -114,7 +114,7 @@ class Recipe(Section):
 
         for source in (self.data.source, *self.probe.sources):
             kind = source.partition(":")[0]
-            path = "/" in source or source.startswith(".") or Path(source).is_dir()
+            path = "/" in source or source.startswith(".") or is_folder(source)
             if kind not in (*sources.SOURCES, "self") and not path:
                 raise unknown("source", kind, sources.SOURCES)
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)

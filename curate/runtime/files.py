@@ -39,6 +39,11 @@ REFUSED = (
 """What the system says when a file cannot be written there."""
 
 
+def is_folder(path: str | Path) -> bool:
+    """Return whether a name from outside leads to a folder; one that no file can have does not."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it, durably, when the block succeeds.

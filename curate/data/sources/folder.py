@@ -27,6 +27,7 @@ from curate.data.sources.base import (
 from curate.data.sources.metadata import NAMES, Metadata, read_metadata
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
+from curate.runtime.files import is_folder
 
 IMAGE, REJECTED, LEFT = "image", "rejected", "left"
 DEEPEST = 8
@@ -359,7 +360,7 @@ def _why_unmet(file: Path, path: str) -> str:
     """Return why there is no image for a row of the metadata."""
     if any(part.startswith(".") for part in path.split("/")):
         return "listed in the metadata file, but hidden"
-    if file.is_dir():
+    if is_folder(file):
         return "listed in the metadata file, but a folder"
     if os.path.lexists(file):
         return "listed in the metadata file, but not read"

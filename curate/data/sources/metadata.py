@@ -170,6 +170,6 @@ def _label(value: Any, file: Path, name: str, number: int, column: str | None) -
         return labels.label_of(value)
     except ValueError as error:
         raise DataError(
-            f"{file}: {column} {short(value)} of {name} is no whole number or name (row "
+            f"{file}: {column} {short(value)} of {short(name)} is no whole number or name (row "
             f"{number + 1}); name another column with --label, or --label {labels.NONE}."
         ) from error

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -143,6 +143,8 @@ def test_scores_in_a_csv(tmp_path, text):
 
 
 @OFTEN
+@example("x" * 3000, None, None)
+@example("x" * 3000, {}, None)
 @given(JSON, JSON, JSON)
 def test_lines_of_json(name, label, more):
     with tempfile.TemporaryDirectory() as folder:
@@ -192,6 +194,7 @@ def test_members_of_tars(label, content, cls, pax):
 
 
 @OFTEN
+@example("x" * 3000, "backbone")
 @given(JSON, st.sampled_from(["backbone", "size", "channels", "patch", "encoder", "all"]))
 def test_configs_of_encoders(value, key):
     good = {"backbone": "convnet", "size": 8, "channels": 1, "patch": None}
@@ -209,6 +212,8 @@ KEYS = st.sampled_from(["name", "data", "data.source", "plan", "plan.kind", "tra
 
 
 @OFTEN
+@example("x" * 3000, "data.source")
+@example("x" * 3000, "encoder.method")
 @given(JSON, KEYS)
 def test_recipes_of_every_json_kind(value, key):
     content = recipe_files.composed(recipe_files.find("digits"))

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 
 from curate.errors import UnreliableError, UsageError
-from curate.scores.summary import GOOD, LOW, MODERATE, Reliability, Verdict
+from curate.scores.summary import GOOD, LOW, MODERATE, Reliability, ScoreSummary, Verdict
 
 NOTHING, GROUP, RANKING = "nothing", "group", "ranking"
 """The grades: no memorization is shown; it is shown on average; and of single images."""
+
+MEMORIZATION, EXPECTED = "memorization", "expected"
+"""The columns whose reliability is known: scores, and the posterior."""
 
 
 def verdict(separation: str, reliability: Reliability, *, scored: bool = True) -> Verdict:
@@ -91,22 +94,34 @@ def required(text: str) -> float:
     return value
 
 
-def require(text: str | None, reliability: Reliability, run: str) -> None:
+def require(text: str | None, summary: ScoreSummary, run: str, by: str = MEMORIZATION) -> None:
     """Check that a ranking is as reliable as asked; None asks for nothing.
 
     Args:
         text: As ``required`` reads it.
-        reliability: Of the ranking.
+        summary: Of the scores.
         run: What a user types for the run.
+        by: What ranks: ``memorization``, or ``expected``, whose reliability is the posterior's.
 
     Raises:
-        UnreliableError: If it is not, or nobody knows.
+        UsageError: If nobody can know how reliable a ranking by that is.
+        UnreliableError: If it is not as reliable, or this run does not show it.
     """
     if text is None:
         return
     least = required(text)
-    if reliability.encoders is None or reliability.encoders < least:
+    if by == MEMORIZATION:
+        known, told = summary.reliability.encoders, stated(summary.reliability)
+    elif by == EXPECTED:
+        known = summary.expectation.reliability if summary.expectation else None
+        told = f"reliability of {by} " + ("cannot be told" if known is None else f"{known:.2f}")
+    else:
+        raise UsageError(
+            f"require {text}: how reliable a ranking by {by} is, a run does not show; ask it of "
+            f"{MEMORIZATION} or {EXPECTED}."
+        )
+    if known is None or known < least:
         raise UnreliableError(
-            f"{run}: {stated(reliability)}; {least:g} is required, and nothing was selected. Add "
+            f"{run}: {told}; {least:g} is required, and nothing was selected. Add "
             f"encoders: 'curate score {run} --until reliability={least:g}'."
         )

@@ -139,7 +139,7 @@ def run_all(
         plan = train.train_run(run, context)
         align.align(run, context)
         summary = score.score_run(run, context)
-        verdict.require(require, summary.reliability, run.name)
+        verdict.require(require, summary, run.name, run.recipe.select.by)
         inspect.inspect_run(run, context)
         selected = select.select_run(run, context, run.recipe.select)
         # A recipe that nobody tried on these images may train what knows nothing of them.

@@ -73,7 +73,7 @@ def select(
         UsageError: If there are not so many samples, or it is not said what becomes of unscored.
         DataError: If the run has no scores, ``expected`` is not known of any sample, or a list
             names what there is not.
-        UnreliableError: If its ranking is less reliable than required.
+        UnreliableError: If its ranking by ``by`` is less reliable than required.
     """
     config = SelectConfig.of(
         strategy=strategy,
@@ -106,7 +106,7 @@ def select_run(
     require: str | None = None,
 ) -> Selected:
     """Select from a run's scores; the lock of the run is held."""
-    verdict.require(require, run.summary().reliability, run.name)
+    verdict.require(require, run.summary(), run.name, config.by)
     by, error = config.by, ERRORS.get(config.by)
     table = run.scores(("uid", "memorization", *([error] if error else ()), *TAKEN))
     # A held-out extra set is measured, but is never part of a manifest.

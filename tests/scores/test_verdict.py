@@ -3,7 +3,7 @@
 import pytest
 
 from curate.errors import UnreliableError, UsageError
-from curate.scores.summary import Reliability
+from curate.scores.summary import Expectation, Interval, Reliability, ScoreSummary
 from curate.scores.verdict import require, required, verdict
 
 
@@ -45,10 +45,41 @@ def test_requirements_that_cannot_be_are_refused(text):
         required(text)
 
 
+def summary(reliability, expected=None):
+    expectation = expected and Expectation((), expected, None, None, 1.0, 0.0, 1.0, (1, 1), "")
+    return ScoreSummary(
+        groups={},
+        tests=(),
+        separation="clear",
+        reliability=reliability,
+        verdict=verdict("clear", reliability),
+        normalised_mean=None,
+        n_scored=1,
+        n_unscored=0,
+        score_direction="",
+        views=1,
+        encoders=(),
+        interval=Interval(0.95, None, None),
+        expectation=expectation,
+    )
+
+
 def test_a_ranking_that_is_less_reliable_than_required_is_refused():
-    require("reliability=0.5", found(0.5, 0.4, 0.6), "digits")
-    require(None, found(None), "digits")
+    require("reliability=0.5", summary(found(0.5, 0.4, 0.6)), "digits")
+    require(None, summary(found(None)), "digits")
     for low in (found(0.49, 0.4, 0.6), found(None)):
         with pytest.raises(UnreliableError, match=r"--until reliability=0\.5") as error:
-            require("reliability=0.5", low, "digits")
+            require("reliability=0.5", summary(low), "digits")
         assert error.value.exit_code == 8
+
+
+def test_a_requirement_is_asked_of_what_ranks():
+    better = summary(found(0.4, 0.3, 0.5), expected=0.6)
+    require("reliability=0.5", better, "digits", "expected")
+    for by, told in (("memorization", "reliability 0.40"), ("expected", "expected 0.60")):
+        with pytest.raises(UnreliableError, match=told):
+            require("reliability=0.7", better, "digits", by)
+    with pytest.raises(UnreliableError, match="expected cannot be told"):
+        require("reliability=0.2", summary(found(0.4)), "digits", "expected")
+    with pytest.raises(UsageError, match="by el2n is, a run does not show"):
+        require("reliability=0.5", better, "digits", "el2n")

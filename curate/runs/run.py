@@ -1,4 +1,4 @@
-"""Run directory: completion records, the lock, and run.json.
+"""Run directory: completion records and run.json.
 
 A unit of work writes its files under temporary names, renames them, and then writes its completion
 record. A unit is done when its record is there and so is what the record names; everything else may
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import DataError, InUseError, MismatchError, UsageError
+from curate.errors import DataError, MismatchError, UsageError
 from curate.runs import late, units
+from curate.runs.lock import in_use, locked
 from curate.runs.recipe import Recipe, parse
 from curate.runtime import versions
-from curate.runtime.files import TEMPORARY, read_json, sealed, write_json
+from curate.runtime.files import TEMPORARY, read_json, sealed, sweep, write_json
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
@@ -224,20 +222,14 @@ class Run:
             InUseError: At once, if another process holds it; its host and pid are named.
         """
         with locked(self.path):
-            for stale in self.path.rglob(f"*{TEMPORARY}"):
-                # Left by a process that was killed while it wrote.
-                stale.unlink(missing_ok=True)
+            # Left by a process that was killed while it wrote.
+            sweep(self.path.rglob(f"*{TEMPORARY}"))
             self._sweep_states()
             yield
 
     def in_use(self) -> bool:
         """Return whether another process holds the run."""
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
-        try:
-            with lock:
-                return False
-        except filelock.Timeout:
-            return True
+        return in_use(self.path)
 
     def _sweep_states(self) -> None:
         """Delete the states of units whose record a killed process could still write."""
@@ -432,32 +424,6 @@ class Run:
         if not len(rows):
             raise DataError(f"run {self.path} has no sample {uid}.")
         return decode(next(iter(reader.read(rows))), channels=self.recipe.data.channels)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run directory for this process.
-
-    Raises:
-        InUseError: At once, if another process holds it; its host and pid are named.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    owner = path / ".owner.json"
-    lock = filelock.FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        who = ""
-        with contextlib.suppress(DataError, KeyError):
-            held = read_json(owner)
-            who = f" (process {held['pid']} on {held['host']})"
-        raise InUseError(f"run {path} is in use{who}; wait for it, or stop it.") from error
-    try:
-        write_json(owner, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def set_aside(path: Path) -> Path | None:

@@ -18,7 +18,15 @@ from typing import Any
 import filelock
 
 from curate.errors import DataError, ResourceError
-from curate.runtime.files import TEMPORARY, file_sha256, read_json, sealed, write_json
+from curate.runtime.files import (
+    TEMPORARY,
+    beside,
+    file_sha256,
+    read_json,
+    sealed,
+    sweep,
+    write_json,
+)
 
 FOLDER = ".store"
 RECORD = "record.json"
@@ -88,33 +96,27 @@ class Entry:
             with contextlib.suppress(DataError):
                 read_json(self.folder / RECORD)
                 return
-            beside = _beside(self.folder)
+            filling = beside(self.folder)
             if self.folder.exists():
                 remove(self.folder)
             try:
                 home = _home(record["outputs"])
                 for name in record["outputs"]:
-                    put(run / name, beside / Path(name).relative_to(home), copy=copy)
-                write_json(beside / RECORD, sealed(record))
-                beside.rename(self.folder)
+                    put(run / name, filling / Path(name).relative_to(home), copy=copy)
+                write_json(filling / RECORD, sealed(record))
+                filling.rename(self.folder)
             except OSError as error:
-                shutil.rmtree(beside, ignore_errors=True)
+                shutil.rmtree(filling, ignore_errors=True)
                 if not copy:
                     return
                 raise ResourceError(f"cannot write {self.folder}: {error.strerror}.") from error
 
 
-def _beside(folder: Path) -> Path:
-    """Return the name of an entry that is being written, or removed."""
-    return folder.with_name(f".{folder.name}{TEMPORARY}")
-
-
 def remove(folder: Path) -> None:
     """Remove an entry: it is there whole or not at all at every moment."""
-    beside = _beside(folder)
-    shutil.rmtree(beside, ignore_errors=True)
-    folder.rename(beside)
-    shutil.rmtree(beside)
+    going = beside(folder)
+    folder.rename(going)
+    shutil.rmtree(going)
 
 
 def _home(names: Iterable[str]) -> str:
@@ -129,8 +131,7 @@ def put(source: Path, target: Path, *, copy: bool = True) -> None:
         OSError: If a link is refused, and so is a copy, by the disk or by ``copy``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
-    temporary.unlink(missing_ok=True)
+    temporary = beside(target)
     linked = False
     if source.name != COPIED:
         with contextlib.suppress(OSError) if copy else contextlib.nullcontext():
@@ -151,9 +152,8 @@ def locked(runs: Path) -> Iterator[None]:
     try:
         (runs / FOLDER).mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(runs / FOLDER / ".lock"):
-            for stale in (runs / FOLDER).glob(f"*/.*{TEMPORARY}"):
-                # Left by a process that was killed while it filled it.
-                shutil.rmtree(stale, ignore_errors=True)
+            # Left by a process that was killed while it filled or emptied an entry.
+            sweep((runs / FOLDER).glob(f"*/.*{TEMPORARY}"))
             yield
     except PermissionError as error:
         raise ResourceError(f"cannot write {runs / FOLDER}: {error.strerror}.") from error
@@ -198,6 +198,8 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
         for folder in sorted((home / FOLDER).glob("*/*")):
             if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in named:
                 continue
+            if folder.name.endswith(TEMPORARY):
+                continue  # another machine may be filling it (``locked`` sweeps what none does)
             entries += 1
             size += sum(p.stat().st_size for p in folder.rglob("*") if p.stat().st_nlink == 1)
             if not dry_run:

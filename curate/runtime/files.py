@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -37,6 +41,11 @@ REFUSED = (
     errno.EIO,
 )
 """What the system says when a file cannot be written there."""
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that sync no folders, such as some that go over a network."""
+ABANDONED = 24 * 3600
+"""Seconds after which a temporary file that nobody writes to is taken for left behind, whoever
+began it: of a process on another machine, or in another container, nobody here knows more."""
 
 
 def is_folder(path: str | Path) -> bool:
@@ -52,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ResourceError: If there is no space or no permission.
     """
     # Not tempfile's, which nobody else may read: what the umask says goes for what we write, too.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -68,6 +77,64 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def beside(path: Path) -> Path:
+    """Return a new temporary name beside a path, which says who it belongs to (``stale``)."""
+    owner = f"{processes_of()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{owner}{TEMPORARY}")
+
+
+@functools.cache
+def processes_of() -> str:
+    """Return 8 hex digits of what process numbers are unique in: this boot, this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        known = f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 (no path)
+    except OSError:
+        known = socket.gethostname()
+    return hashlib.sha256(known.encode()).hexdigest()[:8]
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process of this machine (``processes_of``) is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def stale(temporary: Path) -> bool:
+    """Return whether a temporary file or folder was left by a process that is no more.
+
+    One of this machine that is dead, by its number; one of another machine may be at work, so that
+    what it writes is let alone until it was not written to for ``ABANDONED`` seconds.
+    """
+    said = re.search(
+        rf"\.([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{8}}{re.escape(TEMPORARY)}$", temporary.name
+    )
+    if said and said[1] == processes_of() and not alive(int(said[2])):
+        return True
+    try:
+        touched = temporary.lstat().st_mtime
+    except OSError:  # gone meanwhile
+        return False
+    return time.time() - touched > ABANDONED
+
+
+def sweep(found: Iterable[Path]) -> None:
+    """Remove those of some temporary files and folders that are ``stale``."""
+    for path in found:
+        if not stale(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 class WrittenBack:
@@ -111,6 +178,10 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # The file itself is on the disk; when its name is, such a file system decides alone.
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(handle)
 

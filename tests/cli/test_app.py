@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from curate.cli import app
 from curate.runs import recipe_files
-from curate.runs.run import locked
+from curate.runs.lock import locked
 from curate.runtime.files import file_sha256, read_json
 from tests.command import TINY, curate
 from tests.inspection.test_duplicates import SCENES

@@ -7,14 +7,15 @@ import sys
 
 import pytest
 
-from curate.errors import DataError, InUseError, MismatchError, UsageError
+from curate.errors import DataError, MismatchError, UsageError
 from curate.runs import run as rundir
+from curate.runs.lock import locked
 from curate.runs.recipe import load_recipe
-from curate.runs.run import Run, enclosing, locked, newest, set_aside
+from curate.runs.run import Run, enclosing, newest, set_aside
 from curate.runs.units import Unit
 from curate.runtime import files as atomic
 from curate.runtime import versions
-from curate.runtime.files import read_json, write_json, write_text
+from curate.runtime.files import write_json, write_text
 from tests.command import TINY
 
 
@@ -104,40 +105,24 @@ def test_the_newest_run_is_the_one_last_worked_on(tmp_path):
     assert enclosing(tmp_path / "a") is None
 
 
-# The lock
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from curate.runs.run import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_process_is_refused_and_a_dead_owner_is_not_obeyed(run):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, run.path], stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(InUseError, match=rf"in use \(process {holder.pid} on "), run.lock():
-        pass
-    with pytest.raises(InUseError):
-        set_aside(run.path)
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    assert (run.path / ".owner.json").exists()
-    with run.lock():
-        assert read_json(run.path / ".owner.json")["pid"] == os.getpid()
-    assert not (run.path / ".owner.json").exists()
-
-
 def test_what_a_killed_process_left_is_swept_up(run):
-    stale = run.path / "cache" / f".canvas.npy.123{atomic.TEMPORARY}"
-    stale.parent.mkdir()
-    stale.touch()
+    code = (
+        "import os, sys, pathlib\n"
+        "from curate.runtime.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])):\n"
+        "    os._exit(0)\n"
+    )
+    cache = run.path / "cache"
+    subprocess.run([sys.executable, "-c", code, cache / "canvas.npy"], check=True)
+    (left,) = cache.iterdir()
+    strange = cache / f".canvas.npy.123{atomic.TEMPORARY}"
+    strange.touch()
     with run.lock():
-        assert not stale.exists()
+        assert list(cache.iterdir()) == [strange]
+    assert not left.exists()
+    os.utime(strange, (1, 1))
+    with run.lock():
+        assert list(cache.iterdir()) == []
 
 
 def test_runs_set_aside_are_numbered(tmp_path):

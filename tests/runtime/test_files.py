@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 
@@ -11,7 +12,17 @@ import numpy as np
 import pytest
 
 from curate.errors import DataError, ResourceError
-from curate.runtime.files import on_disk, read_json, replacing, write_json, write_text
+from curate.runtime.files import (
+    ABANDONED,
+    beside,
+    on_disk,
+    read_json,
+    replacing,
+    stale,
+    sweep,
+    write_json,
+    write_text,
+)
 
 
 def test_an_array_on_disk_is_an_array_of_zeros(tmp_path):
@@ -98,3 +109,60 @@ def test_equal_content_is_equal_bytes_and_nan_is_no_json(tmp_path):
         (tmp_path / "c").write_text(text)
         with pytest.raises(DataError, match="c"):
             read_json(tmp_path / "c")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_that_syncs_no_folders_is_not_our_failure(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def refusing(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    if number == errno.EIO:  # a disk that fails is told
+        with pytest.raises(ResourceError, match="Input/output error"):
+            write_text(tmp_path / "file", "x")
+        return
+    write_text(tmp_path / "file", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+LEAVE = """
+import os, sys, pathlib
+from curate.runtime.files import beside
+beside(pathlib.Path(sys.argv[1])).mkdir()
+"""
+
+
+def test_what_is_left_is_told_from_what_is_being_written(tmp_path):
+    mine, folder = beside(tmp_path / "a"), beside(tmp_path / "b")
+    mine.touch()
+    folder.mkdir()
+    (folder / "inside").touch()
+    subprocess.run([sys.executable, "-c", LEAVE, tmp_path / "dead"], check=True)
+    remote = tmp_path / ".c.01234567-1-89abcdef.tmp"
+    remote.touch()
+    assert {p.name.split(".")[1]: stale(p) for p in tmp_path.iterdir()} == {
+        "a": False, "b": False, "dead": True, "c": False,
+    }  # fmt: skip
+    sweep(tmp_path.iterdir())
+    assert set(tmp_path.iterdir()) == {mine, folder, remote}
+    old = remote.stat().st_mtime - ABANDONED - 60
+    for path in (mine, folder, remote):
+        os.utime(path, (old, old))
+    sweep(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
+    assert not stale(tmp_path / "gone.tmp")
+
+
+def test_a_process_of_another_container_is_not_taken_for_a_dead_one_of_this(tmp_path):
+    other = ["unshare", "--pid", "--fork"]
+    code = [sys.executable, "-c", LEAVE, tmp_path / "file"]
+    if subprocess.run([*other, "true"], capture_output=True).returncode:
+        pytest.skip("needs root, and unshare")
+    subprocess.run([*other, *code], check=True)
+    (left,) = tmp_path.iterdir()
+    sweep([left])
+    assert left.exists()

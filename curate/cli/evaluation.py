@@ -15,12 +15,15 @@ from curate.cli.options import (
     Backbone,
     DataPath,
     Device,
+    EngineName,
+    EngineSet,
     Prefix,
     RunName,
     Runs,
     Set,
     Size,
     Workers,
+    chosen,
     command,
     following,
     named,
@@ -35,6 +38,7 @@ from curate.cli.results.evaluation import (
     table_lines,
 )
 from curate.runs.run import Run, enclosing
+from curate.runtime.engines import LOCAL
 
 On = Annotated[
     list[str] | None,
@@ -60,12 +64,20 @@ def retrain(
         int | None, typer.Option("--seed", metavar="N", min=0, help="Training seed.")
     ] = None,
     device: Device = "auto",
+    engine: EngineName = LOCAL,
+    engine_set: EngineSet = None,
 ) -> None:
     """Train afresh on what a manifest keeps."""
     import curate
 
     encoder = curate.retrain(
-        manifest, run=run, runs=runs, seed=seed, device=device, progress=display.progress
+        manifest,
+        run=run,
+        runs=runs,
+        seed=seed,
+        device=device,
+        engine=chosen(engine, engine_set),
+        progress=display.progress,
     )
     display.result(encoder, [f"encoder     {encoder.encoder}"])
     display.next(f"curate probe {shlex.quote(str(encoder.encoder))} --on self")
@@ -164,6 +176,8 @@ def compare(
     runs: Runs = RUNS,
     device: Device = "auto",
     workers: Workers = None,
+    engine: EngineName = LOCAL,
+    engine_set: EngineSet = None,
     set_: Set = None,
     data: DataPath = None,
 ) -> None:
@@ -183,6 +197,7 @@ def compare(
         on=on,
         device=device,
         workers=workers,
+        engine=chosen(engine, engine_set),
         data=data,
         progress=display.progress,
     )

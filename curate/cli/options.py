@@ -16,11 +16,13 @@ from curate.errors import UsageError
 from curate.runs import recipe
 from curate.runs.late import is_adopted
 from curate.runs.next_steps import Stand, next_steps
+from curate.runtime.engines import LOCAL, engine_of
 from curate.runtime.versions import versions
 from curate.scores.verdict import RANKING
 
 if TYPE_CHECKING:
     from curate.runs.run import Run
+    from curate.runtime.engines.base import Engine
     from curate.scores.summary import ScoreSummary, Verdict
 
 Name = Annotated[str, typer.Argument(help="A run, a recipe, or a path to a recipe.")]
@@ -54,6 +56,23 @@ Workers = Annotated[
     int | None,
     typer.Option(
         "--workers", metavar="N", min=1, help="Trainings side by side; default: as many as fit."
+    ),
+]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What does units of work: `local` (this machine's processes), `ray`, "
+        "`ray://HOST:PORT` or `slurm`.",
+    ),
+]
+EngineSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-set",
+        metavar="KEY=VALUE",
+        help="A setting of the engine, such as `partition=gpu` of Slurm or `gpus=0.5` of Ray.",
     ),
 ]
 Effort = Annotated[
@@ -145,6 +164,8 @@ class Request:
     device: Device = "auto"
     limit: Limit = None
     workers: Workers = None
+    engine: EngineName = LOCAL
+    engine_set: EngineSet = None
     effort: Effort = None
     fresh: Fresh = False
     called: Called = None
@@ -164,6 +185,10 @@ class Request:
             out["data.limit"] = self.limit
         return out | values(self.set_)
 
+    def chosen(self) -> Engine | None:
+        """Return what does units of work; None for this machine's own processes."""
+        return chosen(self.engine, self.engine_set)
+
     def typed(self) -> str:
         """Return the words that ask for the same, as a user types them behind a command."""
         hints = get_type_hints(type(self), include_extras=True)
@@ -178,8 +203,12 @@ class Request:
         return shlex.join(words)
 
 
-def values(settings: list[str] | None) -> dict[str, Any]:
+def values(settings: list[str] | None, option: str = "--set") -> dict[str, Any]:
     """Return ``{"section.key": value}`` of what --set was given.
+
+    Args:
+        settings: What was given.
+        option: Another option that is given settings, whose keys have no section.
 
     Raises:
         UsageError: If one has no value.
@@ -188,9 +217,20 @@ def values(settings: list[str] | None) -> dict[str, Any]:
     for item in settings or []:
         key, sign, value = item.partition("=")
         if not sign:
-            raise UsageError(f"--set {item}: expected section.key=value.")
+            like = "section.key=value" if option == "--set" else "key=value"
+            raise UsageError(f"{option} {item}: expected {like}.")
         out[key.strip()] = value
     return out
+
+
+def chosen(engine: str, settings: list[str] | None) -> Engine | None:
+    """Return what --engine and --engine-set name; None for this machine's own processes.
+
+    Raises:
+        UsageError: If there is no such engine, or no such setting of it.
+        ResourceError: If it needs a package that is not installed.
+    """
+    return engine_of(engine, values(settings, "--engine-set"))
 
 
 def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

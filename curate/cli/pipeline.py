@@ -191,6 +191,7 @@ def train(
             data=asked.data,
             device=asked.device,
             workers=asked.workers,
+            engine=asked.chosen(),
         )
         display.result(forecast, forecast_lines(forecast))
         display.next(f"curate train {asked.typed()}")
@@ -252,6 +253,7 @@ def score(
             data=asked.data,
             device=asked.device,
             workers=asked.workers,
+            engine=asked.chosen(),
             progress=display.progress,
         )
         scored, lines = curate.score(opened), refine_lines(refined)
@@ -285,6 +287,7 @@ def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple
         data=asked.data,
         device=asked.device,
         workers=asked.workers,
+        engine=asked.chosen(),
         progress=display.progress,
     )
     return run, result

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from curate.errors import DataError
-from curate.runtime.files import file_sha256, read_json, replacing, write_json
+from curate.runtime.files import file_sha256, owner, read_json, replacing, write_json
 
 log = logging.getLogger("curate")
 
@@ -44,12 +44,13 @@ def store(folder: Path, step: int, tensors: Mapping[str, Tensor], about: Mapping
         tensors: What ``tensors_of`` returned.
         about: The rest of what a training goes on from, as JSON.
     """
-    path = folder / f"{step:09d}.safetensors"
+    # Another attempt at this training may be at the same step.
+    path = folder / f"{step:09d}-{owner()}.safetensors"
     write_tensors(path, tensors)
     # Last, since a state counts as stored once its JSON is there.
     write_json(path.with_suffix(".json"), {**about, "step": step, "sha256": file_sha256(path)})
     for old in _steps(folder)[KEPT:]:
-        old.unlink()
+        old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 

@@ -44,7 +44,7 @@ from curate.encoders.views.apply import orders, view_of
 from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError
 from curate.runtime import randomness, signals, versions
-from curate.runtime.files import write_json, write_text
+from curate.runtime.files import TEMPORARY, write_json, write_text
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.versions import refuse_other_code, refuse_other_device
@@ -167,10 +167,17 @@ def train_encoder(
     if states is not None:
         loop.resume(states)
 
+    # Beside the states: what goes on from one does not make an earlier snapshot again.
+    snapshots = states or out
+
     def snapshot(epoch: int) -> None:
-        write_encoder(out / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
+        write_encoder(snapshots / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
 
     trained = loop.run(states, snapshot=snapshot, progress=progress)
+    for name in map(snapshot_name, loop.snapshots if states else ()):
+        shutil.copytree(
+            snapshots / name, out / name, ignore=shutil.ignore_patterns(f"*{TEMPORARY}")
+        )
     write_encoder(out, loop.method.kept, about)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
     return trained

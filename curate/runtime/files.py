@@ -81,8 +81,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def beside(path: Path) -> Path:
     """Return a new temporary name beside a path, which says who it belongs to (``stale``)."""
-    owner = f"{processes_of()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name}.{owner}{TEMPORARY}")
+    return path.with_name(f".{path.name}.{owner()}{TEMPORARY}")
+
+
+def owner() -> str:
+    """Return a name that nobody else gives: this machine or container, this process, and chance."""
+    return f"{processes_of()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 @functools.cache
@@ -184,6 +188,13 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a whole file into its place on the same file system, durably."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+    _sync_folder(target.parent)
 
 
 def write_text(path: Path, text: str) -> None:

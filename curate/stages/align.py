@@ -1,4 +1,4 @@
-"""Alignment of every encoder on every sample of a plan, shard by shard, on one card or several."""
+"""Alignment of every encoder on every sample of a plan, shard by shard, on whatever machines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.training import snapshot_name
 from curate.errors import DivergedError
 from curate.runs import added, dataset, more_views, units
+from curate.runs.attempts import attempting
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.engines.base import Unit
 from curate.runtime.files import on_disk, write_table
 from curate.runtime.progress import Progress, silent
-from curate.runtime.workers import Unit, run_units
 from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
@@ -29,6 +31,9 @@ from curate.stages.placement import Part, Placed, by_shard, placed
 HELD_WEIGHTS = 1 << 32
 """Weights of encoders that are held at a time, in bytes: the samples are gone through again for
 those that are left."""
+SPREAD = 16
+"""Units that an engine is given at least, where there are as many encoders or shards: nobody knows
+how many machines it has, nor how fast each is."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ def _shown(run: Run, further: bool) -> Callable[[Part], list[tuple[Part, int]]]:
 def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: bool) -> None:
     """Measure samples of every shard, where that is not done yet.
 
-    Encoders are gone through in groups, whose weights are held at a time. Where there are several
-    cards, each measures a group on some of the shards.
+    Encoders are gone through in groups, whose weights are held at a time. A unit of work, of which
+    there are several where there are several cards or an engine, is a group on some of the shards.
 
     Args:
         run: The run.
@@ -107,37 +112,53 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
     unit_of = _units(run, when, further)
     wanted = {(s, e): unit_of(s, e) for s, size in sizes.items() if size for e in made.encoders}
     missing: dict[str, list[str]] = {}
-    device = context.resolved_device()
+    device = context.device_of_units()
     for (s, e), unit in wanted.items():
         if not unit.intact() and not unit.fetch(device):
+            # No attempt deletes what another one wrote.
+            run.record_path(unit.name).unlink(missing_ok=True)
             missing.setdefault(s, []).append(e)
     if not missing:
         return
     run.check_code("align", wanted.values(), device)
     pixels = shard.pixels(run, context)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
-    groups = _together({e: train.encoder_folder(run, context, e) / when.place for e in used})
-    cards = len(context.cards())
+    places = SPREAD if context.engine else len(context.cards())
+    parts = min(places, len(missing))
+    groups = _together(
+        {e: train.encoder_folder(run, context, e) / when.place for e in used}, -(-places // parts)
+    )
     todo = [
         {s: here for s in shards if (here := [e for e in missing[s] if e in group])}
         for group in groups
-        for shards in (list(missing)[i::cards] for i in range(cards))
+        for shards in (list(missing)[i::parts] for i in range(parts))
     ]
     todo = [work for work in todo if work]
     with run.timed("align"):
-        if cards > 1:
-            jobs = [
-                Unit(
-                    f"align {i}",
-                    align_some,
-                    {"path": run.path, "work": work, "epoch": when.epoch,
-                     "further": further, "device": device},
+        if places > 1:
+            threads = torch.get_num_threads()
+            jobs = []
+            for i, work in enumerate(todo, 1):
+                arguments = {
+                    "path": run.path,
+                    "work": work,
+                    "epoch": when.epoch,
+                    "further": further,
+                    "device": device,
+                    "threads": threads,
+                }
+                keys = [wanted[s, e].key for s, here in work.items() for e in here]
+                jobs.append(
+                    Unit(
+                        f"align {i}",
+                        align_some,
+                        arguments,
+                        digest({"units": keys}),
+                        cpus=threads if device == "cpu" else 1,
+                        gpus=int(device != "cpu"),
+                    )
                 )
-                for i, work in enumerate(todo, 1)
-            ]  # fmt: skip
-            run_units(
-                jobs, cards, context.progress, what="align", of="parts", begin=context.begin()
-            )
+            context.do(run, jobs, places, what="align", of="parts")
             return
         done, total = 0, sum(sizes[s] for work in todo for s in work)
         context.progress("align", done, total)
@@ -153,9 +174,10 @@ def align_some(
     epoch: int | None,
     further: bool,
     device: str,
+    threads: int,
     progress: Progress = silent,
 ) -> None:
-    """Measure some encoders on some shards: a unit of work of one card among several.
+    """Measure some encoders on some shards: a unit of work.
 
     Args:
         path: The run's.
@@ -163,8 +185,11 @@ def align_some(
         epoch: After which they are measured, None for the end of their training.
         further: As ``_shown`` has it.
         device: ``cuda``, or ``cpu``.
+        threads: That whoever asks computes with on a CPU: the last digits depend on them.
         progress: Progress callback.
     """
+    if device == "cpu":
+        torch.set_num_threads(threads)
     run = Run.open(path)
     made = placed(run, Plan.read(run.path / "plan.parquet", scratch=run.path / "cache"))
     shown = _shown(run, further)
@@ -218,20 +243,25 @@ def _measure(
                 tables[name].append(alignment.to_table(some.uids, views))
             yield len(some.uids)
         for name, found in tables.items():
-            path = when.file(run, f"alignment/{name}/{_stem(part.name, further)}.parquet")
-            with unit_of(part.name, name).making():
+            with attempting(unit_of(part.name, name)) as attempt:
                 table = pa.concat_tables(found)
-                write_table(path, table)
-                unit_of(part.name, name).complete([path], device, n=table.num_rows)
+                file = f"alignment/{name}/{_stem(part.name, further)}.parquet"
+                write_table(attempt.folder / when.place / file, table)
+                attempt.complete(device, n=table.num_rows)
 
 
-def _together(folders: Mapping[str, Path]) -> list[list[str]]:
-    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least."""
+def _together(folders: Mapping[str, Path], at_least: int = 1) -> list[list[str]]:
+    """Return the names of encoders in groups whose weights ``HELD_WEIGHTS`` hold, one at least.
+
+    Args:
+        folders: Where the encoders are, by their names.
+        at_least: How many groups there are, if there are as many encoders.
+    """
     groups: list[list[str]] = []
-    held = 0
+    held, most = 0, -(-len(folders) // at_least)
     for name, folder in folders.items():
         size = (folder / "weights.safetensors").stat().st_size
-        if not groups or held + size > HELD_WEIGHTS:
+        if not groups or held + size > HELD_WEIGHTS or len(groups[-1]) >= most:
             groups.append([])
             held = 0
         groups[-1].append(name)

@@ -27,10 +27,11 @@ from curate.runs import units
 from curate.runs.dataset import own_uids
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import read_json, write_json
 from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
-from curate.runtime.workers import Unit, run_units
 from curate.scores.plan import Plan
 from curate.stages import align, score, shard, train
 from curate.stages.choosing import Chooser
@@ -224,7 +225,7 @@ def _train_arms(
     by_steps = config.budget == "steps"
     steps = train_settings.epochs * (len(everything) // batch) if by_steps else None
     shard.canvas(run, context)
-    device = context.resolved_device()
+    device = context.device_of_units()
     arms: list[tuple[dict[str, Any], units.Unit]] = []
     jobs: dict[str, Unit] = {}
     made: dict[str, units.Unit] = {}
@@ -248,18 +249,12 @@ def _train_arms(
                 "steps": steps,
             }
             name = f"compare {arm.name}-{arm.remove}-s{arm.seed}"
-            jobs[unit.name] = Unit(name, train_arm, arguments)
+            run.record_path(unit.name).unlink(missing_ok=True)
+            jobs[unit.name] = train.job(name, train_arm, arguments, unit, train_settings.threads)
     if jobs:
         run.check_code("compare", made.values(), device)
     workers = context.training_workers(run.recipe)
-    run_units(
-        list(jobs.values()),
-        workers,
-        context.progress,
-        what="retrain",
-        of="encoders",
-        begin=context.begin(),
-    )
+    context.do(run, list(jobs.values()), workers, what="retrain", of="encoders")
     return arms
 
 
@@ -349,6 +344,7 @@ def compare(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Comparison:
     """Retrain on selections of equal size and compare them with random; None: as in the recipe.
@@ -368,6 +364,7 @@ def compare(
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
+        engine: As in ``run``.
         progress: Progress callback.
 
     Raises:
@@ -390,4 +387,5 @@ def compare(
     if not config.remove and not all(wanted(name).is_manifest for name in config.strategies):
         raise UsageError("say how many samples to remove, such as 500 and 1000.")
     with run.lock():
-        return compare_run(run, Context.of(run, data, device, workers, progress), config, on=on)
+        context = Context.of(run, data, device, workers, progress, engine)
+        return compare_run(run, context, config, on=on)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,16 @@ import torch
 from curate.errors import UsageError, unknown
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
-from curate.runtime.progress import Progress, silent
+from curate.runtime.engines import LOCAL, engine_of
+from curate.runtime.engines.base import Engine, Unit
+from curate.runtime.engines.local import Local
+from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.threads import cores
+
+
+def engine_folder(run: Path) -> Path:
+    """Return the folder of a run directory in which engines keep what they need."""
+    return run / "cache" / "engine"
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,14 @@ class Context:
             one a card on CUDA.
         data: Where the recipe's source lies on this machine.
         progress: Progress callback.
+        engine: Does units; None is this machine's own processes.
     """
 
     device: str = "auto"
     workers: int | None = None
     data: Path | None = None
     progress: Progress = field(default=silent, compare=False)
+    engine: Engine | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -42,13 +52,32 @@ class Context:
         device: str,
         workers: int | None,
         progress: Progress,
+        engine: str | Engine | None = LOCAL,
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        return cls(device, workers, Path(place) if place else None, progress)
+        chosen = engine_of(engine) if isinstance(engine, str) else engine
+        return cls(device, workers, Path(place) if place else None, progress, chosen)
+
+    def device_of_units(self) -> str:
+        """Return on what units are done, ``cpu`` or ``cuda``; the cards need not be here.
+
+        Raises:
+            UsageError: As ``resolved_device``, or if cards are named by number and are elsewhere.
+        """
+        if self.engine is None:
+            return self.resolved_device()
+        if ":" in self.device and self.device.startswith("cuda"):
+            raise UsageError(
+                f"--device {self.device}: cards by number are this machine's; with --engine each "
+                "unit has a card of its own: use --device cuda."
+            )
+        return "cuda" if self.device == "cuda" else self.resolved_device()
 
     def resolved_device(self) -> str:
         """Return ``cpu`` or ``cuda``; of cards by number, the first one is this process' from then.
+
+        What is no unit is done here, on the CPU where only the engine's machines have cards.
 
         Raises:
             UsageError: For another name, or if CUDA is asked for and not there.
@@ -57,6 +86,8 @@ class Context:
         if kind not in ("auto", "cpu", "cuda") or (":" in self.device and kind != "cuda"):
             raise unknown("device", self.device, ("auto", "cpu", "cuda", "cuda:0-7"))
         cuda = torch.cuda.is_available()
+        if kind == "cuda" and not cuda and self.engine is not None:
+            return "cpu"
         if kind == "cuda" and not cuda:
             raise UsageError(
                 f"--device {self.device}: no CUDA device is visible; 'curate doctor' tells why."
@@ -95,6 +126,24 @@ class Context:
         if ":" not in self.device:
             return []
         return [functools.partial(torch.cuda.set_device, card) for card in self.cards()]
+
+    def do(self, run: Run, units: Sequence[Unit], workers: int, *, what: str, of: str) -> None:
+        """Do units of work of a run, wherever that is; what they make does not depend on it.
+
+        Args:
+            run: The run.
+            units: What to do.
+            workers: How many at a time, where they are done by this machine's own processes.
+            what: What the work is called, such as ``train``.
+            of: What each unit makes, in the plural.
+
+        Raises:
+            CurateError: The first error of a unit; the others are stopped.
+            ResourceError: If a process was killed, or the engine is not there.
+        """
+        engine = self.engine or Local(workers, self.begin())
+        told = Together(what, of, len(units), self.progress)
+        engine.run(units, told, engine_folder(run.path))
 
     def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from curate.runs.opening import recipe_of
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine, Unit
+from curate.runtime.engines.slurm import Slurm
 from curate.runtime.progress import silent
 from curate.runtime.results import Result
 from curate.runtime.text import duration
@@ -37,7 +40,7 @@ from curate.scores.alignment import align_images
 from curate.scores.config import AdoptedPlan
 from curate.scores.plan import Plan, build_plan
 from curate.stages import train
-from curate.stages.context import Context
+from curate.stages.context import Context, engine_folder
 
 log = logging.getLogger("curate")
 
@@ -85,6 +88,7 @@ class Forecast(Result):
             ``scaled``.
         disk_bytes: What is written, by ``images``, ``encoders``, ``states`` and ``alignment``.
         free_disk_bytes: What is free there.
+        script: What Slurm would be handed for the trainings that are left; None without it.
     """
 
     device: str
@@ -102,6 +106,7 @@ class Forecast(Result):
     peak_memory_bytes: int | None
     disk_bytes: dict[str, int]
     free_disk_bytes: int
+    script: str | None = None
 
 
 def forecast(
@@ -112,6 +117,7 @@ def forecast(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
 ) -> Forecast:
     """Tell what training and scoring a recipe will take; nothing is written.
 
@@ -125,6 +131,7 @@ def forecast(
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.
+        engine: As in ``run``. Times are this machine's all the same.
 
     Raises:
         DataError: If there are fewer samples than the plan needs.
@@ -133,7 +140,7 @@ def forecast(
     recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     if isinstance(recipe.plan, AdoptedPlan):
         raise UsageError(f"the encoders of {name} were adopted: there is nothing to train.")
-    context = Context.of(run, data, device, workers, silent)
+    context = Context.of(run, data, device, workers, silent, engine)
     device = context.resolved_device()
     plan = _plan(recipe, context, run)
     left = [e for e in plan.encoders if run is None or not run.done(f"train/{e}")]
@@ -166,13 +173,27 @@ def forecast(
             "alignment": n * e * (BYTES_ALIGNED + 4 * recipe.score.views),
         },
         free_disk_bytes=shutil.disk_usage(run.path if run else Path.cwd()).free,
+        script=_script(run.path if run else Path(runs) / recipe.name, recipe, context, left),
     )
+
+
+def _script(path: Path, recipe: Recipe, context: Context, names: Sequence[str]) -> str | None:
+    """Return what Slurm would be handed for the trainings of some encoders; None without it."""
+    if not isinstance(context.engine, Slurm) or not names:
+        return None
+    gpus = int(context.device_of_units() != "cpu")
+    jobs = [Unit(e, train.train_one, cpus=recipe.train.threads, gpus=gpus) for e in names]
+    return context.engine.script(jobs, engine_folder(path))
 
 
 def say(run: Run, context: Context) -> None:
     """Say how long the trainings that a run lacks will take, if it lacks any."""
     left = forecast(
-        str(run.path), data=context.data, device=context.device, workers=context.workers
+        str(run.path),
+        data=context.data,
+        device=context.device,
+        workers=context.workers,
+        engine=context.engine,
     )
     if left.to_train:
         log.info(

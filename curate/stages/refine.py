@@ -14,6 +14,8 @@ import pyarrow as pa
 from curate.errors import UsageError
 from curate.runs import adopted, more_views, units
 from curate.runs.run import Run
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.scores import top_probability
@@ -131,6 +133,7 @@ def refine(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Refined:
     """Score a run, and extend it until its ranking is as sure as asked or its budget is spent.
@@ -153,15 +156,16 @@ def refine(
         budget: Time such as ``90s``, ``30m`` or ``2h``, after which no further round begins, and
             which none is expected to exceed.
         data: Where the recipe's source lies on this machine.
-        device: As in ``run``, and so are ``workers`` and ``progress``.
+        device: As in ``run``, and so are ``workers``, ``engine`` and ``progress``.
         workers: Trainings side by side.
+        engine: What does units of work.
         progress: Progress callback.
 
     Raises:
         UsageError: If ``until`` or ``budget`` cannot be read, or an overlap is asked of a selection
             that is not by memorization.
     """
-    context = Context.of(run, data, device, workers, progress)
+    context = Context.of(run, data, device, workers, progress, engine)
     if adopted.is_adopted(run):
         raise UsageError(
             f"the encoders of run {run.path} were adopted, and --until would train more; adopt "

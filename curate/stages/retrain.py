@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from curate.runs import dataset, units
 from curate.runs.opening import run_of
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine
 from curate.runtime.files import file_sha256
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
@@ -35,6 +39,7 @@ def retrain(
     runs: str | Path = "runs",
     seed: int | None = None,
     device: str = "auto",
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Retrained:
     """Train an encoder afresh on what a manifest keeps.
@@ -45,6 +50,7 @@ def retrain(
         runs: Folder that holds the runs.
         seed: Training seed; None takes the recipe's.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
+        engine: As in ``curate.run``.
         progress: Progress callback.
 
     Raises:
@@ -54,7 +60,7 @@ def retrain(
     path = Path(manifest)
     run = run_of(path, run, runs=runs)
     with run.lock():
-        context = Context.of(run, None, device, 1, progress)
+        context = Context.of(run, None, device, 1, progress, engine)
         kept = dataset.read_for(run, path).kept()
         if path.suffix != ".parquet":
             path = path.with_name(f"{path.name}.parquet")
@@ -66,9 +72,36 @@ def retrain(
         unit = units.trained_on(run, f"retrain/{name}", kept, seed=own_seed)
         if unit.intact() is None:
             shard.canvas(run, context)
-            chosen = context.resolved_device()
+            chosen = context.device_of_units()
+            run.record_path(unit.name).unlink(missing_ok=True)
+            arguments = {
+                "path": run.path,
+                "name": unit.name,
+                "folder": folder,
+                "kept": kept,
+                "seed": own_seed,
+                "device": chosen,
+                "manifest_sha256": digest,
+            }
+            job = train.job(name, retrain_one, arguments, unit, run.recipe.train.threads)
             with run.timed("retrain"):
-                train.train_unit(
-                    run, unit, kept, own_seed, folder, chosen, progress, manifest_sha256=digest
-                )
+                context.do(run, [job], 1, what="retrain", of="encoders")
         return Retrained(run.path / folder)
+
+
+def retrain_one(
+    path: Path,
+    name: str,
+    folder: str,
+    kept: np.ndarray,
+    seed: int,
+    device: str,
+    manifest_sha256: str,
+    progress: Progress = silent,
+) -> None:
+    """Train an encoder on what a manifest keeps: a unit of work."""
+    run = Run.open(path)
+    unit = units.trained_on(run, name, kept, seed=seed)
+    train.train_unit(
+        run, unit, kept, seed, folder, device, progress, manifest_sha256=manifest_sha256
+    )

@@ -15,6 +15,8 @@ from curate.runs.dataset import own_uids
 from curate.runs.opening import open_run
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.scores import verdict
@@ -89,6 +91,7 @@ def run(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     fresh: bool = False,
     require: str | None = None,
     progress: Progress = silent,
@@ -102,6 +105,8 @@ def run(
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses. Scripts that ask for more than one guard
             their entry with ``if __name__ == "__main__"``, as ``multiprocessing`` needs it.
+        engine: What does units of work: ``local`` (this machine's processes), ``ray``,
+            ``ray://HOST:PORT``, ``slurm``, or one with settings (``curate.runtime.engines``).
         fresh: Set an existing run aside and start over.
         require: ``reliability=X``: go on by a ranking that is as reliable, or end with the scores.
         progress: Progress callback (what, done, total).
@@ -110,7 +115,15 @@ def run(
         CurateError: What a user can cause; ``exit_code`` tells the kinds apart.
     """
     opened = open_run(recipe, runs=runs, fresh=fresh, data=data)
-    run_all(opened, data=data, device=device, workers=workers, require=require, progress=progress)
+    run_all(
+        opened,
+        data=data,
+        device=device,
+        workers=workers,
+        engine=engine,
+        require=require,
+        progress=progress,
+    )
     return opened
 
 
@@ -120,6 +133,7 @@ def run_all(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     require: str | None = None,
     progress: Progress = silent,
 ) -> Completed:
@@ -128,7 +142,7 @@ def run_all(
     Raises:
         CurateError: The first error of a stage; what was finished before it stays.
     """
-    context = Context.of(run, data, device, workers, progress)
+    context = Context.of(run, data, device, workers, progress, engine)
     if require is not None:
         verdict.required(require)
     with run.lock():

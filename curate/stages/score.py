@@ -20,6 +20,8 @@ from curate.encoders.schedule import snapshot_epochs
 from curate.errors import DivergedError
 from curate.runs import more_views, units
 from curate.runs.run import Run
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine
 from curate.runtime.files import on_disk, replacing, write_json
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.progress import Progress, silent
@@ -285,12 +287,13 @@ def score(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Scored:
     """Score every candidate of a run; what is missing before that is done first."""
     with run.lock():
         already = _is_scored(run)
         if not already:
-            score_run(run, Context.of(run, data, device, workers, progress))
+            score_run(run, Context.of(run, data, device, workers, progress, engine))
     table = run.path / "scores.parquet"
     return Scored.load(run.path / "scores.json", path=table, already=already)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
 from curate.encoders.training import train_encoder
 from curate.runs import adopted, units
+from curate.runs.attempts import attempting
 from curate.runs.dataset import index, later, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
-from curate.runtime.workers import Unit, run_units
 from curate.scores.config import AdoptedPlan
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
@@ -81,11 +84,11 @@ def train_run(run: Run, context: Context) -> Plan:
     missing = [name for name, unit in unit_of.items() if not unit.done()]
     if missing:
         run.check_settings(unit_of[name] for name in missing)
-        device = context.resolved_device()
+        device = context.device_of_units()
         run.check_code("train", unit_of.values(), device)
         run.note(device=device_name(device))
         threads = run.recipe.train.threads
-        if device == "cpu" and threads > cores():
+        if device == "cpu" and threads > cores() and context.engine is None:
             # Nobody takes fewer unasked: the last digits of the weights would be others.
             log.warning(
                 "train.threads is %d, on %d cores: a training is faster with as many threads as "
@@ -97,19 +100,14 @@ def train_run(run: Run, context: Context) -> Plan:
     if missing:
         canvas(run, context)
         with run.timed("train"):
-            jobs = [
-                Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
-                for name in missing
-            ]
+            jobs = []
+            for name in missing:
+                # What it says is of other settings; no attempt deletes what another one wrote.
+                run.record_path(unit_of[name].name).unlink(missing_ok=True)
+                arguments = {"path": run.path, "name": name, "device": device}
+                jobs.append(job(f"train {name}", train_one, arguments, unit_of[name], threads))
             workers = context.training_workers(run.recipe)
-            run_units(
-                jobs,
-                workers,
-                context.progress,
-                what="train",
-                of="encoders",
-                begin=context.begin(),
-            )
+            context.do(run, jobs, workers, what="train", of="encoders")
     return encoder_plan
 
 
@@ -122,9 +120,23 @@ def encoder_folder(run: Run, context: Context, name: str) -> Path:
     return run.path / "encoders" / name
 
 
+def job(
+    name: str,
+    function: Callable[..., None],
+    arguments: dict[str, Any],
+    unit: units.Unit,
+    threads: int,
+) -> Unit:
+    """Return a training for an engine: ``arguments`` has its ``device``."""
+    on_card = arguments["device"] != "cpu"
+    return Unit(name, function, arguments, unit.key, cpus=threads, gpus=int(on_card))
+
+
 def device_name(device: str) -> str:
-    """Return what ``run.json`` says of a device: ``cpu``, or CUDA with the card's name."""
-    return device if device == "cpu" else f"{device} ({torch.cuda.get_device_name()})"
+    """Return what ``run.json`` says of a device: CUDA with the card's name, where it is here."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return device
+    return f"{device} ({torch.cuda.get_device_name()})"
 
 
 def train_one(path: Path, name: str, device: str, progress: Progress = silent) -> None:
@@ -164,36 +176,36 @@ def train_unit(
         unit: What is made.
         uids: (n,) uids to train on.
         seed: Seed of initialisation, order and views.
-        folder: Where the encoder goes, relative to the run.
+        folder: Where the encoder goes, relative to the run, once all of it is there.
         device: ``cpu`` or ``cuda``.
         progress: Progress callback; counts images, of which each step takes a batch.
         steps: Train for so many steps instead of the recipe's epochs.
         facts: What else the completion record says.
     """
+    if unit.done():
+        return  # Another attempt was there first.
     batch = min(run.recipe.train.batch_size, len(uids))
 
     def images_seen(what: str, done: int, total: int) -> None:
         progress(what, done * batch, total * batch)
 
-    out = run.path / folder
-    run.record_path(unit.name).unlink(missing_ok=True)
     rows = index(run, ["uid", "label"])
     images = open_canvas(run.path / "cache" / "canvas.npy", rows, canvas_blocks(run))
-    trained = train_encoder(
-        images,
-        uids,
-        run.recipe.training_spec(),
-        seed=seed,
-        out=out,
-        device=device,
-        states=run.states(unit.name),
-        labels=rows["label"].fill_null(-1).to_numpy(),
-        progress=images_seen,
-        steps=steps,
-    )
-    files = [path for path in out.rglob("*") if path.is_file()]
-    keep = unit.name.startswith("train/")
-    unit.complete(files, device, keep=keep, n=len(uids), **trained.to_json(), **facts)
+    with attempting(unit) as attempt:
+        trained = train_encoder(
+            images,
+            uids,
+            run.recipe.training_spec(),
+            seed=seed,
+            out=attempt.folder / folder,
+            device=device,
+            states=run.states(unit.name),
+            labels=rows["label"].fill_null(-1).to_numpy(),
+            progress=images_seen,
+            steps=steps,
+        )
+        keep = unit.name.startswith("train/")
+        attempt.complete(device, keep=keep, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(
@@ -202,10 +214,12 @@ def train(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Trained:
     """Train the encoders of a run's plan that are not trained."""
     with run.lock():
         before = len(list((run.path / "records" / "train").glob("*.json")))
-        names = train_run(run, Context.of(run, data, device, workers, progress)).encoders
+        context = Context.of(run, data, device, workers, progress, engine)
+        names = train_run(run, context).encoders
     return Trained(run.path / "encoders", tuple(names), len(names) - before)

@@ -107,7 +107,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     ]
     if sum(disk.values()) > forecast.free_disk_bytes:
         lines.append("the disk is too small")
-    return lines
+    return lines if forecast.script is None else [*lines, "script:", forecast.script]
 
 
 def _gib(n: int) -> str:

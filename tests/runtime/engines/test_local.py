@@ -10,7 +10,13 @@ import pytest
 
 from curate.errors import DataError, ResourceError
 from curate.runtime import signals
-from curate.runtime.workers import Unit, run_units
+from curate.runtime.engines.base import Unit
+from curate.runtime.engines.local import Local
+from curate.runtime.progress import Together, silent
+
+
+def run_units(units, workers, progress=silent, begin=()):
+    Local(workers, begin).run(units, Together("work", "units", len(units), progress), Path())
 
 
 def write(path: Path, text: str, progress) -> None:
@@ -144,7 +150,7 @@ def test_workers_end_what_they_hold_when_the_command_is_stopped(tmp_path):
 
 
 def test_a_worker_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.runtime.workers.GRACE", 0.1)
+    monkeypatch.setattr("curate.runtime.engines.local.GRACE", 0.1)
     units = [
         Unit("deaf", deaf, {"path": tmp_path / "deaf"}),
         Unit("fail", fail_later, {"path": tmp_path / "deaf"}),

@@ -9,92 +9,74 @@ import queue
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from curate.errors import CurateError, ResourceError
+from curate.errors import ResourceError
 from curate.runtime import signals
-from curate.runtime.progress import Progress, Together, silent
-
-GRACE = 60.0
-"""Seconds that a worker has to store what it is at when it is stopped."""
+from curate.runtime.engines.base import GRACE, Unit, portable
+from curate.runtime.progress import Progress, Together
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One unit of work: a module-level function and its arguments.
+class Local:
+    """Processes of this machine.
 
-    The function also gets ``report``. It must be idempotent and leave its result on disk.
-    """
-
-    name: str
-    function: Callable[..., None]
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-
-def run_units(
-    units: Sequence[Unit],
-    workers: int,
-    progress: Progress = silent,
-    *,
-    what: str = "work",
-    of: str = "units",
-    begin: Sequence[Callable[[], object]] = (),
-) -> None:
-    """Run units, at most ``workers`` at a time; what a unit makes does not depend on their number.
-
-    Args:
-        units: What to do. With one worker they run here, in order.
-        workers: Processes to use.
-        progress: Progress callback; gets what the units report, together.
-        what: What the work is called in it, such as ``train``.
-        of: What each unit makes, in the plural.
+    Attributes:
+        workers: How many at a time. One unit, or one worker, is this process.
         begin: What a worker process does first, such as taking a card: each one of them, in turn.
             Nothing is done by it here.
-
-    Raises:
-        CurateError: The first error of a unit; the other processes are stopped.
-        ResourceError: If a process was killed.
     """
-    workers = min(workers, len(units))
-    together = Together(what, of, len(units), progress)
-    if workers <= 1:
+
+    workers: int = 1
+    begin: Sequence[Callable[[], object]] = ()
+
+    def run(self, units: Sequence[Unit], report: Together, folder: Path) -> None:
+        """Do units; with one worker here, in order. Nothing is kept in ``folder``.
+
+        Raises:
+            CurateError: The first error of a unit; the other processes are stopped.
+            ResourceError: If a process was killed.
+        """
+        workers = min(self.workers, len(units))
+        if workers <= 1:
+            for unit in units:
+                unit.function(**unit.arguments, progress=_named(unit.name, report))
+                report.finish(unit.name)
+            return
+        context = mp.get_context("spawn")
+        # Queues that buffer here: a pipe is full after 64 KiB of units, before any worker reads.
+        tasks: Any = context.Queue()
+        events: Any = context.Queue()
         for unit in units:
-            unit.function(**unit.arguments, progress=_named(unit.name, together))
-            together.finish(unit.name)
-        return
-    context = mp.get_context("spawn")
-    # Queues that buffer here: a pipe is full after 64 KiB of units, before any worker reads.
-    tasks: Any = context.Queue()
-    events: Any = context.Queue()
-    for unit in units:
-        tasks.put(unit)
-    for _ in range(workers):
-        tasks.put(None)
-    processes = [
-        context.Process(
-            target=_work,
-            args=(tasks, events, os.getpid(), begin[i % len(begin)] if begin else None),
-            daemon=True,
-        )
-        for i in range(workers)
-    ]
-    try:
-        for process in processes:
-            process.start()
-        _follow(processes, events, len(units), together)
-    finally:
-        tasks.cancel_join_thread()
-        _end([process for process in processes if process.pid is not None])
+            tasks.put(unit)
+        for _ in range(workers):
+            tasks.put(None)
+        begin = self.begin
+        processes = [
+            context.Process(
+                target=_work,
+                args=(tasks, events, os.getpid(), begin[i % len(begin)] if begin else None),
+                daemon=True,
+            )
+            for i in range(workers)
+        ]
+        try:
+            for process in processes:
+                process.start()
+            _follow(processes, events, len(units), report)
+        finally:
+            tasks.cancel_join_thread()
+            _end([process for process in processes if process.pid is not None])
 
 
-def _named(name: str, together: Together) -> Progress:
+def _named(name: str, report: Together) -> Progress:
     """Return a callback for what one unit reports."""
 
     def progress(what: str, done: int, total: int) -> None:
-        together.tell(name, done, total)
+        report.tell(name, done, total)
 
     return progress
 
@@ -111,7 +93,7 @@ def _end(processes: list[Any]) -> None:
             process.join()
 
 
-def _follow(processes: list[Any], events: Any, left: int, together: Together) -> None:
+def _follow(processes: list[Any], events: Any, left: int, report: Together) -> None:
     """Pass progress on until every unit has finished or one has failed."""
     while left:
         try:
@@ -127,11 +109,11 @@ def _follow(processes: list[Any], events: Any, left: int, together: Together) ->
                 raise RuntimeError(f"a worker process ended with code {dead[0]}") from None
             continue
         if kind == "progress":
-            together.tell(*content)
+            report.tell(*content)
         elif kind == "error":
             raise content
         else:
-            together.finish(content)
+            report.finish(content)
             left -= 1
 
 
@@ -153,7 +135,7 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
             try:
                 unit.function(**unit.arguments, progress=progress)
             except Exception as error:
-                events.put(("error", _portable(unit.name, error)))
+                events.put(("error", portable(unit.name, error)))
                 return
             events.put(("done", unit.name))
     except signals.Stopped:
@@ -166,17 +148,6 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
 def _stop(number: int, _frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)
     signals.obey(number)
-
-
-def _portable(name: str, error: Exception) -> Exception:
-    """Return an error as one of its kind that can be sent to another process."""
-    if isinstance(error, CurateError):
-        return type(error)(str(error))
-    if isinstance(error, OSError):
-        return OSError(error.errno, error.strerror, error.filename)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return MemoryError(f"in {name}")
-    return RuntimeError(f"{name}: {error}\n{traceback.format_exc()}")
 
 
 def _die_with(parent: int) -> None:

@@ -1,0 +1,38 @@
+"""Engines: what does the units of a stage, here, on a Ray cluster or on Slurm; one idea a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from curate.errors import UsageError, unknown
+from curate.runtime.engines import ray, slurm
+from curate.runtime.engines.base import Engine
+from curate.runtime.settings import checked
+
+LOCAL = "local"
+"""Processes of this machine (``engines.local``), whose number a stage knows."""
+
+
+def engine_of(name: str, settings: Mapping[str, Any] | None = None) -> Engine | None:
+    """Return the engine of a name; None for this machine's own processes.
+
+    Args:
+        name: ``local``, ``ray``, ``ray://HOST:PORT`` or ``slurm``.
+        settings: Its own, by name: the fields of ``ray.Settings`` or of ``slurm.Settings``.
+
+    Raises:
+        UsageError: For another name, or for settings that it has not.
+        ResourceError: If it needs a package that is not installed.
+    """
+    given = dict(settings or {})
+    if name == LOCAL:
+        if given:
+            raise UsageError("--engine local has no --engine-set; ray and slurm have.")
+        return None
+    if name == "ray" or name.startswith(ray.SCHEME):
+        address = None if name == "ray" else name
+        return ray.Ray(address, checked(ray.Settings, given))
+    if name == "slurm":
+        return slurm.Slurm(checked(slurm.Settings, given))
+    raise unknown("engine", name, (LOCAL, "ray", f"{ray.SCHEME}HOST:PORT", "slurm"))

@@ -64,20 +64,35 @@ def test_what_is_restored_goes_on_bit_for_bit(tmp_path, make):
 def test_the_last_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
     for k in (1, 2, 3):
         checkpoint.store(tmp_path, k, {"x": torch.full((3,), float(k))}, {})
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"00000000{k}.{end}" for k in (2, 3) for end in ("json", "safetensors")]
+    second, third = sorted(tmp_path.glob("*.safetensors"))
+    assert [path.name[:10] for path in (second, third)] == ["000000002-", "000000003-"]
+    facts = {path.with_suffix(".json") for path in (second, third)}
+    assert set(tmp_path.iterdir()) == {second, third, *facts}
 
     for damage in (lambda data: data[:-1], lambda data: data[:-1] + b"\xff"):
-        path = tmp_path / "000000003.safetensors"
+        path = third
         whole = path.read_bytes()
         path.write_bytes(damage(whole))
         facts, tensors = checkpoint.newest(tmp_path)
         assert facts["step"] == 2 and tensors["x"].tolist() == [2.0] * 3
         assert "damaged" in caplog.text
         path.write_bytes(whole)
-    (tmp_path / "000000003.json").write_text("{")
+    third.with_suffix(".json").write_text("{")
     assert checkpoint.newest(tmp_path)[0]["step"] == 2
-    (tmp_path / "000000002.safetensors").unlink()
+    second.unlink()
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_two_attempts_at_one_training_store_beside_each_other(tmp_path):
+    for k in (1, 2):
+        checkpoint.store(tmp_path, 7, {"x": torch.full((3,), float(k))}, {"attempt": k})
+    assert len(list(tmp_path.glob("000000007-*.json"))) == 2
+    for _ in range(2):
+        about, tensors = checkpoint.newest(tmp_path)
+        # Whichever it is, facts and tensors are of one attempt.
+        assert tensors["x"].tolist() == [float(about["attempt"])] * 3
+        newest = max(tmp_path.glob("*.json"))
+        newest.unlink()
     assert checkpoint.newest(tmp_path) is None
 
 
@@ -142,4 +157,5 @@ def test_tensors_are_put_back_bit_for_bit_where_the_device_says_so(good):
 
 def test_facts_are_json(tmp_path):
     checkpoint.store(tmp_path, 1, {"x": torch.zeros(1)}, {"loss": 0.1 + 0.2})
-    assert json.loads((tmp_path / "000000001.json").read_text())["loss"] == 0.1 + 0.2
+    (path,) = tmp_path.glob("000000001-*.json")
+    assert json.loads(path.read_text())["loss"] == 0.1 + 0.2

@@ -222,7 +222,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
         with pytest.raises(signals.Stopped):
             go_on(stop_after(step))
         assert not out.exists()
-        assert max(int(path.stem) for path in states.glob("*.json")) == step
+        assert max(int(path.stem.partition("-")[0]) for path in states.glob("*.json")) == step
     seen = []
     again = go_on(lambda *progress: seen.append(progress))
     assert [done for _, done, _ in seen] == list(range(steps[-1] + 1, 10))
@@ -418,7 +418,7 @@ def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp
     loop.ahead = 50
     with pytest.raises(DivergedError, match=r"step 13 of 90"):
         loop.run(tmp_path)
-    assert max(path.stem for path in tmp_path.glob("*.json")) == "000000003"
+    assert max(path.stem[:9] for path in tmp_path.glob("*.json")) == "000000003"
     assert method.statistic.item() == 3 and method.weight.isfinite().all()
 
 
@@ -432,7 +432,7 @@ def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     )
     with pytest.raises(DivergedError, match=r"step 13 of 27"):
         loop.run(tmp_path)
-    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
+    assert sorted(path.stem[:9] for path in tmp_path.glob("*.json")) == ["000000002", "000000003"]
 
 
 def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
@@ -459,7 +459,7 @@ def test_snapshots_are_the_encoder_as_it_was(canvas, tmp_path):
 
     def report(what, done, total):
         if (done - 1) % 6 == 0 and done > 1:  # the state after the last step of epochs 2 and 4
-            kept.append(load_file(states / f"{done - 1:09d}.safetensors"))
+            kept.append(load_file(next(states.glob(f"{done - 1:09d}-*.safetensors"))))
 
     training.train_encoder(
         canvas,

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from curate.errors import ResourceError
+from curate.runtime import signals
 from curate.runtime.engines.base import GRACE, Unit, attempt, main_thread, obeying
 from curate.runtime.progress import Together
 from curate.runtime.settings import Positive, Section
@@ -84,28 +85,30 @@ class Ray:
         if not units:
             return
         ray = _connected(self.address)
-        board = _beside_us(ray)
-        task, options = ray.remote(_task), self._options(ray, units)
-        pending = {
-            task.options(name=unit.name, **of_unit).remote(unit.anywhere(), board): unit
-            for unit, of_unit in zip(units, options, strict=True)
-        }
+        board, task = _beside_us(ray), ray.remote(_task)
+        options = self._options(ray, units)
+        pending: dict[Any, str] = {}
         left = {unit.name for unit in units}
-        try:
-            while pending:
-                ended, _ = ray.wait(list(pending), timeout=POLL)
-                for unit, (done, total) in _told(ray, board).items():
-                    if unit in left:
-                        report.tell(unit, done, total)
-                for one in ended:
-                    unit = pending.pop(one).name
-                    if (error := self._outcome(ray, one, unit)) is not None:
-                        raise error
-                    left.remove(unit)
-                    report.finish(unit)
-        finally:
-            _stop(ray, list(pending))
-            ray.kill(board)
+        # What a signal raises within Ray's own code comes out of it as an error of Python.
+        with signals.held("what the cluster is at") as work:
+            try:
+                for unit, of_unit in zip(units, options, strict=True):
+                    begun = task.options(name=unit.name, **of_unit).remote(unit.anywhere(), board)
+                    pending[begun] = unit.name
+                while pending and work.wanted is None:
+                    ended, _ = ray.wait(list(pending), timeout=POLL)
+                    for name, (done, total) in _told(ray, board).items():
+                        if name in left:
+                            report.tell(name, done, total)
+                    for one in ended:
+                        name = pending.pop(one)
+                        if (error := self._outcome(ray, one, name)) is not None:
+                            raise error
+                        left.remove(name)
+                        report.finish(name)
+            finally:
+                _stop(ray, list(pending))
+                ray.kill(board)
 
     def _options(self, ray: Any, units: Sequence[Unit]) -> list[dict[str, Any]]:
         """Return what each unit asks of the cluster."""

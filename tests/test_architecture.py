@@ -38,10 +38,13 @@ HOMES = {
     "opacus": {"encoders/dp_sgd"},
     "datasets": {"data/sources/huggingface"},
     "webdataset": {"selection/loading"},
+    "ray": {"runtime/engines/ray"},
+    "submitit": {"runtime/engines/slurm"},
 }
 """Modules that may import a heavy library."""
 IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 SHELVES = {
+    "runtime/engines": {"base"},
     "data/sources": {"base", "metadata", "idx"},
     "encoders/views": {"spec", "draws", "apply"},
     "encoders/methods": {"base"},
@@ -78,6 +81,7 @@ UNTESTED = {
     "encoders/methods/base": "what a method is; every method's own tests are tests of it",
     "encoders/views/spec": "settings; tested with the operations in encoders/views/test_apply.py",
     "evaluation/config": SETTINGS,
+    "runtime/engines/base": "what an engine is; every engine's own tests are tests of it",
     "inspection/config": SETTINGS,
     "runs/adopted": "adopted encoders in a run; in stages/test_adopt.py",
     "reports/__init__": "names what its modules offer",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.errors import UsageError, unknown
 from curate.runtime.engines import ray, slurm
 from curate.runtime.engines.base import Engine
-from curate.runtime.settings import checked
+from curate.runtime.settings import Section, checked
 
 LOCAL = "local"
 """Processes of this machine (``engines.local``), whose number a stage knows."""
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 def engine_of(name: str, settings: Mapping[str, Any] | None = None) -> Engine | None:
@@ -32,7 +34,22 @@ def engine_of(name: str, settings: Mapping[str, Any] | None = None) -> Engine | 
         return None
     if name == "ray" or name.startswith(ray.SCHEME):
         address = None if name == "ray" else name
-        return ray.Ray(address, checked(ray.Settings, given))
+        return ray.Ray(address, _settings(ray.Settings, given))
     if name == "slurm":
-        return slurm.Slurm(checked(slurm.Settings, given))
+        return slurm.Slurm(_settings(slurm.Settings, given))
     raise unknown("engine", name, (LOCAL, "ray", f"{ray.SCHEME}HOST:PORT", "slurm"))
+
+
+def _settings(section: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Return the settings of an engine.
+
+    Raises:
+        UsageError: If it has not one of them, or not such a value.
+    """
+    for key in given:
+        if key not in section.model_fields:
+            raise unknown("--engine-set", key, section.model_fields)
+    try:
+        return checked(section, given)
+    except UsageError as error:
+        raise UsageError(f"--engine-set {error}") from error

@@ -173,8 +173,8 @@ def _connected(address: str | None) -> Any:
         why = " ".join((str(error).strip().splitlines() or [type(error).__name__])[:1])[:300]
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ResourceError(
-            f"no Ray cluster at {where}: {why} Check the address, that both sides have one version "
-            "of Ray and of Python, and the token (RAY_AUTH_TOKEN); docs/scale.md tells."
+            f"no Ray cluster at {where}: {why.rstrip('.')}. Check the address, that both sides have "
+            "one version of Ray and of Python, and the token (RAY_AUTH_TOKEN); docs/scale.md tells."
         ) from error
     finally:
         if main_thread():

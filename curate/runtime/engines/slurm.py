@@ -125,12 +125,12 @@ class Slurm:
         text: str = slurm._make_sbatch_string(
             f"{command} {shlex.quote(str(home / '%j'))}",
             home / "%j",
-            **self._parameters(units),
+            **self._lines(units),
             **count,
         )
         return text
 
-    def _parameters(self, units: Sequence[Unit]) -> dict[str, Any]:
+    def _lines(self, units: Sequence[Unit]) -> dict[str, Any]:
         """Return what submitit makes a script of."""
         asked = self.settings
         cpus = asked.cpus or max(unit.cpus for unit in units)
@@ -176,7 +176,7 @@ class Slurm:
             raise ResourceError(
                 "there is no Slurm on this machine (no srun); type the command on a login node."
             ) from error
-        executor.update_parameters(**self._parameters(units))
+        executor.update_parameters(**self._lines(units))
         return executor
 
     def _submitted(self, units: Sequence[Unit], home: Path) -> dict[str, Any]:
@@ -262,8 +262,8 @@ class Task:
             if stopped.number == PREEMPTED and callable(requeue):
                 # submitit's, which asks Slurm to begin the job again and ends this process.
                 requeue(PREEMPTED, None)
-            # No result, so that nobody takes the unit for done.
-            sys.exit(128 + stopped.number)
+            # Not as a result, or the unit would be taken for done.
+            raise
 
     def checkpoint(self, unit: Unit) -> Any:
         """Return what a job does that begins again: the unit, from the state that it stored."""

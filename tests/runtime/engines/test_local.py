@@ -13,6 +13,7 @@ from curate.runtime import signals
 from curate.runtime.engines.base import Unit
 from curate.runtime.engines.local import Local
 from curate.runtime.progress import Together, silent
+from tests.runtime.engines import work
 
 
 def run_units(units, workers, progress=silent, begin=()):
@@ -82,6 +83,20 @@ def test_each_worker_takes_a_card_first_and_keeps_it(tmp_path):
     # Two cards for three workers: the first has two.
     assert len(noted) == 6 and set(noted) == {"[4]", "[6]"}
     assert TAKEN == []
+
+
+def together(path: Path, number: int, progress) -> None:
+    # Four at a time, so that no worker is faster than the others.
+    (path / f"{number}.{TAKEN[0]}").touch()
+    work.until(lambda: len(list(path.iterdir())) >= 4 * (number // 4 + 1))
+
+
+def test_eight_units_are_spread_over_four_cards_in_balance(tmp_path):
+    eight = [Unit(f"u{i}", together, {"path": tmp_path, "number": i}) for i in range(8)]
+    run_units(eight, 4, begin=[functools.partial(take, card) for card in range(4)])
+    ran = [path.name.split(".") for path in tmp_path.iterdir()]
+    by_card = {c: sorted(int(n) // 4 for n, card in ran if card == c) for c in "0123"}
+    assert by_card == {c: [0, 1] for c in "0123"}
 
 
 def test_units_may_carry_more_than_a_pipe_holds(tmp_path):

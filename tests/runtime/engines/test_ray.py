@@ -1,4 +1,4 @@
-"""Ray does what local processes do: equal bytes, errors as themselves; lost workers are made up for."""
+"""Ray does what local processes do: equal bytes, errors as themselves, lost units again."""
 
 import os
 import signal

@@ -14,6 +14,14 @@ def run(engine, units, folder, report=silent):
     engine.run(units, Together("work", "units", len(units), report), Path(folder))
 
 
+def until(there, seconds=60.0):
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def write(path, text, progress):
     progress("work", 0, 2)
     path.write_text(f"{text} {os.getpid()}")

@@ -170,11 +170,11 @@ def _connected(address: str | None) -> Any:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
         # Ray's own, gRPC's and those of whatever opened the connection have no base in common.
-        why = " ".join((str(error).strip().splitlines() or [type(error).__name__])[:1])[:300]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ResourceError(
-            f"no Ray cluster at {where}: {why.rstrip('.')}. Check the address, that both sides have "
-            "one version of Ray and of Python, and the token (RAY_AUTH_TOKEN); docs/scale.md tells."
+            f"no Ray cluster at {where}: {why}. Check the address, that both sides have one version "
+            "of Ray and of Python and the same token (RAY_AUTH_MODE=token); docs/scale.md tells."
         ) from error
     finally:
         if main_thread():

@@ -2,8 +2,8 @@
 
     sudo python docs/benchmarks/ray_two_nodes.py FOLDER
 
-It needs root and ``ip`` of iproute2, ends no process outside its two namespaces, and takes about two
-minutes. It prints one JSON object: whether the encoders, alignment and scores are, byte for byte,
+It needs root and ``ip`` of iproute2, ends no process outside its two namespaces, and takes about
+two minutes. It prints one JSON object: whether encoders, alignment and scores are, byte for byte,
 those of this machine's own processes, and which unit was lost.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 NODES = {"curate-a": "10.77.0.1", "curate-b": "10.77.0.2"}
 HEAD, OTHER = NODES
@@ -32,26 +33,31 @@ score: {views: 3}
 """
 
 
-def ip(*words):
+def ip(*words: str) -> None:
+    """Call ``ip``."""
     subprocess.run(["ip", *words], check=True)
 
 
-def within(node, *command, **options):
+def within(node: str, *command: object, **options: Any) -> subprocess.Popen[bytes]:
+    """Begin a command in a namespace."""
     return subprocess.Popen(["ip", "netns", "exec", node, *map(str, command)], **options)
 
 
-def pids(node):
+def pids(node: str) -> list[int]:
+    """Return the processes of a namespace."""
     listed = subprocess.run(["ip", "netns", "pids", node], capture_output=True, text=True)
     return [int(pid) for pid in listed.stdout.split()]
 
 
-def name_of(pid):
+def name_of(pid: int) -> str:
+    """Return the name of a process; nothing where it is gone."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return ""
 
 
-def made(run):
+def made(run: Path) -> dict[str, bytes]:
+    """Return the encoders, alignment and scores of a run."""
     kept = [path for path in run.rglob("*") if path.suffix in (".safetensors", ".parquet")]
     return {
         path.relative_to(run).as_posix(): path.read_bytes()
@@ -60,7 +66,8 @@ def made(run):
     }
 
 
-def start():
+def start() -> None:
+    """Make two namespaces with a cable between them, and begin a node of Ray in each."""
     for node in NODES:
         ip("netns", "add", node)
         ip("-n", node, "link", "set", "lo", "up")
@@ -81,7 +88,8 @@ def start():
             sys.exit(f"Ray does not begin on {node}")
 
 
-def stop():
+def stop() -> None:
+    """End everything in the namespaces, and them."""
     for node in NODES:
         for pid in pids(node):
             with contextlib.suppress(ProcessLookupError):
@@ -89,7 +97,7 @@ def stop():
         subprocess.run(["ip", "netns", "del", node], check=False)
 
 
-def lose_a_node(run, driver):
+def lose_a_node(run: Path, driver: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Kill the raylet of the other node once a training there has stored a state."""
     while driver.poll() is None:
         there = set(pids(OTHER))
@@ -108,7 +116,8 @@ def lose_a_node(run, driver):
     sys.exit("the run ended before a training of the other node was cut")
 
 
-def main(folder):
+def main(folder: Path) -> int:
+    """Do the drill; returns 0 if the bytes are the same."""
     folder.mkdir(parents=True)
     token = folder / "token"
     token.write_text(secrets.token_hex(32))

@@ -173,8 +173,8 @@ def _connected(address: str | None) -> Any:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ResourceError(
-            f"no Ray cluster at {where}: {why}. Check the address, that both sides have one version "
-            "of Ray and of Python and the same token (RAY_AUTH_MODE=token); docs/scale.md tells."
+            f"no Ray cluster at {where}: {why}. Both sides need the same version of Ray and of "
+            "Python, and the same token (RAY_AUTH_MODE=token): docs/scale.md tells."
         ) from error
     finally:
         if main_thread():

@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -66,8 +68,12 @@ def made(run: Path) -> dict[str, bytes]:
     }
 
 
-def start() -> None:
-    """Make two namespaces with a cable between them, and begin a node of Ray in each."""
+def start(kept: str) -> None:
+    """Make two namespaces with a cable between them, and begin a node of Ray in each.
+
+    Args:
+        kept: Where Ray keeps what it needs; a short path, since sockets lie in it.
+    """
     for node in NODES:
         ip("netns", "add", node)
         ip("-n", node, "link", "set", "lo", "up")
@@ -79,7 +85,7 @@ def start() -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1"]
     small = ["--object-store-memory=80000000", "--disable-usage-stats"]
     for node, role in (
-        (HEAD, ["--head", f"--port={PORT}"]),
+        (HEAD, ["--head", f"--port={PORT}", f"--temp-dir={kept}"]),
         (OTHER, [f"--address={NODES[HEAD]}:{PORT}"]),
     ):
         place = f"--node-ip-address={NODES[node]}"
@@ -128,8 +134,9 @@ def main(folder: Path) -> int:
     score = [sys.executable, "-m", "curate", "score", recipe, "--device", "cpu", "--runs"]
     here = [*map(str, score), str(folder / "local"), "--workers", "1"]
     subprocess.run(here, check=True, stdout=sys.stderr)
+    kept = tempfile.mkdtemp(prefix="ray-")
     try:
-        start()
+        start(kept)
         began = time.monotonic()
         driver = within(
             HEAD, *score, folder / "ray", "--engine", "ray", stdout=sys.stderr,
@@ -140,6 +147,7 @@ def main(folder: Path) -> int:
         seconds = round(time.monotonic() - began, 1)
     finally:
         stop()
+        shutil.rmtree(kept)
     local, ray = (made(folder / name / "two-nodes") for name in ("local", "ray"))
     result = {
         "exit_code": code,

@@ -154,6 +154,12 @@ def _library() -> Any:
     return ray
 
 
+def _said(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+    """Say in a line what a node has to tell, such as that a worker died."""
+    for text in data["lines"]:
+        log.info("Ray: %s", (text.strip().splitlines() or [""])[0][:160])
+
+
 def _connected(address: str | None) -> Any:
     """Return the library, connected to a cluster, as it stays until this process ends.
 
@@ -161,6 +167,8 @@ def _connected(address: str | None) -> Any:
         ResourceError: If there is none at the address, or it refuses us.
     """
     ray = _library()
+    # Ray prints such things to stdout, pages of them, where results go and nothing else.
+    ray._private.worker.print_to_stdstream = _said
     if ray.is_initialized():
         return ray
     # Nobody was asked whether Ray may report how it is used.

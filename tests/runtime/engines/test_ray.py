@@ -32,6 +32,7 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
         ray.init(
+            "local",
             num_cpus=4, num_gpus=2, object_store_memory=80 * 2**20,
             logging_level="ERROR", log_to_driver=False,
         )  # fmt: skip
@@ -90,12 +91,14 @@ def where(path, n, progress):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_unit_whose_worker_is_lost_is_begun_again(tmp_path, how):
+def test_a_unit_whose_worker_is_lost_is_begun_again(tmp_path, how, capfd):
     unit = Unit("lost", work.die, {"path": tmp_path, "times": 1, "how": how})
     seen = []
     work.run(engine_of("ray"), [unit], tmp_path, lambda *told: seen.append(told))
     assert len(list(tmp_path.iterdir())) == 2
     assert seen[-1][0] == "work: 1 of 1 units"
+    # What a node has to tell of it does not get among the results.
+    assert capfd.readouterr().out == ""
 
 
 def test_a_unit_that_loses_every_worker_ends_in_one_error(tmp_path):

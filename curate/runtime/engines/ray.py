@@ -178,7 +178,7 @@ def _connected(address: str | None) -> Any:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
         # Ray's own, gRPC's and those of whatever opened the connection have no base in common.
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ResourceError(
             f"no Ray cluster at {where}: {why}. Both sides need the same version of Ray and of "

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from curate.runtime.files import TEMPORARY, beside, move
+from curate.runtime.files import TEMPORARY, beside
 
 if TYPE_CHECKING:
     from curate.runs.units import Unit
@@ -67,7 +67,10 @@ class Attempt:
                 return False
             outputs = [run.path / path.relative_to(self.folder) for path in made]
             for path, output in zip(made, outputs, strict=True):
-                move(path, output)
+                output.parent.mkdir(parents=True, exist_ok=True)
+                # Not synced: a record that outlives a name names a file that is missing, and the
+                # unit is made again.
+                path.replace(output)
             self.unit.complete(outputs, device, keep=keep, attempt=self.name, **facts)
         return True
 

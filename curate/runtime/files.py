@@ -190,13 +190,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def move(path: Path, target: Path) -> None:
-    """Rename a whole file into its place on the same file system, durably."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
-    _sync_folder(target.parent)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(path) as temporary:

@@ -136,7 +136,8 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
     todo = [work for work in todo if work]
     with run.timed("align"):
         if places > 1:
-            threads = torch.get_num_threads()
+            # Elsewhere there may be other cores than here: as many as for a training.
+            threads = run.recipe.train.threads if context.engine else torch.get_num_threads()
             jobs = []
             for i, work in enumerate(todo, 1):
                 arguments = {
@@ -185,7 +186,7 @@ def align_some(
         epoch: After which they are measured, None for the end of their training.
         further: As ``_shown`` has it.
         device: ``cuda``, or ``cpu``.
-        threads: That whoever asks computes with on a CPU: the last digits depend on them.
+        threads: To compute with on a CPU.
         progress: Progress callback.
     """
     if device == "cpu":
@@ -234,7 +235,9 @@ def _measure(
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
     centres = _centres(run, made, encoders, pixels, device)
     for part in by_shard(run, made):
-        here = {e: encoders[e] for e in work.get(part.name, [])}
+        # Another attempt may have been there first.
+        left = [e for e in work.get(part.name, []) if not unit_of(part.name, e).done()]
+        here = {e: encoders[e] for e in left}
         if not here:
             continue
         tables: dict[str, list[pa.Table]] = {e: [] for e in here}

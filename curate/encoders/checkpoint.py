@@ -74,7 +74,7 @@ def stored_at(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Tensor
         return _read(path)
     except (StopIteration, DataError, SafetensorError) as error:
         raise DataError(
-            f"{folder} has no whole state of step {step}, which rank 0 goes on from: all ranks need "
+            f"{folder} has no whole state of step {step}, where rank 0 goes on: all ranks need "
             "the same run directory, on a disk that they share."
         ) from error
 

@@ -45,7 +45,7 @@ class Ranks:
         sent = torch.stack(own)
         every = torch.empty((self.size, *sent.shape), dtype=sent.dtype, device=sent.device)
         with _linked():
-            dist.all_gather_into_tensor(_bytes(every), _bytes(sent))
+            dist.all_gather([_bytes(one) for one in every], _bytes(sent))
         return list(every.flatten(0, 1).unbind())
 
     def total(self, parts: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ class Ranks:
         whole = torch.empty_like(parts[0])
         with _linked():
             dist.all_to_all_single(_bytes(slices), _bytes(sent))
-            dist.all_gather_into_tensor(_bytes(whole), _bytes(_added(slices.flatten(0, 1))))
+            own = _added(slices.flatten(0, 1))
+            dist.all_gather([_bytes(one) for one in whole.chunk(self.size)], _bytes(own))
         return whole
 
     def agreed(self, wanted: int | None, due: bool) -> tuple[int | None, bool]:

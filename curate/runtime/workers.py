@@ -140,7 +140,7 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
     # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
 
     try:
         if begin is not None:
@@ -153,7 +153,7 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
             try:
                 unit.function(**unit.arguments, progress=progress)
             except Exception as error:
-                events.put(("error", _portable(unit.name, error)))
+                events.put(("error", portable(unit.name, error)))
                 return
             events.put(("done", unit.name))
     except signals.Stopped:
@@ -168,7 +168,7 @@ def _stop(number: int, _frame: object) -> None:
     signals.obey(number)
 
 
-def _portable(name: str, error: Exception) -> Exception:
+def portable(name: str, error: Exception) -> Exception:
     """Return an error as one of its kind that can be sent to another process."""
     if isinstance(error, CurateError):
         return type(error)(str(error))
@@ -179,7 +179,7 @@ def _portable(name: str, error: Exception) -> Exception:
     return RuntimeError(f"{name}: {error}\n{traceback.format_exc()}")
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this worker when its parent is gone, so that no orphan works on an unlocked run."""
     while os.getppid() == parent:
         time.sleep(0.5)

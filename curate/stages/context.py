@@ -15,6 +15,7 @@ from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import cores
+from curate.stages.ranks import Lead
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Context:
             one a card on CUDA.
         data: Where the recipe's source lies on this machine.
         progress: Progress callback.
+        lead: Trains encoders one after the other, each by several processes; None by one.
     """
 
     device: str = "auto"
     workers: int | None = None
     data: Path | None = None
     progress: Progress = field(default=silent, compare=False)
+    lead: Lead | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -42,10 +45,11 @@ class Context:
         device: str,
         workers: int | None,
         progress: Progress,
+        lead: Lead | None = None,
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        return cls(device, workers, Path(place) if place else None, progress)
+        return cls(device, workers, Path(place) if place else None, progress, lead)
 
     def resolved_device(self) -> str:
         """Return ``cpu`` or ``cuda``; of cards by number, the first one is this process' from then.

@@ -12,19 +12,21 @@ import torch
 
 from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
+from curate.encoders.ranks import ALONE, Ranks
 from curate.encoders.training import train_encoder
 from curate.runs import adopted, units
 from curate.runs.dataset import index, later, uids_of
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import write_table
-from curate.runtime.progress import Progress, silent
+from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
 from curate.runtime.workers import Unit, run_units
 from curate.scores.config import AdoptedPlan
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
+from curate.stages.ranks import leading, size_of
 from curate.stages.shard import canvas, canvas_blocks, shard_run
 
 log = logging.getLogger("curate")
@@ -97,10 +99,16 @@ def train_run(run: Run, context: Context) -> Plan:
     if missing:
         canvas(run, context)
         with run.timed("train"):
+            path = str(run.path.resolve())
             jobs = [
-                Unit(f"train {name}", train_one, {"path": run.path, "name": name, "device": device})
+                Unit(f"train {name}", train_one, {"path": path, "name": name, "device": device})
                 for name in missing
             ]
+            if context.lead is not None:
+                context.lead.device = device
+                context.lead.cards = context.cards() if ":" in context.device else ()
+                context.lead.run(jobs, Together("train", "encoders", len(jobs), context.progress))
+                return encoder_plan
             workers = context.training_workers(run.recipe)
             run_units(
                 jobs,
@@ -127,9 +135,11 @@ def device_name(device: str) -> str:
     return device if device == "cpu" else f"{device} ({torch.cuda.get_device_name()})"
 
 
-def train_one(path: Path, name: str, device: str, progress: Progress = silent) -> None:
-    """Train one encoder of the plan: a unit of work."""
-    run = Run.open(path)
+def train_one(
+    path: str, name: str, device: str, progress: Progress = silent, ranks: Ranks = ALONE
+) -> None:
+    """Train one encoder of the plan: a unit of work, of several processes where there are ranks."""
+    run = Run.open(Path(path))
     encoder_plan = Plan.read(run.path / "plan.parquet")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
@@ -142,6 +152,7 @@ def train_one(path: Path, name: str, device: str, progress: Progress = silent) -
         f"encoders/{name}",
         device,
         progress,
+        ranks=ranks,
     )
 
 
@@ -155,6 +166,7 @@ def train_unit(
     progress: Progress,
     *,
     steps: int | None = None,
+    ranks: Ranks = ALONE,
     **facts: Any,
 ) -> None:
     """Train an encoder on some samples of a run and record that.
@@ -168,15 +180,17 @@ def train_unit(
         device: ``cpu`` or ``cuda``.
         progress: Progress callback; counts images, of which each step takes a batch.
         steps: Train for so many steps instead of the recipe's epochs.
+        ranks: The processes that train it, each of which calls this; the first alone writes.
         facts: What else the completion record says.
     """
-    batch = min(run.recipe.train.batch_size, len(uids))
+    batch = run.recipe.train.batch_of(len(uids))
 
     def images_seen(what: str, done: int, total: int) -> None:
         progress(what, done * batch, total * batch)
 
     out = run.path / folder
-    run.record_path(unit.name).unlink(missing_ok=True)
+    if not ranks.rank:
+        run.record_path(unit.name).unlink(missing_ok=True)
     rows = index(run, ["uid", "label"])
     images = open_canvas(run.path / "cache" / "canvas.npy", rows, canvas_blocks(run))
     trained = train_encoder(
@@ -190,7 +204,10 @@ def train_unit(
         labels=rows["label"].fill_null(-1).to_numpy(),
         progress=images_seen,
         steps=steps,
+        ranks=ranks,
     )
+    if ranks.rank:
+        return
     files = [path for path in out.rglob("*") if path.is_file()]
     keep = unit.name.startswith("train/")
     unit.complete(files, device, keep=keep, n=len(uids), **trained.to_json(), **facts)
@@ -202,10 +219,26 @@ def train(
     data: str | Path | None = None,
     device: str = "auto",
     workers: int | None = 1,
+    ranks: int | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """Train the encoders of a run's plan that are not trained."""
-    with run.lock():
+    """Train the encoders of a run's plan that are not trained.
+
+    Args:
+        run: The run.
+        data: Where the source's images lie on this machine.
+        device: ``auto``, ``cpu``, ``cuda``, or cards by number.
+        workers: Trainings side by side.
+        ranks: Processes that train one encoder together, which then are trained one after the
+            other; None for as many as torchrun has started, or one.
+        progress: Progress callback.
+
+    Raises:
+        LostRankError: If one of several ranks cannot be reached any more.
+        UsageError: If the recipe cannot be trained by so many ranks.
+    """
+    size = size_of(ranks, run.recipe.train)
+    with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))
-        names = train_run(run, Context.of(run, data, device, workers, progress)).encoders
+        names = train_run(run, Context.of(run, data, device, workers, progress, lead)).encoders
     return Trained(run.path / "encoders", tuple(names), len(names) - before)

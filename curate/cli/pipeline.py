@@ -196,7 +196,8 @@ def train(
     from curate.stages.train import train_one
 
     if launched().rank:
-        follow(train_one)
+        if not dry_run:
+            follow(train_one)
         return
     if dry_run:
         forecast = curate.forecast(

@@ -157,7 +157,8 @@ def batch_norm(
         return Parted(shown, ranks)
     axes = [0, *range(2, x.parts[0].ndim)]
     with torch.no_grad():
-        own = [torch.stack(torch.var_mean(p.float(), axes, correction=0)) for p in x.parts]
+        kind = torch.promote_types(x.parts[0].dtype, torch.float32)
+        own = [torch.stack(torch.var_mean(p.to(kind), axes, correction=0)) for p in x.parts]
         variances, means = torch.stack(ranks.gather(own)).unbind(1)
         mean = means.mean(dim=0)
         # Of the parts, and what lies between them: no difference of large squares.
@@ -194,16 +195,16 @@ class _BatchNorm(torch.autograd.Function):
         """Return the gradients: those by given statistics, less what moves these."""
         mean, variance, *flat = ctx.saved_tensors
         parts, weights = flat[::3], flat[1::3]
+        inverse = (variance + ctx.eps).rsqrt()
         plain = [
             torch.ops.aten.native_batch_norm_backward(
-                g, x, w, mean, variance, None, None, False, ctx.eps, [True, True, True]
+                g, x, w, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
             )
             for g, x, w in zip(gradients, parts, weights, strict=True)
         ]
         every = ctx.ranks.gather([torch.stack([dw, db]) for _, dw, db in plain])
         n = parts[0].numel() // len(mean) * len(every)
         of_weight, of_bias = (torch.stack(every).sum(dim=0) / n).unbind()
-        inverse = (variance + ctx.eps).rsqrt()
         shape = (1, -1, *[1] * (parts[0].ndim - 2))
         out: list[Tensor | None] = []
         for (dx, dw, db), x, w in zip(plain, parts, weights, strict=True):

@@ -92,8 +92,7 @@ class Lead:
     cards: Sequence[int] = ()
     _store: Any = None
     _told: int = 0
-    _others: list[Any] = field(default_factory=list)
-    _events: Any = None
+    _others: list[tuple[Any, Any]] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self, units: Sequence[Unit], together: Together) -> None:
@@ -145,13 +144,13 @@ class Lead:
         place = f"{folder}/store"
         self._store = dist.FileStore(place, self.size)  # type: ignore[attr-defined]
         context = mp.get_context("spawn")
-        self._events = context.SimpleQueue()
         for rank in range(1, self.size):
-            ranks = Ranks(rank, self.size)
-            arguments = (place, ranks, os.getpid(), self._events, self.follow)
+            reader, writer = context.Pipe(duplex=False)
+            arguments = (place, Ranks(rank, self.size), os.getpid(), writer, self.follow)
             process = context.Process(target=_follow_here, args=arguments, daemon=True)
             process.start()
-            self._others.append(process)
+            writer.close()
+            self._others.append((process, reader))
         threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self) -> None:
@@ -160,9 +159,8 @@ class Lead:
         if self._store is not None:
             with contextlib.suppress(RuntimeError):
                 self._tell(None)
-        until = time.monotonic() + PATIENCE
-        for process in self._others:
-            process.join(max(0.0, until - time.monotonic()))
+        for process, _ in self._others:
+            # It has nothing to keep.
             process.kill()
             process.join()
 
@@ -172,7 +170,7 @@ class Lead:
 
     def _dead(self) -> list[tuple[int, int]]:
         """Return the ranks that ended by an error or a signal, and how."""
-        ends = [(rank, p.exitcode) for rank, p in enumerate(self._others, start=1)]
+        ends = [(rank, p.exitcode) for rank, (p, _) in enumerate(self._others, start=1)]
         return [(rank, code) for rank, code in ends if code]
 
     def _why(self) -> Exception | None:
@@ -180,9 +178,11 @@ class Lead:
         until = time.monotonic() + (PATIENCE if self._others else 0)
         while time.monotonic() < until:
             dead = self._dead()
-            if not self._events.empty():
-                error: Exception = self._events.get()
-                return error
+            for _, reader in self._others:
+                with contextlib.suppress(EOFError):
+                    if reader.poll():
+                        error: Exception = reader.recv()
+                        return error
             if dead:
                 rank, code = dead[0]
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -233,7 +233,7 @@ def follow(function: Callable[..., None]) -> None:
 
 
 def _follow_here(
-    place: str, ranks: Ranks, parent: int, events: Any, function: Callable[..., None]
+    place: str, ranks: Ranks, parent: int, writer: Any, function: Callable[..., None]
 ) -> None:
     """Be a rank that rank 0 started."""
     # A signal may reach the whole group; rank 0 decides, after whose step all stop.
@@ -246,7 +246,7 @@ def _follow_here(
     except (Stopped, LostRankError):
         pass  # Rank 0 says so.
     except Exception as error:
-        events.put(portable(f"rank {ranks.rank}", error))
+        writer.send(portable(f"rank {ranks.rank}", error))
         os._exit(1)
 
 

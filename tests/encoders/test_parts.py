@@ -54,6 +54,16 @@ def test_batch_norm_over_parts_is_that_of_the_whole_batch(shape, affine, k):
             torch.testing.assert_close(of(b).view(k, 3).sum(dim=0), a.grad)
 
 
+def test_batch_norm_of_16_bits_has_statistics_of_32():
+    x = (100 + normal(64, 3, 4, 4)).bfloat16()
+    weight = torch.ones(3)
+    y = F.batch_norm(parted(x, 2), None, None, weight, weight, training=True)
+    assert y.dtype == torch.bfloat16
+    wanted = F.batch_norm(x.float(), None, None, weight, weight, training=True)
+    torch.testing.assert_close(gathered(y).float(), wanted, atol=0.02, rtol=0)
+    gathered(y).float().square().sum().backward()
+
+
 def test_batch_norm_that_does_not_train_takes_the_running_statistics():
     x, mean, var = normal(8, 3), normal(3), normal(3).square()
     y = batch_norm(parted(x, 2), mean, var, normal(3), None)

@@ -68,8 +68,8 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     if config.parts % size:
         raise UsageError(
             f"{size} ranks cannot share train.parts {config.parts}, the parts of a batch; use "
-            f"--set train.parts={size} --name NEW, since its encoders are others, or as many ranks as "
-            "divide it."
+            f"--set train.parts={size} --name NEW, since its encoders are others, or as many ranks "
+            "as divide it."
         )
     if size > 1 and not dist.is_available():
         raise ResourceError("this build of PyTorch has no torch.distributed; leave out the ranks.")

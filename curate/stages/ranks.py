@@ -108,8 +108,10 @@ class Lead:
             ResourceError: If another rank was killed.
         """
         try:
+            if self._others:
+                _card(self.device, self.cards, self.size - 1)
             self._tell({"device": self.device, "cards": list(self.cards)})
-            _take_card(self.device, self.cards, 0)
+            _take_card(self.device, self.cards, int(os.environ.get("LOCAL_RANK", 0)))
             _join(self._store, Ranks(0, self.size), self.device)
             for unit in units:
                 self._tell(unit.arguments)
@@ -291,16 +293,27 @@ def _told(store: Any, number: int) -> dict[str, Any] | None:
     return told
 
 
-def _take_card(device: str, cards: Sequence[int], local: int) -> None:
+def _card(device: str, cards: Sequence[int], local: int) -> int | None:
+    """Return the card of a machine's rank ``local``; None where ranks need none.
+
+    Raises:
+        UsageError: If it has none.
+    """
     if device == "cpu":
-        return
+        return None
     chosen = cards if cards else range(torch.cuda.device_count())
     if local >= len(chosen):
         raise UsageError(
             f"rank {local} of this machine has no card of its own: there are {len(chosen)}; start "
             "as many ranks."
         )
-    torch.cuda.set_device(chosen[local])
+    return chosen[local]
+
+
+def _take_card(device: str, cards: Sequence[int], local: int) -> None:
+    card = _card(device, cards, local)
+    if card is not None:
+        torch.cuda.set_device(card)
 
 
 def _join(store: Any, ranks: Ranks, device: str) -> None:

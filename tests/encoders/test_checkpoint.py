@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from curate.encoders import checkpoint
-from curate.errors import ResourceError
+from curate.errors import DataError, ResourceError
 
 pytestmark = pytest.mark.numeric
 
@@ -143,3 +143,15 @@ def test_tensors_are_put_back_bit_for_bit_where_the_device_says_so(good):
 def test_facts_are_json(tmp_path):
     checkpoint.store(tmp_path, 1, {"x": torch.zeros(1)}, {"loss": 0.1 + 0.2})
     assert json.loads((tmp_path / "000000001.json").read_text())["loss"] == 0.1 + 0.2
+
+
+def test_the_state_that_another_rank_chose_is_read_or_said_to_be_missing(tmp_path):
+    checkpoint.store(tmp_path, 3, {"x": torch.ones(2)}, {"of": "three"})
+    checkpoint.store(tmp_path, 4, {"x": torch.zeros(2)}, {"of": "four"})
+    about, tensors = checkpoint.stored_at(tmp_path, 3)
+    assert about["of"] == "three" and tensors["x"].tolist() == [1, 1]
+    with pytest.raises(DataError, match="no whole state of step 5.*same run directory"):
+        checkpoint.stored_at(tmp_path, 5)
+    (tmp_path / "000000004.safetensors").write_bytes(b"cut short")
+    with pytest.raises(DataError, match="no whole state of step 4"):
+        checkpoint.stored_at(tmp_path, 4)

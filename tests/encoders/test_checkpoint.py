@@ -150,7 +150,7 @@ def test_the_state_that_another_rank_chose_is_read_or_said_to_be_missing(tmp_pat
     checkpoint.store(tmp_path, 4, {"x": torch.zeros(2)}, {"of": "four"})
     about, tensors = checkpoint.stored_at(tmp_path, 3)
     assert about["of"] == "three" and tensors["x"].tolist() == [1, 1]
-    with pytest.raises(DataError, match="no whole state of step 5.*same run directory"):
+    with pytest.raises(DataError, match=r"no whole state of step 5.*same run directory"):
         checkpoint.stored_at(tmp_path, 5)
     (tmp_path / "000000004.safetensors").write_bytes(b"cut short")
     with pytest.raises(DataError, match="no whole state of step 4"):

@@ -79,6 +79,7 @@ UNTESTED = {
     "encoders/config": SETTINGS,
     "encoders/gradients": "a step of a training; in encoders/test_training.py and test_dp_sgd.py",
     "encoders/methods/base": "what a method is; every method's own tests are tests of it",
+    "encoders/part_gradients": "steps of several processes; in encoders/test_ranks.py",
     "encoders/views/spec": "settings; tested with the operations in encoders/views/test_apply.py",
     "evaluation/config": SETTINGS,
     "runtime/engines/base": "what an engine is; every engine's own tests are tests of it",

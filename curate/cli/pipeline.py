@@ -183,10 +183,26 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what it would take; write nothing.")
     ] = False,
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            "--ranks",
+            metavar="N",
+            min=1,
+            help="Train each encoder by N processes, which share the `train.parts` of a batch; "
+            "torchrun starts them, too.",
+        ),
+    ] = None,
 ) -> None:
     """Train the encoders of the plan."""
     import curate
+    from curate.stages.ranks import follow, launched
+    from curate.stages.train import train_one
 
+    if launched().rank:
+        if not dry_run:
+            follow(train_one)
+        return
     if dry_run:
         forecast = curate.forecast(
             asked.name,
@@ -200,7 +216,7 @@ def train(
         display.result(forecast, forecast_lines(forecast))
         display.next(f"curate train {asked.typed()}")
         return
-    opened, trained = _stage(display, curate.train, asked)
+    opened, trained = _stage(display, functools.partial(curate.train, ranks=ranks), asked)
     display.result(trained, train_lines(trained))
     if not trained.trained:
         display.hint(f"nothing to do: all encoders of {opened.path} were trained before")

@@ -57,15 +57,35 @@ def store(folder: Path, step: int, tensors: Mapping[str, Tensor], about: Mapping
 def newest(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """Return the JSON and the tensors of the newest whole state; None if there is none."""
     for path in _steps(folder):
-        tensors = path.with_suffix(".safetensors")
         try:
-            about = read_json(path)
-            if not tensors.is_file() or file_sha256(tensors) != about.get("sha256"):
-                raise DataError(f"{tensors} is missing or damaged.")
-            return about, load_file(tensors)
+            return _read(path)
         except (DataError, SafetensorError) as error:
             log.warning("%s: %s An earlier state is used, or none.", path.stem, error)
     return None
+
+
+def stored_at(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the JSON and the tensors of the state after ``step`` steps, as another rank chose.
+
+    Raises:
+        DataError: If it is not here.
+    """
+    try:
+        path = next(path for path in _steps(folder) if path.name.startswith(f"{step:09d}"))
+        return _read(path)
+    except (StopIteration, DataError, SafetensorError) as error:
+        raise DataError(
+            f"{folder} has no whole state of step {step}, where rank 0 goes on: all ranks need "
+            "the same run directory, on a disk that they share."
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    tensors = path.with_suffix(".safetensors")
+    about = read_json(path)
+    if not tensors.is_file() or file_sha256(tensors) != about.get("sha256"):
+        raise DataError(f"{tensors} is missing or damaged.")
+    return about, load_file(tensors)
 
 
 def _steps(folder: Path) -> list[Path]:

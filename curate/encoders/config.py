@@ -63,6 +63,8 @@ class PrivacyConfig(Section):
 class TrainConfig(Section):
     """The schedule of one encoder."""
 
+    LATER = ("parts",)
+
     epochs: Positive = 200
     warmup_epochs: Count = 20
     batch_size: Positive = 256
@@ -83,6 +85,10 @@ class TrainConfig(Section):
     """``auto``: as everywhere, but float32 with ``dp``."""
     threads: Positive = 4
     """CPU threads of one training. Part of the recipe, since sums depend on it in the last bit."""
+    parts: Positive = 1
+    """Equal parts of every batch, each computed by itself and added in order: what comes out is the
+    same on any number of processes that divides theirs (``--ranks``). Part of the recipe, since
+    sums depend on it in the last bits."""
     save_every: Annotated[float, Field(ge=0)] = 300.0
     """Seconds between stored states, from which an interrupted training goes on; 0: every step."""
 
@@ -92,7 +98,21 @@ class TrainConfig(Section):
             raise ValueError("leave out clip_norm, since dp.clip clips what each sample adds")
         if self.dp is not None and self.precision in ("bfloat16", "tf32"):
             raise ValueError("dp trains in float32; set precision to auto or float32")
+        if self.dp is not None and self.parts > 1:
+            raise ValueError("dp trains whole batches in one process; leave out parts")
         return self
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> TrainConfig:
+        if self.batch_size % self.parts:
+            raise ValueError(
+                f"parts {self.parts} does not divide batch_size {self.batch_size}; set one of them"
+            )
+        return self
+
+    def batch_of(self, samples: int) -> int:
+        """Return how many of some samples a step takes: all, if they are few, in equal parts."""
+        return min(self.batch_size, samples) // self.parts * self.parts
 
 
 class ViewsConfig(Section):

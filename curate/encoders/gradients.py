@@ -82,7 +82,7 @@ class PlainGradients(Gradients):
             device: ``cpu`` or ``cuda``.
         """
         self.method, self.loss, self.keys, self.seed = method, loss, keys, seed
-        self.batch = min(config.batch_size, len(keys))
+        self.batch = config.batch_of(len(keys))
         self.limit = float("inf") if config.clip_norm is None else config.clip_norm
         self.device, self.autocast = device, in_bfloat16(config.precision, device)
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,38 @@ import torch
 from torch import Tensor
 
 from curate.errors import DivergedError
+from curate.runtime.results import Result
 
 PATIENCE = 10
 """Steps in a row whose loss may be not finite before a training is given up."""
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """How a training went: what its completion record says.
+
+    Attributes:
+        loss: Mean over the last epoch's steps with a finite one; None if there was no such step.
+        steps: Steps made.
+        epochs: Epochs begun.
+        skipped: Steps whose loss was not finite.
+        seconds: Time that the steps took.
+        privacy: The fields of ``dp_sgd.Guarantee``; None without ``train.dp``.
+    """
+
+    loss: float | None
+    steps: int
+    epochs: int
+    skipped: int
+    seconds: float
+    privacy: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, without ``privacy`` where there is none."""
+        content = super().to_json()
+        if self.privacy is None:
+            del content["privacy"]
+        return content
 
 
 @dataclass

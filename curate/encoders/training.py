@@ -10,7 +10,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from curate.encoders.checkpoint import (
     restore,
     statistics_of,
     store,
+    stored_at,
     tensors_of,
     trained_by,
     write_tensors,
@@ -36,8 +36,11 @@ from curate.encoders.compiled import CompiledLoss, pays
 from curate.encoders.config import TrainingSpec
 from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
-from curate.encoders.history import History
+from curate.encoders.history import History, Trained
 from curate.encoders.methods.base import Batch, Method
+from curate.encoders.part_gradients import PartGradients
+from curate.encoders.parts import averaged
+from curate.encoders.ranks import ALONE, Ranks
 from curate.encoders.representation import distance, represent
 from curate.encoders.schedule import Now, Steps, Tables, optimizer, snapshot_epochs
 from curate.encoders.views.apply import orders, view_of
@@ -46,7 +49,6 @@ from curate.errors import DataError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import TEMPORARY, write_json, write_text
 from curate.runtime.progress import Progress, silent
-from curate.runtime.results import Result
 from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
@@ -56,34 +58,6 @@ ALIKE = 3
 their copies."""
 UNREAD = 50
 """Most steps that a card is ahead of the host, which reads their losses together."""
-
-
-@dataclass(frozen=True)
-class Trained(Result):
-    """How a training went: what its completion record says.
-
-    Attributes:
-        loss: Mean over the last epoch's steps with a finite one; None if there was no such step.
-        steps: Steps made.
-        epochs: Epochs begun.
-        skipped: Steps whose loss was not finite.
-        seconds: Time that the steps took.
-        privacy: The fields of ``dp_sgd.Guarantee``; None without ``train.dp``.
-    """
-
-    loss: float | None
-    steps: int
-    epochs: int
-    skipped: int
-    seconds: float
-    privacy: Mapping[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields, without ``privacy`` where there is none."""
-        content = super().to_json()
-        if self.privacy is None:
-            del content["privacy"]
-        return content
 
 
 def train_encoder(
@@ -98,6 +72,7 @@ def train_encoder(
     labels: np.ndarray | None = None,
     progress: Progress = silent,
     steps: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train an encoder on some samples and write it.
 
@@ -119,10 +94,12 @@ def train_encoder(
             methods alone.
         progress: Gets (``train``, steps done, steps in all).
         steps: Train for so many steps instead of the schedule's epochs.
+        ranks: The processes that train it together, each of which calls this; the first writes.
 
     Raises:
         DataError: If there are too few samples to train on, or labels are needed and missing.
         DivergedError: If the loss stays not finite.
+        LostRankError: If another rank is gone.
         MismatchError: If other code began this training.
         ResourceError: If ``train.dp`` is set and Opacus is not installed.
         UsageError: If the method cannot be trained with ``train.dp``.
@@ -133,8 +110,10 @@ def train_encoder(
     torch.manual_seed(seed)
     config = spec.encoder
     uids = np.array(sorted(uids), dtype=object)
-    if len(uids) < 2:
-        raise DataError(f"{out.name}: training needs at least 2 samples; here is {len(uids)}.")
+    if len(uids) < (least := max(2, spec.train.parts)):
+        raise DataError(
+            f"{out.name}: training needs at least {least} samples; here is {len(uids)}."
+        )
     encoder = Encoder(config.backbone, size=spec.size, channels=spec.channels, patch=config.patch)
     classes = int(labels.max(initial=-1)) + 1 if labels is not None else 0
     method = methods.build(config.method, encoder, spec.method, classes)
@@ -160,6 +139,7 @@ def train_encoder(
         seed=seed,
         device=device,
         steps=steps,
+        ranks=ranks,
     )
     about |= {"device": device, "precision": loop.precision, **loop.gradients.promise()}
     if loop.compiles:
@@ -171,9 +151,13 @@ def train_encoder(
     snapshots = states or out
 
     def snapshot(epoch: int) -> None:
-        write_encoder(snapshots / snapshot_name(epoch), loop.method.kept, {**about, "epoch": epoch})
+        if not ranks.rank:
+            about_then = {**about, "epoch": epoch}
+            write_encoder(snapshots / snapshot_name(epoch), loop.method.kept, about_then)
 
     trained = loop.run(states, snapshot=snapshot, progress=progress)
+    if ranks.rank:
+        return trained
     for name in map(snapshot_name, loop.snapshots if states else ()):
         shutil.copytree(
             snapshots / name, out / name, ignore=shutil.ignore_patterns(f"*{TEMPORARY}")
@@ -208,9 +192,11 @@ class Loop:
         seed: int = 0,
         device: str = "cpu",
         steps: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Prepare the training of ``method``; the arguments are those of ``train_encoder``."""
         self.method, self.config, self.device = method, spec.train, device
+        self.ranks = ranks
         private = self.config.dp is not None
         self.precision = "float32" if private else computed_in(self.config.precision, device)
         allow_tf32(self.precision)
@@ -221,9 +207,10 @@ class Loop:
         self.specs = [method.view(v, spec.views) for v in range(method.n_views)]
         if self.config.alignment_lambda:
             self.specs += [spec.views, spec.views]
-        # Private steps draw on the host.
-        self.capture: Capture | None = None if device == "cpu" or private else cuda_graph
-        self.batch_size = min(self.config.batch_size, len(uids))
+        # Private steps draw on the host, and ranks talk through it.
+        by_host = private or self.config.parts > 1
+        self.capture: Capture | None = None if device == "cpu" or by_host else cuda_graph
+        self.batch_size = self.config.batch_of(len(uids))
         self.per_epoch = len(uids) // self.batch_size
         self.total = steps or self.config.epochs * self.per_epoch
         self.warmup = min(self.total, self.config.warmup_epochs * self.per_epoch)
@@ -237,7 +224,7 @@ class Loop:
         self.ahead = 1 if device == "cpu" else UNREAD
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
-        self.compiles = not private and pays(self.total, device)
+        self.compiles = not by_host and pays(self.total, device)
         # The best of cuDNN's ways is looked for once a shape, of which a training has few.
         torch.backends.cudnn.benchmark = device != "cpu"
         self._alike: tuple[Tables, Work] | None = None
@@ -260,14 +247,15 @@ class Loop:
         """Return how samples are drawn and gradients found, as the recipe asks for it."""
         keys, dp = randomness.uid_keys(uids, repeats=True), self.config.dp
         if dp is None:
-            return PlainGradients(
-                self.method,
-                self.loss,
-                keys=keys,
-                seed=seed,
-                config=self.config,
-                device=self.device,
-            )
+            of_batch: dict[str, Any] = {
+                "keys": keys,
+                "seed": seed,
+                "config": self.config,
+                "device": self.device,
+            }
+            if self.config.parts == 1:
+                return PlainGradients(self.method, self.loss, **of_batch)
+            return PartGradients(self.method, self.loss, ranks=self.ranks, **of_batch)
         dp_sgd.check(name, self.method)
         size = self.batch_size
         guarantee = dp_sgd.guarantee(dp, batch=size, samples=len(uids), steps=self.total)
@@ -292,18 +280,30 @@ class Loop:
     def resume(self, states: Path) -> None:
         """Go on from the newest state of this very training; of another one, states are deleted.
 
+        Rank 0 chooses; the others read the state that it names.
+
         Raises:
+            DataError: If another rank does not see that state.
             MismatchError: If other code stored it, or another kind of device.
         """
-        state = newest(states)
-        if state is None:
+        if self.ranks.rank:
+            if step := self.ranks.told(0):
+                self._go_on(*stored_at(states, step))
             return
-        about, tensors = state
+        if (state := newest(states)) is not None:
+            self._go_on_from(*state, states)
+        self.ranks.told(self.progress.step)
+
+    def _go_on_from(self, about: dict[str, Any], tensors: dict[str, Tensor], states: Path) -> None:
+        """Go on from a state if it is of this very training."""
         if about.get("identity") != self.identity:
             shutil.rmtree(states)
             return
         refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
         refuse_other_device(about.get("device"), self.device, f"the training in {states}")
+        self._go_on(about, tensors)
+
+    def _go_on(self, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         restore(self.method, self.optimizer, tensors)
         self.progress = History(**about["progress"])
 
@@ -345,12 +345,15 @@ class Loop:
                         snapshot(epoch + 1)
                 # A training does not go back to a state behind a step that was not finite.
                 due = now.step < self.total and time.monotonic() - stored >= self.config.save_every
-                if states and (due or work.wanted is not None):
+                # The signal that came to one rank is obeyed by all, after the same step.
+                wanted, due = self.ranks.agreed(work.wanted, due)
+                if states and (due or wanted is not None):
                     self._count()
                     if now.in_a_row == 0:
                         self._store(states)
                         stored = time.monotonic()
-                if work.wanted is not None:
+                if wanted is not None:
+                    work.wanted = wanted
                     break
         if now.skipped:
             log.warning(
@@ -412,6 +415,13 @@ class Loop:
 
     def batch(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         """Return the views of some samples, by their places and images as the feed gives them."""
+        if not isinstance(self.gradients, PartGradients):
+            return self._views(now, places, pixels)
+        k = self.gradients.parts
+        parts = zip(places.chunk(k), pixels.chunk(k), strict=True)
+        return self.gradients.together([self._views(now, *part) for part in parts])
+
+    def _views(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         n = self.method.n_views
         draws = Draws.of_views(self.key, self.states[places], now.view, len(self.specs), now.orders)
         x = pixels.float() / 255
@@ -463,7 +473,9 @@ class Loop:
         """Return the method's loss, and Eq. 3's where the recipe asks for it."""
         loss: Tensor = self.method(batch)
         if weight := self.config.alignment_lambda:
-            loss = (1 - weight) * loss - weight * mean_alignment(self.method.encoder, batch)
+            loss = (1 - weight) * loss - weight * averaged(
+                mean_alignment(self.method.encoder, batch)
+            )
         return loss
 
     def _count(self) -> None:
@@ -472,6 +484,8 @@ class Loop:
         self.progress.count(unread, self.total)
 
     def _store(self, states: Path) -> None:
+        if self.ranks.rank:
+            return
         about = {
             "identity": self.identity,
             "code": versions.of_stage("train"),

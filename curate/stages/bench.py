@@ -203,21 +203,23 @@ class _Bench:
 
     def train(self, canvas: Canvas) -> Rate:
         """Measure whole training steps."""
-        full = min(self.recipe.train.batch_size, len(canvas.uids))
-        batch, step = full, self._train(canvas, min(SMALL, full), 1, 1)[-1]
+        config = self.recipe.train
+        full = config.batch_of(len(canvas.uids))
+        small = config.batch_of(min(SMALL, full)) or full
+        batch, step = full, self._train(canvas, small, 1, 1)[-1]
         if self.device == "cpu":
             # A GPU takes hardly longer for many images than for few.
-            batch = int(np.clip(SMALL * SECONDS / step, min(SMALL, full), full))
-            step *= batch / SMALL
+            batch = config.batch_of(int(np.clip(small * SECONDS / step, small, full)))
+            step *= batch / small
         # The block that is not counted has the steps that a card makes before it repeats one.
         least = 1 if self.device == "cpu" else ALIKE + 2
         block = int(np.clip(SECONDS / step, least, 20))
         seconds = self._train(canvas, batch, block, ROUNDS)
         with FlopCounterMode(display=False) as counter:
-            self._train(canvas, min(SMALL, full), 1, 0, device="cpu")
-        work = counter.get_total_flops() / min(SMALL, full)
+            self._train(canvas, small, 1, 0, device="cpu")
+        work = counter.get_total_flops() / small
         return self._rate("train", batch, seconds, times=block, work=work, ceiling="matmul",
-                          threads=self.recipe.train.threads)  # fmt: skip
+                          threads=config.threads)  # fmt: skip
 
     def _train(
         self, canvas: Canvas, batch: int, block: int, rounds: int, *, device: str | None = None

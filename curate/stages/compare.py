@@ -221,7 +221,7 @@ def _train_arms(
     An encoder lies under the key of its training, so that equal arms are one.
     """
     train_settings, everything = run.recipe.train, contest.field.everything
-    batch = min(train_settings.batch_size, len(everything))
+    batch = train_settings.batch_of(len(everything))
     by_steps = config.budget == "steps"
     steps = train_settings.epochs * (len(everything) // batch) if by_steps else None
     shard.canvas(run, context)

@@ -18,6 +18,7 @@ from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.engines.local import Local
 from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.threads import cores
+from curate.stages.ranks import Lead
 
 
 def engine_folder(run: Path) -> Path:
@@ -36,6 +37,7 @@ class Context:
         data: Where the recipe's source lies on this machine.
         progress: Progress callback.
         engine: Does units; None is this machine's own processes.
+        lead: Trains encoders one after the other, each by several processes; None by one.
     """
 
     device: str = "auto"
@@ -43,6 +45,7 @@ class Context:
     data: Path | None = None
     progress: Progress = field(default=silent, compare=False)
     engine: Engine | None = field(default=None, compare=False)
+    lead: Lead | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -53,11 +56,12 @@ class Context:
         workers: int | None,
         progress: Progress,
         engine: str | Engine | None = LOCAL,
+        lead: Lead | None = None,
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
         chosen = engine_of(engine) if isinstance(engine, str) else engine
-        return cls(device, workers, Path(place) if place else None, progress, chosen)
+        return cls(device, workers, Path(place) if place else None, progress, chosen, lead)
 
     def device_of_units(self) -> str:
         """Return on what units are done, ``cpu`` or ``cuda``; the cards need not be here.

@@ -146,7 +146,7 @@ def forecast(
     left = [e for e in plan.encoders if run is None or not run.done(f"train/{e}")]
     sizes = {e: int(plan.inclusion[:, k].sum()) for k, e in enumerate(plan.encoders)}
     steps = [_steps(recipe, sizes[e]) for e in left]
-    batch = min(recipe.train.batch_size, *sizes.values())
+    batch = recipe.train.batch_of(min(sizes.values()))
     encoder, tensors, parameters = _network(recipe)
     per_step, scaled = _step_seconds(recipe, batch, device)
     peak = None if scaled else _peak(device)
@@ -222,7 +222,7 @@ def _plan(recipe: Recipe, context: Context, run: Run | None) -> Plan:
 
 
 def _steps(recipe: Recipe, samples: int) -> int:
-    return recipe.train.epochs * (samples // min(recipe.train.batch_size, samples))
+    return recipe.train.epochs * (samples // max(1, recipe.train.batch_of(samples)))
 
 
 def longest(steps: list[int], workers: int) -> int:

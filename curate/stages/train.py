@@ -13,7 +13,9 @@ import torch
 
 from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
+from curate.encoders.ranks import ALONE, Ranks
 from curate.encoders.training import train_encoder
+from curate.errors import UsageError
 from curate.runs import adopted, units
 from curate.runs.attempts import attempting
 from curate.runs.dataset import index, later, uids_of
@@ -22,12 +24,13 @@ from curate.runtime import randomness
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_table
-from curate.runtime.progress import Progress, silent
+from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
 from curate.scores.config import AdoptedPlan
 from curate.scores.plan import BATCH, Plan, build_plan
 from curate.stages.context import Context
+from curate.stages.ranks import leading, size_of
 from curate.stages.shard import canvas, canvas_blocks, shard_run
 
 log = logging.getLogger("curate")
@@ -104,8 +107,13 @@ def train_run(run: Run, context: Context) -> Plan:
             for name in missing:
                 # What it says is of other settings; no attempt deletes what another one wrote.
                 run.record_path(unit_of[name].name).unlink(missing_ok=True)
-                arguments = {"path": run.path, "name": name, "device": device}
+                arguments = {"path": str(run.path.resolve()), "name": name, "device": device}
                 jobs.append(job(f"train {name}", train_one, arguments, unit_of[name], threads))
+            if context.lead is not None:
+                context.lead.device = device
+                context.lead.cards = context.cards() if ":" in context.device else ()
+                context.lead.run(jobs, Together("train", "encoders", len(jobs), context.progress))
+                return encoder_plan
             workers = context.training_workers(run.recipe)
             context.do(run, jobs, workers, what="train", of="encoders")
     return encoder_plan
@@ -139,9 +147,11 @@ def device_name(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name()})"
 
 
-def train_one(path: Path, name: str, device: str, progress: Progress = silent) -> None:
-    """Train one encoder of the plan: a unit of work."""
-    run = Run.open(path)
+def train_one(
+    path: str, name: str, device: str, progress: Progress = silent, ranks: Ranks = ALONE
+) -> None:
+    """Train one encoder of the plan: a unit of work, of several processes where there are ranks."""
+    run = Run.open(Path(path))
     encoder_plan = Plan.read(run.path / "plan.parquet")
     # All encoders of a repeat start from one initialisation and see equal views of equal samples:
     # what differs is what they were trained on, and that is what a score is to show.
@@ -154,6 +164,7 @@ def train_one(path: Path, name: str, device: str, progress: Progress = silent) -
         f"encoders/{name}",
         device,
         progress,
+        ranks=ranks,
     )
 
 
@@ -167,6 +178,7 @@ def train_unit(
     progress: Progress,
     *,
     steps: int | None = None,
+    ranks: Ranks = ALONE,
     **facts: Any,
 ) -> None:
     """Train an encoder on some samples of a run and record that.
@@ -180,11 +192,12 @@ def train_unit(
         device: ``cpu`` or ``cuda``.
         progress: Progress callback; counts images, of which each step takes a batch.
         steps: Train for so many steps instead of the recipe's epochs.
+        ranks: The processes that train it, each of which calls this; the first alone writes.
         facts: What else the completion record says.
     """
-    if unit.done():
+    if unit.done() and ranks.size == 1:
         return  # Another attempt was there first.
-    batch = min(run.recipe.train.batch_size, len(uids))
+    batch = run.recipe.train.batch_of(len(uids))
 
     def images_seen(what: str, done: int, total: int) -> None:
         progress(what, done * batch, total * batch)
@@ -203,9 +216,11 @@ def train_unit(
             labels=rows["label"].fill_null(-1).to_numpy(),
             progress=images_seen,
             steps=steps,
+            ranks=ranks,
         )
-        keep = unit.name.startswith("train/")
-        attempt.complete(device, keep=keep, n=len(uids), **trained.to_json(), **facts)
+        if not ranks.rank:
+            keep = unit.name.startswith("train/")
+            attempt.complete(device, keep=keep, n=len(uids), **trained.to_json(), **facts)
 
 
 def train(
@@ -215,11 +230,30 @@ def train(
     device: str = "auto",
     workers: int | None = 1,
     engine: str | Engine | None = LOCAL,
+    ranks: int | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """Train the encoders of a run's plan that are not trained."""
-    with run.lock():
+    """Train the encoders of a run's plan that are not trained.
+
+    Args:
+        run: The run.
+        data: Where the source's images lie on this machine.
+        device: ``auto``, ``cpu``, ``cuda``, or cards by number.
+        workers: Trainings side by side.
+        engine: What does them: ``local``, ``ray``, ``ray://HOST:PORT``, ``slurm`` or an engine.
+        ranks: Processes that train one encoder together, which then are trained one after the
+            other; None for as many as torchrun has started, or one.
+        progress: Progress callback.
+
+    Raises:
+        LostRankError: If one of several ranks cannot be reached any more.
+        UsageError: If the recipe cannot be trained by so many ranks, or an engine is named as well.
+    """
+    size = size_of(ranks, run.recipe.train)
+    if size > 1 and engine not in (None, LOCAL):
+        raise UsageError("ranks train one encoder together on this machine; leave out the engine.")
+    with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))
-        context = Context.of(run, data, device, workers, progress, engine)
+        context = Context.of(run, data, device, workers, progress, engine, lead)
         names = train_run(run, context).encoders
     return Trained(run.path / "encoders", tuple(names), len(names) - before)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from curate.encoders import checkpoint
-from curate.errors import ResourceError
+from curate.errors import DataError, ResourceError
 
 pytestmark = pytest.mark.numeric
 
@@ -159,3 +159,16 @@ def test_facts_are_json(tmp_path):
     checkpoint.store(tmp_path, 1, {"x": torch.zeros(1)}, {"loss": 0.1 + 0.2})
     (path,) = tmp_path.glob("000000001-*.json")
     assert json.loads(path.read_text())["loss"] == 0.1 + 0.2
+
+
+def test_the_state_that_another_rank_chose_is_read_or_said_to_be_missing(tmp_path):
+    checkpoint.store(tmp_path, 3, {"x": torch.ones(2)}, {"of": "three"})
+    checkpoint.store(tmp_path, 4, {"x": torch.zeros(2)}, {"of": "four"})
+    about, tensors = checkpoint.stored_at(tmp_path, 3)
+    assert about["of"] == "three" and tensors["x"].tolist() == [1, 1]
+    with pytest.raises(DataError, match=r"no whole state of step 5.*same run directory"):
+        checkpoint.stored_at(tmp_path, 5)
+    (weights,) = tmp_path.glob("000000004-*.safetensors")
+    weights.write_bytes(b"cut short")
+    with pytest.raises(DataError, match="no whole state of step 4"):
+        checkpoint.stored_at(tmp_path, 4)

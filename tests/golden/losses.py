@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
 from curate.encoders import methods, training
+from curate.encoders.ranks import ALONE, Ranks
 from curate.runs import recipe
 
 STORED = Path(__file__).with_name("losses.json")
@@ -38,7 +39,9 @@ PRIVATE = "mae-dp"
 CASES = [*sorted(methods.METHODS), PRIVATE]
 
 
-def trained(case: str, out: Path, **changes: object) -> tuple[list[float], bytes]:
+def trained(
+    case: str, out: Path, *, ranks: Ranks = ALONE, **changes: object
+) -> tuple[list[float], bytes]:
     """Train a case, with changes to its recipe, and return its losses and its encoder's file."""
     method = case.removesuffix("-dp")
     train = {"epochs": STEPS, "warmup_epochs": 2, "batch_size": BATCH, "lr": LR, "threads": 1}
@@ -55,8 +58,10 @@ def trained(case: str, out: Path, **changes: object) -> tuple[list[float], bytes
     training.train_encoder(
         Canvas(IMAGES, UIDS.astype(np.bytes_)), UIDS,
         recipe.build(content, changes, where="test").training_spec(),
-        seed=0, out=out, device="cpu", labels=LABELS,
+        seed=0, out=out, device="cpu", labels=LABELS, ranks=ranks,
     )  # fmt: skip
+    if ranks.rank:
+        return [], b""
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     return [line["loss"] for line in lines], (out / "weights.safetensors").read_bytes()

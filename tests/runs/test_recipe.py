@@ -58,6 +58,9 @@ def test_the_fingerprint_changes_with_every_key_that_shapes_an_artefact():
         "compare.seeds": 3,
     }.items():
         assert load_recipe(str(TINY), {key: value}).fingerprint() != before, key
+    # Keys that came later, where they have the value that everybody had.
+    assert load_recipe(str(TINY), {"train.parts": 1}).fingerprint() == before
+    assert load_recipe(str(TINY), {"train.parts": 2}).fingerprint() != before
     for key, value in {"description": "x", "data.max_bad": 0.5, "score.batch_size": 7}.items():
         assert load_recipe(str(TINY), {key: value}).fingerprint() == before, key
 
@@ -116,6 +119,8 @@ def test_overrides_within_a_section_that_is_replaced_leave_the_replacement_alone
         ({"data.channels": 2}, "data.channels: "),
         ({"encoder.patch": 4}, "has no patches"),
         ({"encoder.backbone": "vit_micro", "encoder.patch": 3}, "does not divide data.size 8"),
+        ({"train.parts": 3}, "parts 3 does not divide batch_size 16; set one of them"),
+        ({"train.parts": 2, "train.dp": {"noise": 1}}, "in one process; leave out parts"),
         ({"plan": {"folds": 2}}, "'plan.kind' is missing; it is one of pair, halves"),
         ({"plan": {"kind": "pair", "shared": 3}}, "'plan.candidates' is missing"),
         ({"train": None}, "train: "),

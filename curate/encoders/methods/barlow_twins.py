@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import gathered
 
 
 class Config(BaseModel):
@@ -77,6 +78,7 @@ class BarlowTwins(base.Method):
         """Return the loss of two views."""
         # Each view by itself, so that batch statistics are one view's, as in the authors' code.
         z_1, z_2 = (self.projector(pool(self.encoder.forward_float(x))) for x in batch.views)
+        z_1, z_2 = gathered(z_1), gathered(z_2)
         # Sums over a batch of products of many features need more than 16 bits.
         with torch.autocast(z_1.device.type, enabled=False):
             return barlow_twins_loss(z_1, z_2, self.redundancy)

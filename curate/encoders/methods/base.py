@@ -94,7 +94,12 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """Return the loss, a scalar, lower = better."""
+        """Return the loss, a scalar, lower = better.
+
+        Of a batch in parts, tensors are ``Parted``: what compares samples with each other takes
+        them by ``parts.gathered``, and a mean over samples is made that of all by
+        ``parts.averaged``. Of a plain batch both give back what they get.
+        """
 
     def after_step(self, batch: Batch) -> None:
         """Do what follows a step of the optimizer, such as moving a teacher."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import averaged
 from curate.encoders.views.spec import ViewSpec
 from curate.errors import UsageError
 
@@ -127,7 +128,7 @@ def dino_loss(
 
 def moved_center(center: Tensor, outputs: Tensor, momentum: float) -> Tensor:
     """Return the center (K,) after a batch of the teacher's outputs (..., K) (Eq. 4)."""
-    return momentum * center + (1 - momentum) * outputs.flatten(0, -2).mean(dim=0)
+    return momentum * center + (1 - momentum) * averaged(outputs.flatten(0, -2).mean(dim=0))
 
 
 def teacher_temperature(epoch: float, config: Config) -> float:
@@ -246,13 +247,14 @@ class DINO(base.Method):
             local = _outputs(self.encoder, self.head, small, frozen=frozen)
             student = torch.cat([student, local])
         self._taught = teacher
-        return dino_loss(
+        loss = dino_loss(
             torch.unflatten(student, 0, (-1, n)),
             teacher,
             self.center,
             student_temperature=config.student_temperature,
             teacher_temperature=batch.numbers[0],
         )
+        return averaged(loss)
 
     def after_step(self, batch: Batch) -> None:
         """Move the center and the teacher."""

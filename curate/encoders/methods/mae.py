@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from curate.encoders.backbone import Encoder, transformer_block
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import averaged
 from curate.encoders.views.apply import METHOD
 from curate.errors import UsageError
 
@@ -148,7 +149,7 @@ class MAE(base.Method):
             target = normalised_patches(target)
         hidden = torch.ones(target.shape[:2], device=target.device)
         hidden = hidden.scatter(1, visible, 0.0)
-        return reconstruction_loss(predicted, target, hidden)
+        return averaged(reconstruction_loss(predicted, target, hidden))
 
 
 def build(encoder: Encoder, config: Config, classes: int) -> MAE:

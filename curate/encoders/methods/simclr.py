@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import gathered
 
 
 class Config(BaseModel):
@@ -65,7 +66,7 @@ class SimCLR(base.Method):
         # One pass over both: the batch statistics then are those of both views, as in the paper.
         z = self.projector(pool(self.encoder.forward_float(torch.cat(list(batch.views)))))
         z_1, z_2 = z.chunk(2)
-        return nt_xent(z_1, z_2, self.temperature)
+        return nt_xent(gathered(z_1), gathered(z_2), self.temperature)
 
 
 def build(encoder: Encoder, config: Config, classes: int) -> SimCLR:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import averaged
 
 
 class Config(BaseModel):
@@ -80,7 +81,7 @@ class SimSiam(base.Method):
         """Return the loss of two views."""
         # Each view by itself, so that batch statistics are one view's, as in the authors' code.
         z_1, z_2 = (self.projector(pool(self.encoder.forward_float(x))) for x in batch.views)
-        return symmetrised(self.predictor(z_1), self.predictor(z_2), z_1, z_2)
+        return averaged(symmetrised(self.predictor(z_1), self.predictor(z_2), z_1, z_2))
 
 
 def build(encoder: Encoder, config: Config, classes: int) -> SimSiam:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import averaged
 from curate.errors import DataError
 
 
@@ -57,7 +58,7 @@ class Supervised(base.Method):
         assert batch.labels is not None
         (pixels,) = batch.views
         logits = self.head(pool(self.encoder.forward_float(pixels)))
-        return cross_entropy(logits, batch.labels, self.smoothing)
+        return averaged(cross_entropy(logits, batch.labels, self.smoothing))
 
 
 def build(encoder: Encoder, config: Config, classes: int) -> Supervised:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from curate.encoders.backbone import Encoder, pool
 from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
+from curate.encoders.parts import gathered
 
 GAMMA = 1.0
 """Standard deviation that every feature is to keep (section 4.1)."""
@@ -104,6 +105,7 @@ class VICReg(base.Method):
         """Return the loss of two views."""
         # Each view by itself, so that batch statistics are one view's, as in the authors' code.
         z_1, z_2 = (self.expander(pool(self.encoder.forward_float(x))) for x in batch.views)
+        z_1, z_2 = gathered(z_1), gathered(z_2)
         # Sums over a batch of products of many features need more than 16 bits.
         with torch.autocast(z_1.device.type, enabled=False):
             return vicreg_loss(z_1, z_2, self.config)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from curate.data import addresses
 from curate.errors import UsageError, unknown
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -45,7 +46,7 @@ class Context:
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        return cls(device, workers, Path(place) if place else None, progress)
+        return cls(device, workers, addresses.placed(place), progress)
 
     def resolved_device(self) -> str:
         """Return ``cpu`` or ``cuda``; of cards by number, the first one is this process' from then.

@@ -73,10 +73,10 @@ def place(where: str | Path) -> Path:
     Raises:
         UsageError: If the address holds a secret, or leads nowhere in particular.
     """
-    if not is_address(where):
-        return Path(where)
     text = str(where)
     check(text)
+    if not is_address(where):
+        return Path(where)
     scheme, _, rest = text.partition("://")
     parts = rest.rstrip("/").split("/")
     if not parts[0] or any(part in ("", ".", "..") for part in parts):
@@ -104,7 +104,12 @@ def address(path: Path) -> str | None:
 
 
 def lasting(where: str | Path) -> str:
-    """Return an address, or a path such that it holds wherever a run is gone on with."""
+    """Return an address, or a path such that it holds wherever a run is gone on with.
+
+    Raises:
+        UsageError: If the address holds a secret.
+    """
+    check(str(where))
     if is_address(where):
         return str(where)
     return address(Path(where)) or str(Path(where).resolve())

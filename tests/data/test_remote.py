@@ -69,6 +69,8 @@ def held(cache):
         ("wds:tars", "wds:{}/tars"),
         ("tars", "{}/tars"),
         ("tars/01.tar", "{}/tars/01.tar"),
+        ("wds:tars/0[12].t*", "wds:{}/tars/0[12].t*"),
+        ("wds:**/*2.tar", "wds:{}/**/*2.tar"),
         ("rows/train.parquet", "{}/rows/train.parquet"),
         ("hf:rows", "hf:{}/rows"),
         ("images", "{}/images"),
@@ -137,8 +139,8 @@ def test_what_is_not_there_is_told(home):
             open_source(f"wds:{server.url}/nowhere.tar")
         with pytest.raises(UsageError, match=r"stands for .*/tars/03\.tar, which is not there"):
             open_source(f"{server.url}/tars/{{01..07}}.tar")
-        with pytest.raises(UsageError, match="lists no files by patterns"):
-            open_source(f"wds:{server.url}/tars/*.tar")
+        with pytest.raises(UsageError, match="no tar file at"):
+            open_source(f"wds:{server.url}/tars/9*.tar")
 
 
 def test_what_is_in_the_cache_is_held_against_its_digest_and_the_store(home, cache, caplog):
@@ -173,12 +175,6 @@ def test_the_cache_stays_in_its_bounds_and_what_was_used_last_stays(home, cache,
         place = [addresses.place(f"{server.url}/tars/0{n}.tar") for n in range(3)]
         remote.bring(place[0])
         remote.bring(place[1])
-        for old, path in enumerate(place[:2]):
-            facts = next(
-                p for p in (cache / "facts").rglob("*.json")
-                if str(path.stat().st_size) in p.read_text() or old
-            )  # fmt: skip
-            assert facts.is_file()
         with remote.opened(place[0]) as first:  # used last
             remote.bring(place[2])
             assert held(cache) == ["00.tar", "02.tar"]
@@ -187,14 +183,15 @@ def test_the_cache_stays_in_its_bounds_and_what_was_used_last_stays(home, cache,
             assert entries(source) == entries(open_source(str(home / "tars")))
             assert len(held(cache)) == 2
             assert len(first.read()) == size
+        other = next(path for path in place if not path.exists())
         monkeypatch.setenv("CURATE_CACHE_GIB", str(1000 / 2**30))
         with pytest.raises(ResourceError, match="do not fit into the cache"):
-            remote.bring(place[1])
+            remote.bring(other)
         with pytest.raises(ResourceError, match="which must all be there at once"):
             open_source(f"{server.url}/images")
         monkeypatch.setenv("CURATE_CACHE_GIB", "much")
         with pytest.raises(UsageError, match="CURATE_CACHE_GIB=much"):
-            remote.bring(place[1])
+            remote.bring(other)
 
 
 def test_a_folder_that_is_read_is_not_emptied_and_follows_its_store(home, cache, monkeypatch):

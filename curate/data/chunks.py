@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.errors import DataError
+
 MOST = 2**31 - 1
 """Bytes of texts, or values of lists, that Arrow has in one array whose offsets are of 32 bits."""
 
@@ -31,15 +33,22 @@ def as_strings(column: pa.Array) -> pa.Array | pa.ChunkedArray:
     So what is written has one type, whatever its size.
 
     Raises:
-        ArrowInvalid: If one text alone has more than ``MOST`` bytes.
+        DataError: If one text alone has more than ``MOST`` bytes.
     """
     if not pa.types.is_large_string(column.type):
         return column
-    ends, start, parts = offsets(column), 0, []
+    content, ends, start, parts = column.buffers()[2], offsets(column), 0, []
     while start < len(column):
         stop = int(np.searchsorted(ends, ends[start] + MOST, side="right")) - 1
         stop = max(stop, start + 1)
-        parts.append(column.slice(start, stop - start).cast(pa.string()))
+        some = ends[start : stop + 1] - ends[start]
+        if some[-1] > MOST:
+            raise DataError(f"a text of {some[-1]:,} bytes cannot be stored.")
+        # Arrow casts no part whose place in its buffer is beyond 32 bits.
+        mask = column.slice(start, stop - start).is_valid().buffers()[1]
+        texts = (content or pa.py_buffer(b"")).slice(int(ends[start]), int(some[-1]))
+        places = pa.py_buffer(some.astype(np.int32))
+        parts.append(pa.Array.from_buffers(pa.string(), stop - start, [mask, places, texts]))
         start = stop
     return parts[0] if len(parts) == 1 else pa.chunked_array(parts, pa.string())
 

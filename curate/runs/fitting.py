@@ -97,7 +97,7 @@ def source_of(name: str) -> str | None:
     """
     if addresses.holds_address(name):
         addresses.check(name)
-        return name
+        return name.rstrip("/")
     place = Path(name).expanduser()
     if name.endswith((".yaml", ".yml")) or (place / "run.json").is_file():
         return None

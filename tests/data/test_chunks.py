@@ -10,6 +10,7 @@ from curate.data import chunks
 from curate.data.chunks import as_strings, lists, one_chunk
 from curate.data.ordering import order_of_texts, places, repeats, sorted_by_uid, words
 from curate.data.sample import content_uid
+from curate.errors import DataError
 from tests.command import curate
 
 UIDS = [content_uid(b"%d" % i) + ("-1" if i % 7 == 0 else "") for i in range(300)]
@@ -39,7 +40,12 @@ def test_what_is_written_has_the_type_of_what_is_small(few):
     assert strings.type == pa.string() and strings.to_pylist() == UIDS[3:203]
     sizes = [pc.sum(pc.binary_length(part)).as_py() for part in strings.chunks]
     assert max(sizes) <= 1000 and min(sizes[:-1]) > 900
-    assert as_strings(pa.array(["x" * 2000, "y"], pa.large_string())).to_pylist()[1] == "y"
+    gaps = pa.array(["a" * 700, None, "", "b" * 700, None], pa.large_string())
+    assert as_strings(gaps).to_pylist() == gaps.to_pylist()
+    assert as_strings(gaps.slice(1, 2)).to_pylist() == [None, ""]
+    assert as_strings(pa.array([None, None], pa.large_string())).to_pylist() == [None, None]
+    with pytest.raises(DataError, match="a text of 2,000 bytes"):
+        as_strings(pa.array(["y", "x" * 2000], pa.large_string()))
 
 
 def test_rows_are_ordered_whatever_their_number(few):

@@ -1,5 +1,7 @@
 """Object stores, on a server of the tests' own that speaks S3 over HTTP."""
 
+import base64
+import hashlib
 import logging
 
 import pytest
@@ -93,8 +95,15 @@ def test_images_of_a_bucket_are_those_of_a_folder_and_data_may_be_an_address(buc
     url = f"s3://{bucket.name}/images"
     for source, out in ((url, "a"), (str(tmp_path / "images"), "b")):
         assert curate("shard", source, "--out", tmp_path / out).code == 0
-    assert curate("shard", "folder", "--data", url, "--out", tmp_path / "c").code == 0
-    assert shards_of(tmp_path / "a") == shards_of(tmp_path / "b") == shards_of(tmp_path / "c")
+    for source in ("folder", str(tmp_path / "images"), "/gone/since"):
+        out = tmp_path / f"c{len(source)}"
+        assert curate("shard", source, "--data", url, "--out", out).code == 0
+        assert shards_of(out) == shards_of(tmp_path / "b")
+    assert shards_of(tmp_path / "a") == shards_of(tmp_path / "b")
+    # What was at an address may lie here now.
+    here = ("shard", url, "--data", tmp_path / "images", "--out", tmp_path / "d")
+    assert curate(*here).code == 0
+    assert shards_of(tmp_path / "d") == shards_of(tmp_path / "b")
 
 
 def test_a_cut_connection_is_named_and_tried_again(bucket, tmp_path, caplog):
@@ -172,3 +181,16 @@ def test_a_run_of_a_bucket_records_its_address_and_no_credentials(bucket, tmp_pa
         facts = (run.path / "run.json").read_text()
         assert url in facts and SECRET not in facts and str(tmp_path / "cache") not in facts
         assert (run.path / "shards" / "index.parquet").is_file()
+
+
+def test_what_stores_say_of_a_file_is_understood():
+    md5, sha256 = hashlib.md5(b"x"), "a" * 64
+    google = {"size": 1, "md5Hash": base64.b64encode(md5.digest()).decode(), "etag": "CJ"}
+    assert remote.About.of(google) == remote.About(1, "CJ", md5.hexdigest(), None, True)
+    hub = {"size": 1, "blob_id": "b", "lfs": {"sha256": sha256, "size": 1}}
+    assert remote.About.of(hub) == remote.About(1, "b", None, sha256, True)
+    in_parts = {"size": 1, "ETag": '"0123456789abcdef0123456789abcdef-2"', "StorageClass": "S"}
+    assert remote.About.of(in_parts).md5 is None
+    assert remote.About.of({"size": None, "partial": False}) == remote.About(
+        None, "", None, None, False
+    )

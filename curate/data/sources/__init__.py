@@ -69,8 +69,10 @@ def open_source(
     afar = data if data and remote.is_remote(data) else None
     if data is None and addresses.is_address(where):
         afar = Path(addresses.places(where))
-    if afar is not None and (not kind or kind in SOURCES):
-        return _from_afar(kind, afar, choice)
+    # Of a path the kind is told by what lies there.
+    told = kind if kind in SOURCES else "" if not kind or "/" in kind else None
+    if afar is not None and told is not None:
+        return _from_afar(told, afar, choice)
     if not kind:
         name = str(data) if data else name
     elif kind in SOURCES:

@@ -16,6 +16,8 @@ from curate.errors import UsageError
 SCHEMES = ("s3", "gs", "hf", "https", "http")
 WEB = ("https", "http")
 ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://")
+SHORTEST = 8
+"""Letters below which a value is no credential, and may be part of any word."""
 SECRETS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "FSSPEC_S3_KEY"),
     *("FSSPEC_S3_SECRET", "FSSPEC_S3_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
@@ -56,8 +58,9 @@ def redacted(text: str) -> str:
     """Return a text without what may be secret: users, queries, and credentials of this machine."""
     text = re.sub(r"://[^/@\s'\"]*@", "://", text)
     text = re.sub(r"(https?://[^\s'\"?#]*)[?#][^\s'\"]*", r"\1", text)
-    for value in filter(None, map(os.environ.get, SECRETS)):
-        text = text.replace(value, "***")
+    for value in (os.environ.get(name, "") for name in SECRETS):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, "***")
     return text
 
 

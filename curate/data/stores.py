@@ -48,6 +48,8 @@ def system_of(url: str) -> Any:
             # Credentials of ~/.netrc; of packed content nobody says the size.
             options["client_kwargs"] = {"trust_env": True, "timeout": wait}
             options["headers"] = {"Accept-Encoding": "identity"}
+        if kind == "s3":  # each further try is ours, and is told
+            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
         raise ResourceError(
@@ -55,7 +57,7 @@ def system_of(url: str) -> Any:
             f"'curate[cloud]'{' gcsfs' if kind == 'gs' else ''}."
         ) from error
     if kind == "s3":
-        system.retries = 1  # each further try is ours, and is told
+        system.retries = 1
     return system
 
 

@@ -47,6 +47,9 @@ SOURCE is one of
 | `torchvision:NAME` | a dataset of torchvision |
 | `hf:NAME` | a dataset of the Hugging Face hub, a folder saved by `datasets`, or parquet files |
 | `wds:GLOB` | existing WebDataset tars |
+| `s3://...`, `gs://...`, `hf://...`, `https://...` | what lies there; also `wds:s3://...` |
+
+[scale.md](scale.md#object-storage-and-shared-file-systems) says how addresses are read.
 
 ## Exit codes
 

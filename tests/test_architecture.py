@@ -37,6 +37,7 @@ HOMES = {
     "faiss": {"inspection/neighbours"},
     "opacus": {"encoders/dp_sgd"},
     "datasets": {"data/sources/huggingface"},
+    "fsspec": {"data/stores"},
     "webdataset": {"selection/loading"},
     "ray": {"runtime/engines/ray"},
     "submitit": {"runtime/engines/slurm"},
@@ -72,6 +73,8 @@ UNTESTED = {
         f"cli/results/{name}": WORDS
         for name in ("adoption", "evaluation", "inspection", "pipeline", "runs", "selection")
     },
+    "data/addresses": "tested with what lies at them, in data/test_remote.py",
+    "data/cached": "the cache of what is fetched; tested in data/test_remote.py",
     "data/config": SETTINGS,
     "data/shards/__init__": "names what its modules offer",
     "data/sources/base": "what a source is; every source's own tests are tests of it",

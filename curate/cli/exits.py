@@ -6,12 +6,18 @@ import errno
 
 import typer
 
+from curate.data import addresses
 from curate.errors import CurateError
 from curate.runtime.signals import Stopped
 
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message of what ended a command."""
+    code, text = _explained(error)
+    return code, addresses.in_words(text)
+
+
+def _explained(error: BaseException) -> tuple[int, str]:
     match error:
         case Stopped():
             text = "interrupted: what was finished is kept; type the same command again."

@@ -36,8 +36,12 @@ Set = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a value of the recipe."),
 ]
 DataPath = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="PATH", help="Where the source's images lie on this machine."),
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Where the source's images lie: a path on this machine, or an address (`s3://...`).",
+    ),
 ]
 Seed = Annotated[
     int | None,

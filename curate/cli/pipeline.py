@@ -50,7 +50,8 @@ SourceName = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="`digits`, `folder:DIR` or a directory, `idx:DIR`, `torchvision:NAME`, `hf:NAME`, "
-        "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved.",
+        "`wds:GLOB`; a directory may also hold parquet files, tars, or what datasets saved. DIR "
+        "and GLOB may be addresses (`s3://`, `gs://`, `hf://`, `https://`).",
     ),
 ]
 Split = Annotated[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from curate.data import addresses
 from curate.runtime.settings import Positive, Section
 
 
@@ -40,3 +41,10 @@ class DataConfig(Section):
     """How an image that is not square fills the canvas."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     """How images are brought to the size of the canvas."""
+
+    @field_validator("source", "test")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        """Refuse addresses with passwords: a recipe is stored, and part of keys."""
+        addresses.check(value or "")
+        return value

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from curate.data import labels
+from curate.data import labels, remote
 from curate.data.decoding import MAX_BYTES, looks_like
 from curate.data.labels import Label
 from curate.data.sources.base import (
@@ -137,10 +137,11 @@ def scan(tars: list[tuple[str, Path]], *, label: str | None, image: str | None) 
 
 
 def opened(tar: Path) -> BinaryIO:
-    """Open a tar, packed by gzip or not."""
+    """Open a tar, packed by gzip or not; one of an address is fetched."""
     try:
+        stream = remote.opened(tar) if remote.is_remote(tar) else tar.open("rb")
         zipped = tar.suffix in (".gz", ".tgz")
-        return cast(BinaryIO, gzip.open(tar) if zipped else tar.open("rb"))
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if zipped else stream
     except OSError as error:
         raise DataError(f"cannot read {tar}: {error.strerror}.") from error
 

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.data.chunks import as_strings, offsets, one_chunk
+
 WORD = 8
 """Bytes of a word."""
 AT_A_TIME = 1 << 18
@@ -22,10 +24,10 @@ def words(texts: pa.Array, lane: int = 0) -> np.ndarray:
         lane: Which eight bytes.
     """
     out = np.zeros(len(texts), dtype=np.uint64)
-    _, starts, content = texts.buffers()
+    content = texts.buffers()[2]
     if not len(texts) or content is None or not content.size:
         return out
-    ends = np.frombuffer(starts, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends = offsets(texts)
     letters = np.frombuffer(content, dtype=np.uint8)
     for start in range(0, len(texts), AT_A_TIME):
         some = ends[start : start + AT_A_TIME + 1]
@@ -86,7 +88,8 @@ def _order(numbers: np.ndarray) -> np.ndarray:
 def sorted_by_uid(table: pa.Table | dict[str, pa.ChunkedArray]) -> pa.Table:
     """Return a table in the order of its uids, which are strings and not missing.
 
-    Every column is one chunk; a table that is in order already is not copied.
+    Every column is one chunk, but for strings of more than ``chunks.MOST`` bytes; a table that is
+    in order already is not copied.
 
     Args:
         table: Has ``uid``. Columns in a dict are taken out of it one by one, so that a caller who
@@ -104,23 +107,23 @@ def sorted_by_uid(table: pa.Table | dict[str, pa.ChunkedArray]) -> pa.Table:
         if name != "uid":
             column = one_chunk(left.pop(name))
             columns[name] = column if order is None else _taken(column, order)
-    return pa.table({name: columns[name] for name in names})
+    return pa.table({name: as_strings(columns[name]) for name in names})
 
 
 def _taken(column: pa.Array, order: pa.Array) -> pa.Array:
     """Return values of a column in an order; texts of one length in a quarter of Arrow's time."""
-    if not pa.types.is_string(column.type) or column.null_count or not len(column):
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not text or column.null_count or not len(column):
         return column.take(order)
-    _, starts, content = column.buffers()
-    ends = np.frombuffer(starts, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    content, ends = column.buffers()[2], offsets(column)
     width = int(ends[1] - ends[0])
     if width == 0 or (np.diff(ends) != width).any():
         return column.take(order)
     kind = pa.binary(width)
     fixed = pa.Array.from_buffers(kind, len(column), [None, content.slice(int(ends[0]))])
-    places = np.arange(len(order) + 1, dtype=np.int32) * np.int32(width)
+    places = np.arange(len(order) + 1, dtype=ends.dtype) * ends.dtype.type(width)
     buffers = [None, pa.py_buffer(places), fixed.take(order).buffers()[1]]
-    return pa.Array.from_buffers(pa.string(), len(order), buffers)
+    return pa.Array.from_buffers(column.type, len(order), buffers)
 
 
 def repeats(uids: pa.Array | pa.ChunkedArray) -> bool:
@@ -154,10 +157,3 @@ def places(wanted: pa.Array, among: pa.Array) -> pa.Array:
         at = pc.index_in(wanted.filter(unsure), value_set=among)
         found = pc.replace_with_mask(found, unsure, at.cast(pa.int64()))
     return found
-
-
-def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, which copies it only where it is in several parts."""
-    if isinstance(column, pa.Array):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

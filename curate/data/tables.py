@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.data import labels
+from curate.data import labels, remote
 from curate.data.labels import Label
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.text import short
@@ -304,8 +304,9 @@ class Parquet:
 
 
 def _file(path: Path) -> pq.ParquetFile:
+    afar = remote.opened(path) if remote.is_remote(path) else None
     try:
-        return pq.ParquetFile(path, pre_buffer=False)
+        return pq.ParquetFile(afar or path, pre_buffer=False)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"cannot read {path}: {first_line(error)}.") from error
 

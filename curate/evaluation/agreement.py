@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from curate.data.ordering import one_chunk, places, sorted_by_uid
+from curate.data.chunks import one_chunk
+from curate.data.ordering import places, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.intervals import CONFIDENCE, correlation_interval
 from curate.runtime.results import Result

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.data.canvas import Canvas
-from curate.data.ordering import one_chunk
+from curate.data.chunks import one_chunk
 from curate.encoders import backbone, pretrained, representation
 from curate.encoders.backbone import Encoder
 from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given

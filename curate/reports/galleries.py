@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
+from curate.data.chunks import one_chunk
 from curate.data.sample import base_uid
 from curate.reports import chosen, words
 from curate.reports.material import Material
@@ -259,7 +260,7 @@ def _outlier_note(material: Material, table: pa.Table) -> str:
         f"{words.size(near, 'nearest image')} in {_space(material)}, “nearest” the distance to the "
         "first of them (both between unit vectors, 0 to 2)."
     )
-    rows = pc.index_in(table["uid"], value_set=material.scores["uid"].combine_chunks())
+    rows = pc.index_in(table["uid"], value_set=one_chunk(material.scores["uid"]))
     scores = material.scores["memorization"].take(rows)
     both = pc.and_(table["outlier_score"].is_valid(), scores.is_valid())
     x = table["outlier_score"].filter(both).to_numpy()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.errors import DataError
 from curate.evaluation.agreement import Agreement
 from curate.inspection.neighbours import INSPECT_SCHEMA
@@ -174,7 +175,7 @@ class Material:
     def rows(self, uids: Iterable[str]) -> dict[str, int]:
         """Return the row of ``scores`` of each uid that has one."""
         names = pa.array(list(uids), pa.string())
-        at = pc.index_in(names, value_set=self.scores["uid"].combine_chunks())
+        at = pc.index_in(names, value_set=one_chunk(self.scores["uid"]))
         pairs = zip(names.to_pylist(), at.to_pylist(), strict=True)
         return {uid: row for uid, row in pairs if row is not None}
 
@@ -190,7 +191,7 @@ class Material:
         table = self.inspected
         if table is None or "triage" not in table.column_names:
             return None
-        rows = pc.index_in(uids, value_set=table["uid"].combine_chunks())
+        rows = pc.index_in(uids, value_set=one_chunk(table["uid"]))
         return list(table["triage"].take(rows).fill_null("–").to_pylist())
 
 

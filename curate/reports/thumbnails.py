@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from curate.data.canvas import decode
+from curate.data.chunks import one_chunk
 from curate.data.shards import Reader
 from curate.errors import DataError
 
@@ -52,7 +53,7 @@ def thumbnails(shards: Path, uids: Iterable[str], *, channels: int) -> dict[str,
     reader = Reader(shards)
     names = pa.array(sorted(set(uids)), pa.string())
     index = reader.index(["uid", "path"])
-    rows = pc.index_in(names, value_set=index["uid"].combine_chunks())
+    rows = pc.index_in(names, value_set=one_chunk(index["uid"]))
     if rows.null_count:
         missing = names.filter(rows.is_null())[0].as_py()
         raise DataError(f"sample {missing} is not in {shards / 'index.parquet'}; score again.")

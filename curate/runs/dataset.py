@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.data import shards
+from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
 from curate.runs import added, units
 from curate.runs.marks import Marks
@@ -55,7 +56,7 @@ def uids_of(run: Run, *roles: str) -> pa.Array:
     wanted, found = pa.array(roles, pa.string()), []
     for rows in shards.Reader(run.path / "shards").parts(["uid", "split"]):  # never all at once
         found += rows.filter(pc.is_in(rows["split"], value_set=wanted))["uid"].chunks
-    return pa.chunked_array(found, pa.string()).combine_chunks()
+    return one_chunk(pa.chunked_array(found, pa.string()))
 
 
 def later(run: Run) -> list[Later]:

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from curate.data import addresses
 from curate.data.account import kind_of
 from curate.data.decoding import picture
 from curate.data.sources import SOURCES, Source, open_data
@@ -89,11 +90,14 @@ class Look:
 def source_of(name: str) -> str | None:
     """Return the SOURCE that a name on the command line is; None for a run or a recipe.
 
-    A kind with a colon, or a path with a slash, is a source; a bare word is not.
+    A kind with a colon, a path with a slash or an address is a source; a bare word is not.
 
     Raises:
-        UsageError: If a path leads nowhere.
+        UsageError: If a path leads nowhere, or an address names a password.
     """
+    if addresses.holds_address(name):
+        addresses.check(name)
+        return name.rstrip("/")
     place = Path(name).expanduser()
     if name.endswith((".yaml", ".yml")) or (place / "run.json").is_file():
         return None
@@ -200,7 +204,7 @@ def init(
         UsageError: If it is no source, or cannot be opened.
         DataError: If there are fewer than ``FEWEST`` images.
     """
-    given, place = dict(overrides or {}), Path(data) if data else None
+    given, place = dict(overrides or {}), addresses.placed(data)
     full = whole_source(source)
     asked = load_recipe(GENERAL, {**given, "data.source": full})
     seen = look(open_data(asked.data, data=place))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.data import sources
+from curate.data import addresses, sources
 from curate.errors import DataError, MismatchError, UsageError, unknown
 from curate.runs import fitting, late, recipe_files
 from curate.runs import recipe as recipes
@@ -46,7 +46,7 @@ def open_run(
             slash), for which the recipe ``images`` is fitted, a Recipe, or None for the newest run.
         runs: Folder that holds the runs.
         overrides: ``{"section.key": value}`` for the recipe.
-        data: Where the recipe's source lies on this machine.
+        data: Where the recipe's source lies: a path on this machine, or an address.
         fresh: Set an existing run aside (renamed ``NAME.old-K``) and start over with its settings
             and its data, but for those that are given.
         create: Whether a run that does not exist is made; else it is an error.
@@ -75,7 +75,7 @@ def open_run(
     elif source is not None and name != called:
         if not create:
             raise _no_run(called or name, folder)
-        given, origin = fitting.fit(source, given, Path(data) if data else None), fitting.GENERAL
+        given, origin = fitting.fit(source, given, addresses.placed(data)), fitting.GENERAL
         recipe = recipes.load_recipe(origin, given)
         path = folder / name_of(recipe, called)
     else:
@@ -105,7 +105,7 @@ def open_run(
     if fresh and path.exists():
         data = data or there.get("data_path")
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
-        sources.open_data(recipe.data, data=Path(data) if data else None)
+        sources.open_data(recipe.data, data=addresses.placed(data))
         log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
     return Run.create(path, recipe, made_by(origin, given, data), retrain=retrain)
 
@@ -124,7 +124,7 @@ def made_by(
         "recipe_origin": origin,
         "recipe_sha256": _digest(origin),
         "overrides": dict(overrides),
-        "data_path": str(Path(data).resolve()) if data else None,
+        "data_path": addresses.lasting(data) if data else None,
         "versions": versions(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "cores": os.cpu_count(),
@@ -164,7 +164,7 @@ def recipe_of(
     if source is not None:
         called = fitting.name_of(source)
         if _run_of(source, called, folder) is None:
-            fitted = fitting.fit(source, given, Path(data) if data else None)
+            fitted = fitting.fit(source, given, addresses.placed(data))
             return recipes.load_recipe(fitting.GENERAL, fitted), None
         name = called
     if isinstance(name, Recipe):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.data.labels import class_of
 from curate.data.shards import Reader
 from curate.errors import UsageError
@@ -234,11 +235,11 @@ def _labels_and_ranks(
 ) -> dict[str, tuple[int | None, int | None]]:
     index = reader.index(["uid", "label"])
     wanted = pa.array(uids, pa.string())
-    labels = index["label"].take(pc.index_in(wanted, value_set=index["uid"].combine_chunks()))
+    labels = index["label"].take(pc.index_in(wanted, value_set=one_chunk(index["uid"])))
     ranks: list[int | None] = [None] * len(uids)
     if run.done("score"):
         table = run.scores(("rank",))
-        rows = pc.index_in(wanted, value_set=table["uid"].combine_chunks())
+        rows = pc.index_in(wanted, value_set=one_chunk(table["uid"]))
         ranks = table["rank"].take(rows).to_pylist()
     return dict(zip(uids, zip(labels.to_pylist(), ranks, strict=True), strict=True))
 

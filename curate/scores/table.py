@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.data.labels import class_column
 from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError
@@ -117,8 +118,8 @@ class ScoreTable:
         Raises:
             DataError: If a uid of the plan is not in the index.
         """
-        names = pa.array(uids).cast(pa.string())
-        rows = pc.index_in(names, value_set=index["uid"].combine_chunks())
+        names = one_chunk(pa.array(uids).cast(pa.string()))
+        rows = pc.index_in(names, value_set=one_chunk(index["uid"]))
         if rows.null_count:
             missing = names.filter(rows.is_null())[0].as_py()
             raise DataError(f"sample {missing} of the plan is not in the shards' index.")
@@ -139,8 +140,8 @@ class ScoreTable:
                 for name in _EXPECTED
             },
         }
-        arrays = [columns[name] for name in SCORE_SCHEMA.names]
-        return cls(pa.table(arrays, schema=SCORE_SCHEMA).sort_by("uid").combine_chunks())
+        ordered = sorted_by_uid({name: columns[name] for name in SCORE_SCHEMA.names})
+        return cls(ordered.cast(SCORE_SCHEMA))
 
     @classmethod
     def read(cls, path: Path, columns: Sequence[str] | None = None) -> ScoreTable:

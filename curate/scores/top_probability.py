@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from curate.data.chunks import one_chunk
+
 CHUNK = 1 << 20
 PART = 64
 """One in so many says where a threshold is, of more scores than a chunk."""
@@ -205,7 +207,7 @@ def doubtful(scores: pa.Table, n: int, reliability: float) -> Doubtful:
     doubted = scores.take(rows)
     views, both = (float((doubted[c].to_numpy() ** 2).sum()) for c in ("se_views", "se"))
     return Doubtful(
-        uids=doubted["uid"].combine_chunks(),
+        uids=one_chunk(doubted["uid"]),
         views=doubted["n_views"].to_numpy(),
         by_views=min(views / both, 1.0) if both > 0 else 0.0,
     )

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.data.csv import read_csv
-from curate.data.ordering import one_chunk
 from curate.errors import DataError, unknown
 
 TABLES = {

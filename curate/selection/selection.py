@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.data.csv import read_csv
-from curate.data.ordering import one_chunk, repeats, sorted_by_uid
+from curate.data.ordering import repeats, sorted_by_uid
 from curate.errors import DataError, UsageError
 from curate.runtime.files import file_sha256
 from curate.runtime.results import Result

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.data import shards, sources
+from curate.data import addresses, shards, sources
 from curate.data.sample import Entry
 from curate.data.sources import Source
 from curate.data.sources.base import Select
@@ -127,7 +127,7 @@ def add(
         opened = sources.open_source(
             source,
             split=split,
-            data=Path(data) if data else None,
+            data=addresses.placed(data),
             label=label,
             image=image,
             outside=outside,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.data import sources
+from curate.data import addresses, sources
 from curate.encoders.pretrained import Given, read_encoder
 from curate.encoders.training import write_encoder
 from curate.errors import DataError, MismatchError, UsageError
@@ -116,7 +116,7 @@ def adopt(
     if not encoders:
         raise UsageError("name the encoders to adopt: --encoder f=FILE.")
     given, home = dict(overrides or {}), Path(runs)
-    place, full = Path(data) if data else None, fitting.whole_source(source)
+    place, full = addresses.placed(data), fitting.whole_source(source)
     # Everything is read before anything is made.
     asked = load_recipe(recipe, {**given, "data.source": full})
     opened = sources.open_data(asked.data, data=place)

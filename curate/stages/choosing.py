@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.data.ordering import one_chunk
+from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
 from curate.errors import DataError, UsageError
 from curate.inspection import triage

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from curate.data import addresses
 from curate.errors import UsageError, unknown
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
@@ -61,7 +62,7 @@ class Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
         chosen = engine_of(engine) if isinstance(engine, str) else engine
-        return cls(device, workers, Path(place) if place else None, progress, chosen, lead)
+        return cls(device, workers, addresses.placed(place), progress, chosen, lead)
 
     def device_of_units(self) -> str:
         """Return on what units are done, ``cpu`` or ``cuda``; the cards need not be here.

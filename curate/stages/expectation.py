@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from curate.data.chunks import one_chunk
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.runs.run import Run
 from curate.runtime import randomness
@@ -80,7 +81,7 @@ class Collected:
         self.places[rows] = part.places
         if "label" in self.run.recipe.score.covariates:
             names = pa.array(part.uids).cast(pa.string())
-            at = pc.index_in(names, value_set=part.index["uid"].combine_chunks())
+            at = pc.index_in(names, value_set=one_chunk(part.index["uid"]))
             self.labels[rows] = part.index["label"].take(at).fill_null(-1).to_numpy()
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.data.canvas import Canvas
+from curate.data.chunks import lists, one_chunk
 from curate.data.sample import packed_uids
 from curate.data.shards import Reader
 from curate.inspection import decoys, duplicates, neighbours, relations, spaces, thumbnails, triage
@@ -302,12 +303,8 @@ def _leaks(
 
 
 def _neighbour_table(names: pa.Array, nearest: neighbours.Nearest) -> pa.Table:
-    offsets = pa.array(np.arange(len(names) + 1) * nearest.near.shape[1], pa.int32())
-    lists = (
-        pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), kind))
-        for values, kind in ((nearest.near, pa.int32()), (nearest.distance, pa.float32()))
-    )
-    return pa.table([names, *lists], schema=NEIGHBOUR_SCHEMA)
+    near, distance = lists(nearest.near, pa.int32()), lists(nearest.distance, pa.float32())
+    return pa.table([names, near, distance], schema=NEIGHBOUR_SCHEMA)
 
 
 def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -315,7 +312,7 @@ def _scores(run: Run, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if units.scores_digest(run) is None:
         return np.full(len(names), np.nan), np.zeros(len(names), dtype=np.int64)
     table = run.scores(("memorization", "rank"))
-    rows = pc.index_in(names, value_set=table["uid"].combine_chunks())
+    rows = pc.index_in(names, value_set=one_chunk(table["uid"]))
     m = table["memorization"].take(rows).to_numpy().astype(np.float64)
     return m, table["rank"].take(rows).fill_null(0).to_numpy()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.data import shards, sources
+from curate.data import addresses, shards, sources
 from curate.data.canvas import Canvas, build_canvas, open_canvas
 from curate.data.config import DataConfig
 from curate.encoders.pretrained import Foreign
@@ -75,7 +75,7 @@ def inspect_source(
     """
     if (encoder is None) == (embeddings is None):
         raise UsageError("say what gives the space: either --encoder or --embeddings.")
-    place, folder = Path(data) if data else None, Path(out)
+    place, folder = addresses.placed(data), Path(out)
     name = encoder if embeddings is None else str(embeddings)
     config = checked(InspectConfig, {**(settings or {}), "encoder": name})
     if embeddings is not None and Path(embeddings).suffix not in (".npy", ".parquet"):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from curate.data.canvas import Canvas
+from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
 from curate.encoders.backbone import Encoder, load_encoder, pool
 from curate.encoders.views.apply import resized_crop
@@ -116,7 +117,7 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     unit = _unit(run)
     if missing:
         run.record_path(unit.name).unlink(missing_ok=True)
-        table = {"uid": scores["uid"].combine_chunks()}
+        table = {"uid": one_chunk(scores["uid"])}
         table |= {measures.column(kind): values for kind, values in columns.items()}
         write_table(path, pa.table(table))
         every = {kind: _row(kind, values, scores) for kind, values in columns.items()}

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.data import shards, sources
+from curate.data import addresses, remote, shards, sources
 from curate.data.canvas import build_canvas, open_canvas
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given, read_encoder
@@ -86,7 +86,7 @@ def probe_data(
     context = context if place is None else replace(context, data=place)
     wanted = {
         "source": name,
-        "data": str(context.data.resolve()) if context.data else None,
+        "data": addresses.lasting(context.data) if context.data else None,
         "files": _files(name, context.data),
         "canvas": {"size": size, "channels": channels, "fit": fit},
     }
@@ -117,6 +117,9 @@ def probe_data(
 
 def _files(name: str, data: Path | None) -> str | None:
     """Return a digest of the names, sizes and times of a source's files; None for one without."""
+    if addresses.holds_address(name) or (data and remote.is_remote(data)):
+        where = name if addresses.is_address(name) else name.partition(":")[2]
+        return remote.digest_of(data or addresses.place(where))
     place = data or Path(name.partition(":")[2] or name)
     # Tars may be named by a pattern.
     places = [place] if place.exists() else sorted(place.parent.glob(place.name or "*"))
@@ -136,7 +139,9 @@ def placed_source(text: str) -> tuple[str, Path | None]:
         UsageError: If there is no such folder.
     """
     name, sign, place = text.partition("=")
-    if not sign or Path(text.partition(":")[2] or text).exists():
+    if sign and addresses.is_address(place):
+        return name, addresses.place(place)
+    if not sign or addresses.holds_address(text) or Path(text.partition(":")[2] or text).exists():
         return text, None
     folder = Path(place).expanduser()
     if not name or not folder.exists():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.data import account, shards, sources, splits
+from curate.data import account, addresses, shards, sources, splits
 from curate.data.canvas import Canvas, build_canvas, open_pixels
 from curate.data.sample import packed_uids
 from curate.data.sources import Source
@@ -120,7 +120,7 @@ def shard_run(run: Run, context: Context) -> None:
             )
         run.note(
             dataset_fingerprint=facts["fingerprint"],
-            data_path=str(context.data.resolve()) if context.data else None,
+            data_path=addresses.lasting(context.data) if context.data else None,
             test_role=test_role,
         )
         files = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -299,7 +299,7 @@ def shard(
             ways.
         DataError: If nothing could be read, or more than ``max_bad`` was rejected.
     """
-    place = Path(data) if data else None
+    place = addresses.placed(data)
 
     def opened(name: str) -> Source:
         return sources.open_source(

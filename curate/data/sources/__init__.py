@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from curate.data import splits
+from curate.data import addresses, cards, remote, splits
 from curate.data.config import DataConfig
 from curate.data.sample import Entry
 from curate.data.sources import digits, folder, huggingface, idx, torchvision, webdataset
@@ -27,6 +28,8 @@ SOURCES: dict[str, Callable[[str, Choice, Path | None], Source]] = {
     "wds": webdataset.open_webdataset,
 }
 """Sources by name: (what follows the colon, what is wanted, ``--data``) -> the opened source."""
+OWN = frozenset(("index.parquet", "dataset.json"))
+"""Files of shards of ours."""
 LOOKED_AT = 10_000
 """Files of a folder that are looked at to see what it is."""
 MOSTLY = 0.9
@@ -46,9 +49,10 @@ def open_source(
 
     Args:
         name: ``KIND``, ``KIND:WHERE`` with a kind of ``SOURCES``, or a path: a folder of images, a
-            data set saved by datasets, parquet files or tars.
+            data set saved by datasets, parquet files or tars. WHERE and the path may be addresses
+            such as ``s3://bucket/folder`` (``addresses``).
         split: Which split of it: a name, a pattern of paths, or ``all``.
-        data: Where it lies on this machine; replaces WHERE.
+        data: Where it lies on this machine, or the place of an address; replaces WHERE.
         label: Column of labels, ``none`` for no labels, or None for the one that is called so.
         image: Column of images, or None for the one that is called so.
         outside: Whether what links and rows name may lie outside of the source's folder.
@@ -60,7 +64,18 @@ def open_source(
     """
     choice = Choice(split, label, image, outside)
     kind, _, where = name.partition(":")
-    if kind in SOURCES:
+    if addresses.is_address(name):
+        kind, where = ("", "") if data else ("", name)
+    afar = data if data and remote.is_remote(data) else None
+    if data is None and addresses.is_address(where):
+        afar = Path(addresses.places(where))
+    # Of a path the kind is told by what lies there.
+    told = kind if kind in SOURCES else "" if not kind or "/" in kind else None
+    if afar is not None and told is not None:
+        return _from_afar(told, afar, choice)
+    if not kind:
+        name = str(data) if data else name
+    elif kind in SOURCES:
         home = str(Path(where).expanduser()) if where.startswith("~") else where
         source = SOURCES[kind](home, choice, data)
         if kind == "folder":
@@ -76,6 +91,49 @@ def open_source(
     if "/" in kind or kind.startswith("."):
         raise UsageError(f"source {name!r}: there is no such folder.")
     raise unknown("source", kind, SOURCES)
+
+
+def _from_afar(kind: str, place: Path, choice: Choice) -> Source:
+    """Open what lies at an address, by its path in the cache."""
+    remote.forget()
+    url = addresses.in_words(str(place))
+    alone = remote.is_pattern(str(place)) or any(sign in url for sign in ("{", "::"))
+    kind = kind or (_kind_by_name(url) if alone or remote.is_file(place) else _kind_afar(place))
+    if kind in ("digits", "torchvision"):
+        raise UsageError(f"source {kind} is not read from an address; get {url} first.")
+    inside = [] if alone or remote.is_file(place) else remote.names(place)
+    # Shards of ours and saved data sets are folders to what reads them, and so are images; tars
+    # and parquet files are fetched as they are read.
+    whole = kind not in ("wds", "hf") or {*inside} >= OWN or {*huggingface.SAVED} & {*inside}
+    if whole:
+        remote.mirror(place)
+    elif cards.CARD in inside:
+        remote.bring(place / cards.CARD)
+    source = SOURCES[kind](str(place), choice, place if kind in ("folder", "idx") else None)
+    if kind == "folder":
+        _check_images(source, place)
+    return cast(Source, replace(cast(Any, source), name=f"{kind}:{url}"))
+
+
+def _kind_by_name(name: str) -> str:
+    """Return the kind of source that files are by what their name ends in."""
+    if name.endswith(webdataset.SUFFIXES):
+        return "wds"
+    if name.endswith(huggingface.PARQUET):
+        return "hf"
+    raise UsageError(f"source {name!r} is one file; give its folder.")
+
+
+def _kind_afar(place: Path) -> str:
+    """Return the kind of source that lies at an address, by the names of its files."""
+    inside, url = remote.names(place), addresses.in_words(str(place))
+    if not inside:
+        raise UsageError(f"source {url!r}: there is nothing there, or nothing that may be seen.")
+    if {*inside} >= OWN:
+        return "wds"
+    if {*huggingface.SAVED} & {*inside}:
+        return "hf"
+    return _one_of(_kinds(iter([path.rpartition("/")[2] for path in inside])), url)
 
 
 def open_data(config: DataConfig, *, data: Path | None, split: str | None = None) -> Source:
@@ -103,9 +161,8 @@ def open_tests(wanted: str, source: Source, *, reopen: Callable[[str], Source]) 
         DataError: If the tests have classes that the source has not.
     """
     kind, colon, _ = wanted.partition(":")
-    elsewhere = (kind in SOURCES and bool(colon)) or (
-        wanted not in source.splits and Path(wanted).is_dir()
-    )
+    elsewhere = (kind in SOURCES and bool(colon)) or addresses.is_address(wanted)
+    elsewhere = elsewhere or (wanted not in source.splits and Path(wanted).is_dir())
     if not elsewhere:
         return _renumbered(reopen(wanted), source)
     return _renumbered(_whole_test(wanted), source)
@@ -160,16 +217,15 @@ def kind_of(place: Path) -> str:
         UsageError: If it can be read as two.
     """
     if place.is_file():
-        if place.name.endswith(webdataset.SUFFIXES):
-            return "wds"
-        if place.suffix == huggingface.PARQUET:
-            return "hf"
-        raise UsageError(f"source {str(place)!r} is one file; give its folder.")
-    if (place / "index.parquet").is_file() and (place / "dataset.json").is_file():
+        return _kind_by_name(str(place))
+    if all((place / name).is_file() for name in OWN):
         return "wds"
     if any((place / name).is_file() for name in huggingface.SAVED):
         return "hf"
-    found = _kinds(place)
+    return _one_of(_kinds(_walked(place)), str(place))
+
+
+def _one_of(found: Mapping[str, str], place: str) -> str:
     if len(found) > 1:
         both = " or ".join(f"{kind}:{place}" for kind in found)
         raise UsageError(
@@ -178,28 +234,31 @@ def kind_of(place: Path) -> str:
     return next(iter(found), "folder")
 
 
-def _kinds(place: Path) -> dict[str, str]:
-    """Return the kinds of source that a folder can be, each with what it holds."""
-    found: dict[str, str] = {}
-    images = looked = 0
+def _walked(place: Path) -> Iterator[str]:
+    """Yield the names of the files below a folder, but for hidden folders."""
     for _, folders, names in os.walk(place):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            looked += 1
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-            if name.startswith(".") or name in NAMES:
-                continue
-            if suffix in EXTENSIONS or suffix in MORE_EXTENSIONS:
-                found.setdefault("folder", "images")
-                images += 1
-            elif suffix == huggingface.PARQUET:
-                found.setdefault("hf", "parquet files")
-            elif name.endswith(webdataset.SUFFIXES):
-                found.setdefault("wds", "tars")
-            elif "idx3-ubyte" in name:
-                found.setdefault("idx", "MNIST-format files")
-        if looked > LOOKED_AT:
-            break
+        yield from names
+
+
+def _kinds(names: Iterator[str]) -> dict[str, str]:
+    """Return the kinds of source that files can be, by the first names, each with what it holds."""
+    found: dict[str, str] = {}
+    images = looked = 0
+    for name in itertools.islice(names, LOOKED_AT):
+        looked += 1
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if name.startswith(".") or name in NAMES:
+            continue
+        if suffix in EXTENSIONS or suffix in MORE_EXTENSIONS:
+            found.setdefault("folder", "images")
+            images += 1
+        elif suffix == huggingface.PARQUET:
+            found.setdefault("hf", "parquet files")
+        elif name.endswith(webdataset.SUFFIXES):
+            found.setdefault("wds", "tars")
+        elif "idx3-ubyte" in name:
+            found.setdefault("idx", "MNIST-format files")
     # An archive beside the images that came out of it is left out, and counted.
     return {"folder": "images"} if images > MOSTLY * looked else found
 
@@ -208,7 +267,7 @@ def _check_images(source: Source, place: Path) -> None:
     """Refuse a folder without images that is something else, and say what."""
     if next(iter(source.paths()), None) is not None:
         return
-    other = next((kind for kind in _kinds(place) if kind != "folder"), None)
+    other = next((kind for kind in _kinds(_walked(place)) if kind != "folder"), None)
     if any((place / name).is_file() for name in huggingface.SAVED):
         other = "hf"
     if other:

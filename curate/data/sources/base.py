@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from curate.data import remote
 from curate.data.decoding import MAX_BYTES, decodes, install, looks_like
 from curate.data.labels import storable_text
 from curate.data.sample import Entry
@@ -182,6 +183,8 @@ def storable(name: str) -> str:
 
 def matching(pattern: str) -> list[Path]:
     """Return the files that a glob pattern, or their own path, names, sorted."""
+    if remote.is_remote(Path(pattern)):
+        return remote.matching(pattern)
     if Path(pattern).is_file():
         return [Path(pattern)]
     found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
@@ -260,6 +263,9 @@ def holds_shards(names: set[str]) -> bool:
 
 def files_below(root: Path) -> Iterator[str]:
     """Yield the paths, within a folder, of all files in it, sorted; shards of ours as a folder."""
+    if remote.is_remote(root):
+        yield from _below_afar(remote.names(root))
+        return
     for place, folders, names in os.walk(root):
         folders.sort()
         inside = os.path.relpath(place, root)
@@ -268,6 +274,29 @@ def files_below(root: Path) -> Iterator[str]:
             yield f"{inside}/"
             continue
         yield from (os.path.normpath(f"{inside}/{name}") for name in sorted(names))
+
+
+def _below_afar(names: Sequence[str]) -> Iterator[str]:
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        inside.setdefault(folder, set()).add(file)
+    shards = {folder for folder, files in inside.items() if folder and holds_shards(files)}
+    told = set()
+    for name in names:
+        parts = name.split("/")
+        above = ("/".join(parts[:n]) for n in range(1, len(parts)))
+        whole = next((folder for folder in above if folder in shards), None)
+        if whole is None:
+            yield name
+        elif whole not in told:
+            told.add(whole)
+            yield f"{whole}/"
+
+
+def is_place(path: Path) -> bool:
+    """Return whether a path is a folder, here or in the store of its address."""
+    return remote.is_folder(path) if remote.is_remote(path) else path.is_dir()
 
 
 class Inside:

@@ -17,6 +17,7 @@ from curate.data.sources.base import (
     Inside,
     Select,
     files_below,
+    is_place,
     matching,
     plain,
     read_file,
@@ -246,7 +247,7 @@ def _classes(
 def _parquet(place: str) -> tuple[Path, list[str], list[tuple[str, str]]]:
     """Return the folder of parquet files, their paths within it, and what lies there besides."""
     others: list[tuple[str, str]] = []
-    if Path(place).is_dir():
+    if is_place(Path(place)):
         root, found = Path(place), []
         for inside in files_below(root):
             path, name = root / inside, storable(inside)

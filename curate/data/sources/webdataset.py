@@ -23,7 +23,14 @@ from curate.data.labels import NONE
 from curate.data.members import Found, Scan
 from curate.data.sample import Entry
 from curate.data.shards.reader import Reader
-from curate.data.sources.base import Choice, Select, files_below, matching, storable
+from curate.data.sources.base import (
+    Choice,
+    Select,
+    files_below,
+    is_place,
+    matching,
+    storable,
+)
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import read_json
@@ -171,7 +178,7 @@ def _laid(named: list[tuple[str, Path]], choice: Choice, place: str) -> Splits:
         return Splits({choice.split: fit}, "by the pattern", rest)
     if choice.split == splits.EVERYTHING:
         return Splits({choice.split: tuple(names)}, "all of it, as was said")
-    if Path(place).is_dir():
+    if is_place(Path(place)):
         inside = {os.path.relpath(path, place): name for name, path in named}
         said = cards.splits_of(Path(place), [*inside])
         if said is not None:
@@ -220,7 +227,7 @@ def _own(folder: Path, choice: Choice) -> Own:
 
 def _tars(place: str) -> tuple[list[Path], list[tuple[str, str]]]:
     """Return the tars at a place, and (path, reason) of what lies beside them in a folder."""
-    if not Path(place).is_dir():
+    if not is_place(Path(place)):
         found = [path for one in _alternatives(place) for path in _named(one, place)]
         return [path for path in dict.fromkeys(found) if path.name.endswith(SUFFIXES)], []
     root = Path(place)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from curate.data.chunks import one_chunk
 from curate.data.decoding import Box, reduced
 from curate.data.labels import class_of
 from curate.data.shards import Reader
@@ -173,7 +174,7 @@ class Catalogue:
         if name not in self.manifests():
             raise UsageError(f"no manifest {words.shown(name, limit=40)} in this run.")
         manifest = Manifest.read(self.run.path / "manifests" / f"{name}.parquet").table
-        at = pc.index_in(self.table["uid"], value_set=manifest["uid"].combine_chunks())
+        at = pc.index_in(self.table["uid"], value_set=one_chunk(manifest["uid"]))
         decided = manifest["decision"].take(at).fill_null("").to_numpy()
         return np.asarray(decided, dtype=object)
 
@@ -232,14 +233,14 @@ def open_catalogue(run: Run) -> Catalogue:
     """
     scores = run.scores(("label", "class", "path", "memorization", "se", "rank"))
     index = Reader(run.path / "shards").index(["uid"])
-    at = pc.index_in(scores["uid"], value_set=index["uid"].combine_chunks())
+    at = pc.index_in(scores["uid"], value_set=one_chunk(index["uid"]))
     if at.null_count:
         raise DataError(f"scores of run {run.path} name samples it does not have; score again.")
     triage = pa.chunked_array([pa.nulls(scores.num_rows, pa.string())])
     inspected = run.held("inspect", "inspect.parquet")
     if inspected.is_file() and "triage" in pq.read_schema(inspected).names:
         triage = pq.read_table(inspected, columns=["uid", "triage"])
-        place = pc.index_in(scores["uid"], value_set=triage["uid"].combine_chunks())
+        place = pc.index_in(scores["uid"], value_set=one_chunk(triage["uid"]))
         triage = triage["triage"].take(place)
     table = scores.append_column("triage", triage)
     order = pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("uid", "ascending")])

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.data.chunks import one_chunk
 from curate.data.labels import class_column
-from curate.data.ordering import one_chunk, places
+from curate.data.ordering import places
 from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runtime.files import write_table, write_text
@@ -137,8 +138,8 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
         The manifest's columns and, where the run was inspected, ``INSPECTED``.
     """
     index = reader.index(["uid", "label", "path"]).take(pa.array(rows))
-    uids = index["uid"].combine_chunks()
-    at = pc.index_in(uids, value_set=manifest.table["uid"].combine_chunks())
+    uids = one_chunk(index["uid"])
+    at = pc.index_in(uids, value_set=one_chunk(manifest.table["uid"]))
     table = manifest.table.take(at)
     for name, column in (
         ("class", class_column(reader.classes, index["label"])),
@@ -149,7 +150,7 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
     if inspected.is_file():
         columns = {"uid", *INSPECTED} & {*pq.read_schema(inspected).names}
         found = pq.read_table(inspected, columns=sorted(columns))
-        at = pc.index_in(uids, value_set=found["uid"].combine_chunks())
+        at = pc.index_in(uids, value_set=one_chunk(found["uid"]))
         for name in INSPECTED:
             if name in columns:
                 table = table.append_column(name, found[name].take(at))

@@ -36,6 +36,7 @@ HOMES = {
     "timm": {"encoders/backbone", "encoders/pretrained", "encoders/schedule"},
     "faiss": {"inspection/neighbours"},
     "opacus": {"encoders/dp_sgd"},
+    "segmentation_models_pytorch": {"evaluation/dense/network"},
     "datasets": {"data/sources/huggingface"},
     "webdataset": {"selection/loading"},
 }

@@ -19,7 +19,7 @@ from curate.encoders import methods, views
 from curate.encoders.config import EncoderConfig, TrainConfig, TrainingSpec, ViewsConfig
 from curate.encoders.views import ViewSpec
 from curate.errors import UsageError, unknown
-from curate.evaluation.config import CompareConfig, ProbeConfig
+from curate.evaluation.config import DENSE, CompareConfig, ProbeConfig
 from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
 from curate.runtime.files import is_folder
@@ -113,9 +113,10 @@ class Recipe(Section):
         from curate.encoders import backbone
 
         for source in (self.data.source, *self.probe.sources):
-            kind = source.partition(":")[0]
+            kind, colon, _ = source.partition(":")
             path = "/" in source or source.startswith(".") or is_folder(source)
-            if kind not in (*sources.SOURCES, "self") and not path:
+            dense = source is not self.data.source and colon and kind in DENSE
+            if kind not in (*sources.SOURCES, "self") and not path and not dense:
                 raise unknown("source", kind, sources.SOURCES)
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)
         side = self.measuring_views().side

@@ -17,8 +17,8 @@ from curate.data.canvas import Fit, numbers_on_canvas, on_canvas
 from curate.data.decoding import check, encode_png, levels, quiet
 from curate.data.sample import uid_of
 from curate.data.sources.base import EXTENSIONS, MORE_EXTENSIONS, files_below, read_file
-from curate.errors import DataError, UsageError
-from curate.runtime.files import is_folder, replacing
+from curate.errors import DataError
+from curate.runtime.files import replacing
 from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import in_order
 
@@ -91,11 +91,8 @@ def open_pairs(root: Path, kind: Kind) -> Pairs:
         kind: What stands beside the images.
 
     Raises:
-        UsageError: If there is no such folder.
         DataError: If it is laid out otherwise, or an image has nothing beside it.
     """
-    if not is_folder(root):
-        raise UsageError(f"there is no folder {root}.")
     files = list(files_below(root))
     parquet = [path for path in files if path.endswith(".parquet")]
     if kind.columns and parquet:

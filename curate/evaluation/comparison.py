@@ -372,30 +372,38 @@ def plot(summary: Summary, path: Path) -> None:
     rows = max([sum((d.source, d.kind) == p for d in differences) for p in panels] or [1])
     figure = Figure(figsize=(8, 0.9 + max(1, len(panels)) * (0.9 + 0.42 * rows)), dpi=120)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=True)[:, 0]
+    measures = [measure_of(kind) for _, kind in panels]
+    # Panels of one unit share their axis, and only what stands below the last one is said.
+    alone = len({measure.axis for measure in measures}) > 1
+    axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=not alone)[:, 0]
     strategies = list(dict.fromkeys(d.strategy for d in differences))
-    for axis, (source, kind) in zip(axes, panels, strict=False):
+    for axis, (source, kind), measure in zip(axes, panels, measures, strict=False):
+        scale = measure.scale
         mine = [d for d in differences if (d.source, d.kind) == (source, kind)]
         for y, d in enumerate(mine):
             colour = COLOURS[strategies.index(d.strategy) % len(COLOURS)]
             if d.low is not None and d.high is not None:
-                axis.plot([100 * d.low, 100 * d.high], [y, y], color=colour, linewidth=2)
-            seeds = [100 * gap for gap in d.by_seed.values()]
+                axis.plot([scale * d.low, scale * d.high], [y, y], color=colour, linewidth=2)
+            seeds = [scale * gap for gap in d.by_seed.values()]
             axis.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
-            axis.plot(100 * d.mean, y, "D", color=colour, markersize=7)
+            axis.plot(scale * d.mean, y, "D", color=colour, markersize=7)
         axis.axvline(0, color="#555555", linewidth=1)
         axis.set_yticks(range(len(mine)), [d.label for d in mine])
         axis.set_ylim(len(mine) - 0.5, -0.5)
         where = "the run's own labels" if source == "self" else source
-        axis.set_title(f"{kind} probe on {where}", loc="left", fontsize=10)
+        what = f"{kind} probe" if measure.counts_images else measure.axis
+        axis.set_title(f"{what} on {where}", loc="left", fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
     if not panels:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, summary.verdict, ha="center", va="center", wrap=True)
+    what = "test accuracy minus that of as many at random, in percentage points"
+    if any(not measure.counts_images for measure in measures):
+        what = "what was measured minus that of as many at random"
     axes[-1].set_xlabel(
-        "test accuracy minus that of as many at random, in percentage points\n"
+        f"{what}\n"
         "(diamond: mean; dots: paired seeds; line: 95 % interval over seeds and test images)"
     )
     figure.tight_layout()

@@ -39,6 +39,12 @@ class Measure:
     higher_is_better: bool = True
     counts_images: bool = False
 
+    @property
+    def axis(self) -> str:
+        """What a difference is of, as an axis says it: ``percentage points of test accuracy``."""
+        unit = {"points": "percentage points"}.get(self.apart.strip(), self.apart.strip())
+        return f"{unit} of {self.name}" if unit else self.name
+
 
 ACCURACY = Measure("test accuracy", counts_images=True)
 DENSE: dict[str, Measure] = {

@@ -23,7 +23,7 @@ from curate.evaluation.dense.network import check_installed
 from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness
-from curate.runtime.files import read_json, sealed, write_json, write_table
+from curate.runtime.files import is_folder, read_json, sealed, write_json, write_table
 from curate.runtime.progress import Progress
 from curate.stages.context import Context
 
@@ -39,7 +39,7 @@ def place_of(name: str) -> tuple[str, Path] | None:
     """Return the kind and the folder of ``seg:DIR`` or ``depth:DIR``; None for another source.
 
     Raises:
-        UsageError: If no folder is named.
+        UsageError: If no folder is named, or there is none.
     """
     kind, colon, place = name.partition(":")
     if kind not in DENSE or not colon:
@@ -48,7 +48,10 @@ def place_of(name: str) -> tuple[str, Path] | None:
         return None
     if not place:
         raise UsageError(f"--on {name}: write {kind}:DIR, the folder of images and what is beside.")
-    return kind, Path(place).expanduser()
+    folder = Path(place).expanduser()
+    if not is_folder(folder):
+        raise UsageError(f"--on {name}: there is no folder {place}.")
+    return kind, folder
 
 
 def settings_of(asked: ProbeConfig, name: str) -> DenseConfig:

@@ -94,7 +94,7 @@ def test_without_any_run_everything_is_missing_and_that_is_no_error(place):
 
 
 def test_what_curate_cannot_make_is_said_and_has_no_command(place):
-    for name, why in [("3", "no segmentation probe"), ("10", "no depth probe"), ("12", "Feldman")]:
+    for name, why in [("12", "Feldman")]:
         facts, figures = shown(name)
         assert facts["commands"] == []
         assert all(f["ours"].startswith("not yet: ") and why in f["ours"] for f in figures.values())

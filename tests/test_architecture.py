@@ -79,6 +79,8 @@ UNTESTED = {
     "encoders/methods/base": "what a method is; every method's own tests are tests of it",
     "encoders/views/spec": "settings; tested with the operations in encoders/views/test_apply.py",
     "evaluation/config": SETTINGS,
+    "evaluation/dense/__init__": "tasks and their measures; in evaluation/dense/test_fitting.py",
+    "evaluation/dense/base": "what tasks share; every task's own tests are tests of it",
     "inspection/config": SETTINGS,
     "runs/adopted": "adopted encoders in a run; in stages/test_adopt.py",
     "reports/__init__": "names what its modules offer",

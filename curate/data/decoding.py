@@ -184,6 +184,7 @@ def levels(data: bytes) -> np.ndarray:
     Raises:
         DataError: If it is none, is damaged, or is too large; the message is the reason alone.
     """
+    check(data)
     with _opened(data) as image, _room(image, copies=1):
         if _kind(image) == "JPEG":
             raise DataError("a JPEG, which changes numbers as it packs them; use PNG")

@@ -1,4 +1,4 @@
-"""A measure of sums over images is the mean of what each image adds, and its error a bootstrap's."""
+"""A measure of sums over images is the mean of what each adds, and its error is a bootstrap's."""
 
 import numpy as np
 import pytest

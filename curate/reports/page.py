@@ -116,7 +116,7 @@ def _content(material: Material) -> dict[str, Any]:
     has = {name: part is not None for name, part in shown.items()}
     has["agreement"] = material.agreement is not None
     return {
-        "name": words.shown(material.run["name"]),
+        "name": words.shown(material.path.absolute().name),
         "lede": _lede(material),
         "sections": [(a, t) for a, t in SECTIONS if has.get(a, True)],
         "verdicts": [

@@ -139,28 +139,32 @@ def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | No
     """Do units until there are none; a unit's error ends the worker."""
     # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
     try:
-        if begin is not None:
-            begin()
-        while (unit := tasks.get()) is not None:
-
-            def progress(what: str, done: int, total: int, name: str = unit.name) -> None:
-                events.put(("progress", (name, done, total)))
-
-            try:
-                unit.function(**unit.arguments, progress=progress)
-            except Exception as error:
-                events.put(("error", _portable(unit.name, error)))
-                return
-            events.put(("done", unit.name))
-    except signals.Stopped:
+        signal.signal(signal.SIGTERM, _stop)
+        try:
+            _go_on(tasks, events, parent, begin)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except signals.Stopped:  # it may come within the lines above, too
         # Nobody reads any more what is still on its way.
         events.cancel_join_thread()
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _go_on(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | None) -> None:
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    if begin is not None:
+        begin()
+    while (unit := tasks.get()) is not None:
+
+        def progress(what: str, done: int, total: int, name: str = unit.name) -> None:
+            events.put(("progress", (name, done, total)))
+
+        try:
+            unit.function(**unit.arguments, progress=progress)
+        except Exception as error:
+            events.put(("error", _portable(unit.name, error)))
+            return
+        events.put(("done", unit.name))
 
 
 def _stop(number: int, _frame: object) -> None:

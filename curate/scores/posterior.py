@@ -300,6 +300,26 @@ def _combined(
     return Posterior(expected, error, weight, facts)
 
 
+def prior(expected: np.ndarray, memorization: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return what covariates alone foretell of samples: posterior means without own estimates.
+
+    ``expected = weight * memorization + (1 - weight) * prior`` (Fay & Herriot 1979), solved for the
+    last.
+
+    Args:
+        expected: (N,) posterior means; NaN where unknown.
+        memorization: (N,) own estimates, in the same unit.
+        weight: (N,) of these, in [0, 1].
+
+    Returns:
+        (N,) in the unit of memorization, higher = more; NaN where unknown, or where the own
+        estimate is all that counts.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (expected - weight * memorization) / (1 - weight)
+    return np.where(weight < 1, found, np.nan)
+
+
 def blocks(n: int) -> Iterator[slice]:
     """Yield the rows of n samples a block at a time."""
     for start in range(0, n, BLOCK):

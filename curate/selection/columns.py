@@ -14,7 +14,7 @@ from curate.data.ordering import one_chunk
 from curate.errors import DataError, unknown
 
 TABLES = {
-    "scores": ("memorization", "expected", "raw", "delta", "align_in", "align_out", "se"),
+    "scores": ("memorization", "expected", "prior", "raw", "delta", "align_in", "align_out", "se"),
     "measures": (
         *("supervised", "deja_vu", "alignment", "el2n", "grand", "loss"),
         "knn_outlierness",
@@ -24,7 +24,10 @@ TABLES = {
         *("brightness", "contrast", "sharpness", "smoothness", "file_size", "aspect"),
     ),
 }
-"""Numbers of a sample, by the table of a run that has them."""
+"""Numbers of a sample, by the table of a run that has them.
+
+``prior`` is what the covariates alone foretell (``curate.scores.posterior.prior``).
+"""
 COLUMNS = {column: table for table, columns in TABLES.items() for column in columns}
 FILES = (".parquet", ".csv")
 NAMES = ("uid", "path")

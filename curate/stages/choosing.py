@@ -18,6 +18,7 @@ from curate.runs import dataset
 from curate.runs.run import Run
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
+from curate.scores.posterior import prior
 from curate.selection import copied
 from curate.selection.columns import COLUMNS, file_of, listed, numbers_of
 from curate.selection.config import SelectConfig
@@ -61,7 +62,7 @@ class Chooser:
         if file is not None:
             return numbers_of(*file, self.uids, self._paths())
         if COLUMNS[by] == "scores":
-            found = self._taken(self.run.scores(("uid", by)), by)
+            found = self._scored(by)
             advice = (
                 "one encoder on each side cannot show how far off a score is; give the plan "
                 "repeats (--set plan.repeats=3), or leave --by out"
@@ -160,6 +161,12 @@ class Chooser:
         which = table["uid"].filter(pc.equal(table["triage"], kind))
         isin = pc.is_in(self.uids, value_set=one_chunk(which))
         return np.asarray(isin.to_numpy(zero_copy_only=False))
+
+    def _scored(self, by: str) -> np.ndarray:
+        names = ("expected", "memorization", "weight") if by == "prior" else (by,)
+        scores = self.run.scores(("uid", *names))
+        columns = [self._taken(scores, name) for name in names]
+        return prior(*columns) if by == "prior" else columns[0]
 
     def _inspected(self, by: str) -> np.ndarray:
         path = inspect_run(self.run, self._context).path

@@ -693,6 +693,17 @@ def test_verify_names_what_is_missing_or_changed(tiny_runs):
     assert facts["faults"] == [{"file": name, "offset": None, "key": None, "problem": "is missing"}]
 
 
+def test_a_run_is_renamed_by_moving_its_folder(tiny_runs):
+    (tiny_runs / "tiny").rename(tiny_runs / "other name")
+    for command in ("verify", "score", "ledger", "report"):
+        result = curate(command, "other name", "--runs", tiny_runs)
+        assert result.code == 0, result.err
+    assert "<bdi>other name</bdi>" in (tiny_runs / "other name" / "report.html").read_text()
+    newest = json.loads(curate("verify", "--runs", tiny_runs, "--json").out)
+    assert newest["path"] == str(tiny_runs / "other name") and newest["ok"]
+    refused(curate("verify", "tiny", "--runs", tiny_runs), 2, "is not there")
+
+
 def test_verify_checks_shards_and_manifests(tiny_runs, tmp_path):
     shards = tiny_runs / "tiny" / "shards"
     assert json.loads(curate("verify", shards, "--full", "--json").out)["checked"] == 160

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.scores import posterior as module
-from curate.scores.posterior import Estimates, cross_fit, posterior
+from curate.scores.posterior import Estimates, cross_fit, posterior, prior
 
 pytestmark = pytest.mark.numeric
 
@@ -120,6 +120,20 @@ def test_covariates_that_foretell_buy_accuracy_and_random_ones_cost_none():
     wrong = rng.normal(size=(2000, 30))
     found = posterior(estimates, lambda rows, _: wrong[rows], folds(2000))
     assert accuracy(found.expected) > raw - 0.01
+
+
+def test_what_covariates_alone_foretell_is_read_back_from_a_posterior():
+    rng = np.random.default_rng(6)
+    truth, estimates, covariates = simulated(rng, 2000, noise=1.5)
+    found = posterior(estimates, covariates, folds(2000))
+    alone = prior(found.expected, estimates.whole, found.weight)
+    out = found.weight * estimates.whole + (1 - found.weight) * alone
+    np.testing.assert_allclose(out, found.expected)
+    # It shares no noise with the estimate, so that it foretells the truth and not the error.
+    assert np.corrcoef(alone, truth)[0, 1] > 0.6
+    assert abs(np.corrcoef(alone, estimates.whole - truth)[0, 1]) < 0.08
+    given = prior(np.array([2.0, np.nan, 5.0]), np.array([2.0, 1.0, 3.0]), np.array([1.0, 0.5, 0]))
+    np.testing.assert_array_equal(given, [np.nan, np.nan, 5.0])
 
 
 def test_noise_that_covariates_share_with_the_estimate_is_seen():

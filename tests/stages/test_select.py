@@ -102,6 +102,10 @@ def test_a_selection_by_what_is_expected_takes_its_order_and_its_chances(tmp_pat
     assert set(kept) == set(np.argsort(-expected)[:20])
     np.testing.assert_array_equal(made.table["p_top"].to_numpy(), p_top(expected, error, 20))
     assert made.facts["parameters"]["by"] == "expected"
+    # What the covariates alone foretell is another order.
+    alone = Manifest.read(curate.select(run, by="prior", count=20).path)
+    order = alone.table["memorization"].to_numpy()
+    assert np.isfinite(order).all() and not np.allclose(order, expected)
     # The same from the table alone.
     path = run.path / "scores.parquet"
     alone = Manifest.read(curate.select_table(path, by="expected", count=20, out=tmp_path).path)

@@ -28,6 +28,10 @@ IMAGES = ("images", "image", "rgb")
 """What the folder of images may be called, within which each split has a folder."""
 TRAIN, TEST = "train", "test"
 """Roles of the two splits that are read."""
+FILE = 2**20
+"""Bytes that a file is taken for before it is read."""
+ROWS = 4
+"""Rows of a table in memory at a time: as lists, pixels take a hundred times what a file does."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,13 @@ class Pair:
 
     Attributes:
         path: Where it came from, within the collection.
+        held: Bytes that it holds until it is read.
         image: Returns the encoded image.
         numbers: Returns one number a pixel, (H, W).
     """
 
     path: str
+    held: int
     image: Callable[[], bytes]
     numbers: Callable[[], np.ndarray]
 
@@ -159,7 +165,7 @@ def _of_folders(root: Path, files: Sequence[str], kind: Kind) -> Pairs:
     def read(role: str) -> Iterator[Pair]:
         for path, mine in found[roles[role]]:
             assert mine is not None
-            yield Pair(path, _reader(root / path), _number_reader(root / mine))
+            yield Pair(path, FILE, _reader(root / path), _number_reader(root / mine))
 
     return Pairs(root, roles, {role: len(found[split]) for role, split in roles.items()}, read)
 
@@ -182,7 +188,7 @@ def numbers_in(data: bytes) -> np.ndarray:
         return levels(data)
     try:
         values: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise DataError(f"damaged: {tables.first_line(error)}") from error
     return _plane(values)
 
@@ -217,32 +223,51 @@ def _of_tables(root: Path, files: Sequence[str], kind: Kind) -> Pairs:
         names = table.schema.names
         image, beside = (next(n for n in some if n in names) for some in (IMAGES, kind.columns))
         row = 0
-        for batch in table.batches([image, beside]):
+        for batch in table.batches([image, beside], ROWS):
             for one, other in zip(batch[image], batch[beside], strict=True):
-                yield Pair(f"row {row} of {roles[role]}", _encoded(one), _numbers(other))
+                image_of, beside_of = _packed(one), _packed(other)
+                yield Pair(
+                    f"row {row} of {roles[role]}",
+                    _size(image_of) + _size(beside_of),
+                    _encoded(image_of),
+                    _numbers(beside_of),
+                )
                 row += 1
 
     return Pairs(root, roles, {role: table.rows for role, table in opened.items()}, read)
+
+
+def _packed(value: Any) -> Any:
+    """Return the bytes of an image as datasets has them, lists as an array, anything else as is."""
+    value = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(value, list):
+        return value
+    try:
+        return np.array(value, dtype=np.float32)
+    except (ValueError, TypeError):
+        return value
+
+
+def _size(value: Any) -> int:
+    return int(getattr(value, "nbytes", 0)) or (len(value) if isinstance(value, bytes) else FILE)
 
 
 def _encoded(value: Any) -> Callable[[], bytes]:
     """Return what gives the encoded image of a value: bytes, as datasets has them, or pixels."""
 
     def image() -> bytes:
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if isinstance(data, bytes):
-            return data
-        pixels = _array(data)
+        if isinstance(value, bytes):
+            return value
+        pixels = _array(value)
         if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
             pixels = pixels.transpose(1, 2, 0)
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[..., 0]
         if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
             raise DataError(f"pixels of shape {pixels.shape}, and not of an image")
-        if pixels.dtype.kind == "f":
-            # Floats are shares of white where none is above 1.
-            full = 255.0 if np.nanmax(pixels, initial=0.0) <= 1 else 1.0
-            pixels = np.rint(np.nan_to_num(pixels) * full)
+        # Shares of white, where none is above 1.
+        full = 255.0 if np.nanmax(pixels, initial=0.0) <= 1 else 1.0
+        pixels = np.rint(np.nan_to_num(pixels) * full)
         return encode_png(np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8)))
 
     return image
@@ -250,24 +275,22 @@ def _encoded(value: Any) -> Callable[[], bytes]:
 
 def _numbers(value: Any) -> Callable[[], np.ndarray]:
     def numbers() -> np.ndarray:
-        data = value.get("bytes") if isinstance(value, dict) else value
-        return numbers_in(data) if isinstance(data, bytes) else _plane(_array(data))
+        return numbers_in(value) if isinstance(value, bytes) else _plane(_array(value))
 
     return numbers
 
 
-def _array(data: Any) -> np.ndarray:
-    """Return lists in lists as an array.
+def _array(value: Any) -> np.ndarray:
+    """Return an array that a value is.
 
     Raises:
-        DataError: If they are none, or not of one length.
+        DataError: If it is none.
     """
-    if not isinstance(data, list):
-        raise DataError("missing" if data is None else f"{type(data).__name__}, and no numbers")
-    try:
-        return np.array(data)
-    except ValueError as error:
-        raise DataError("lists of different lengths") from error
+    if value is None:
+        raise DataError("missing")
+    if not isinstance(value, np.ndarray):
+        raise DataError("neither an encoded image nor lists of numbers, of one length each")
+    return value
 
 
 # Arrays
@@ -349,7 +372,7 @@ def write_pairs(
         for stream, shape, kind_of in zip((pixels, numbers), shapes, ("|u1", "<f4"), strict=True):
             header = {"descr": kind_of, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
-        for uid, image, beside in in_order(brought, pairs.read(role), size=lambda pair: 2**20):
+        for uid, image, beside in in_order(brought, pairs.read(role), size=lambda pair: pair.held):
             pixels.write(image.tobytes())
             numbers.write(beside.astype("<f4").tobytes())
             again = seen.get(uid, 0)

@@ -112,11 +112,12 @@ class Recipe(Section):
         """
         from curate.encoders import backbone
 
-        for source in (self.data.source, *self.probe.sources):
-            kind, colon, _ = source.partition(":")
+        # Those with a number for every pixel can be probed on alone.
+        probed = (name for name in self.probe.sources if name.partition(":")[0] not in DENSE)
+        for source in (self.data.source, *probed):
+            kind = source.partition(":")[0]
             path = "/" in source or source.startswith(".") or is_folder(source)
-            dense = source is not self.data.source and colon and kind in DENSE
-            if kind not in (*sources.SOURCES, "self") and not path and not dense:
+            if kind not in (*sources.SOURCES, "self") and not path:
                 raise unknown("source", kind, sources.SOURCES)
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)
         side = self.measuring_views().side

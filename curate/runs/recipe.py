@@ -118,7 +118,8 @@ class Recipe(Section):
             kind = source.partition(":")[0]
             path = "/" in source or source.startswith(".") or is_folder(source)
             if kind not in (*sources.SOURCES, "self") and not path:
-                raise unknown("source", kind, sources.SOURCES)
+                more = () if source == self.data.source else DENSE
+                raise unknown("source", kind, (*sources.SOURCES, *more))
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)
         side = self.measuring_views().side
         if side not in (None, self.data.size):

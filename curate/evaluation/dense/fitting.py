@@ -63,7 +63,7 @@ def fit_and_test(
             network = Dense(copy.deepcopy(encoder), config, prepared.outputs).to(device)
             # Within, so that a network that draws by itself draws the same.
             _train(network, data, prepared, config, seed, device, progress)
-        return _test(network, data, prepared, device, progress)
+        return _test(network, data, prepared, device)
     finally:
         torch.set_num_threads(threads)
 
@@ -132,7 +132,6 @@ def _test(
     data: DenseSet,
     prepared: Prepared,
     device: torch.device,
-    progress: Progress,
 ) -> dict[str, np.ndarray]:
     network.eval()
     parts: list[Mapping[str, Tensor]] = []
@@ -142,5 +141,4 @@ def _test(
         pixels, truth = _batch(data.test_images, data.test_targets, rows, device)
         found = prepared.sums(network(pixels).float(), truth)
         parts.append({name: sums.double().cpu() for name, sums in found.items()})
-        progress("test", int(rows[-1]) + 1, n)
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}

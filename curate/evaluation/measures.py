@@ -42,7 +42,7 @@ class Measure:
     @property
     def axis(self) -> str:
         """What a difference is of, as an axis says it: ``percentage points of test accuracy``."""
-        unit = {"points": "percentage points"}.get(self.apart.strip(), self.apart.strip())
+        unit = {"points": "percentage points", "m": "metres"}.get(self.apart.strip())
         return f"{unit} of {self.name}" if unit else self.name
 
 

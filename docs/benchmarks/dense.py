@@ -92,8 +92,9 @@ def main() -> None:
                     sums = measure_dense(encoder, data, settings, seed=seed)
                     ((_, values[which]),) = measured(data, settings, sums)
                 gaps.add(values["trained"], values["random"])
-                reached.append([100 * values[which].mean() for which in ("trained", "random")])
-                print(f"frozen {frozen}, seed {seed}: {reached[-1]}", file=sys.stderr)
+                reached.append([100 * float(values[w].mean()) for w in ("trained", "random")])
+                mine, other = reached[-1]
+                print(f"frozen {frozen}, seed {seed}: {mine:.1f}, {other:.1f}", file=sys.stderr)
             (a, b), (a_sd, b_sd) = np.mean(reached, axis=0), np.std(reached, axis=0, ddof=1)
             gap = gaps.paired()
             assert gap.low is not None and gap.high is not None

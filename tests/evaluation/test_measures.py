@@ -64,4 +64,4 @@ def test_a_kind_that_is_no_measure_is_an_accuracy():
     assert measure_of("linear") is ACCURACY and ACCURACY.counts_images
     assert not measure_of("RMSE").higher_is_better and measure_of("mIoU").scale == 100
     assert ACCURACY.axis == "percentage points of test accuracy"
-    assert (measure_of("RMSE").axis, measure_of("AbsRel").axis) == ("m of RMSE", "AbsRel")
+    assert (measure_of("RMSE").axis, measure_of("AbsRel").axis) == ("metres of RMSE", "AbsRel")

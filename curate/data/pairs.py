@@ -18,7 +18,7 @@ from curate.data.decoding import check, encode_png, levels, quiet
 from curate.data.sample import uid_of
 from curate.data.sources.base import EXTENSIONS, MORE_EXTENSIONS, files_below, read_file
 from curate.errors import DataError
-from curate.runtime.files import replacing
+from curate.runtime.files import need_space, replacing
 from curate.runtime.progress import Progress, silent
 from curate.runtime.threads import in_order
 
@@ -243,9 +243,12 @@ def _packed(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     try:
-        return np.array(value, dtype=np.float32)
-    except (ValueError, TypeError):
+        found = np.array(value)
+    except ValueError:  # lists of several lengths
         return value
+    if found.dtype.kind == "f":
+        return found.astype(np.float32)
+    return found if found.dtype.kind in "biu" else value
 
 
 def _size(value: Any) -> int:
@@ -265,9 +268,10 @@ def _encoded(value: Any) -> Callable[[], bytes]:
             pixels = pixels[..., 0]
         if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
             raise DataError(f"pixels of shape {pixels.shape}, and not of an image")
-        # Shares of white, where none is above 1.
-        full = 255.0 if np.nanmax(pixels, initial=0.0) <= 1 else 1.0
-        pixels = np.rint(np.nan_to_num(pixels) * full)
+        if pixels.dtype.kind == "f":
+            # Shares of white, where none is above 1.
+            full = 255.0 if np.nanmax(pixels, initial=0.0) <= 1 else 1.0
+            pixels = np.rint(np.nan_to_num(pixels) * full)
         return encode_png(np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8)))
 
     return image
@@ -339,8 +343,10 @@ def write_pairs(
 
     Raises:
         DataError: If a file cannot be read, or what stands beside an image has another size.
+        ResourceError: If the disk is too small.
     """
     n, done = pairs.counts[role], 0
+    need_space(folder, n * size * size * (channels + 4), f"{pairs.root} at {size} pixels")
     seen: dict[str, int] = {}
     uids, digest = [], hashlib.sha256()
 

@@ -179,6 +179,16 @@ def test_nyu_depth_is_read_as_the_hub_has_it(tmp_path, lists):
     assert targets[1] == pytest.approx(metres[:, 4:36])
 
 
+def test_whole_numbers_in_lists_stay_whole_numbers(tmp_path):
+    _, _, metres = scene(0)
+    steps = np.rint(1000 * metres).astype(int)
+    for split in ("train", "test"):
+        table = table_of(range(1), lists=True).set_column(1, "depth", pa.array([steps.tolist()]))
+        pq.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+    first = next(open_pairs(tmp_path, DEPTHS).read(TRAIN))
+    assert first.numbers().dtype.kind == "i" and (first.numbers() == steps).all()
+
+
 def test_a_table_without_depths_or_with_a_missing_one_says_so(tmp_path):
     for split in ("train", "test"):
         path = tmp_path / f"{split}-00000-of-00001.parquet"

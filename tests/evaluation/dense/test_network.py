@@ -1,11 +1,13 @@
 """Decoders stand upon every encoder, and a frozen one is left as it is."""
 
+import sys
+
 import pytest
 import torch
 
 from curate.encoders.backbone import Encoder
 from curate.encoders.pretrained import Given, read_encoder
-from curate.errors import DataError
+from curate.errors import DataError, ResourceError
 from curate.evaluation.config import DenseConfig
 
 pytest.importorskip(
@@ -74,3 +76,9 @@ def test_an_encoder_of_one_vector_has_no_map():
     encoder.pooling = "own"
     with pytest.raises(DataError, match="one vector an image"):
         Dense(encoder, DenseConfig(), 2)
+
+
+def test_missing_decoders_are_told_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(ResourceError, match=r"pip install 'curate\[seg\]'"):
+        Dense(Encoder("convnet", size=16, channels=3), DenseConfig(), 2)

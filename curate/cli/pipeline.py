@@ -37,6 +37,7 @@ from curate.cli.results.pipeline import (
     train_lines,
 )
 from curate.errors import UsageError
+from curate.runs.adopted import is_adopted
 from curate.runs.next_steps import selecting
 
 if TYPE_CHECKING:
@@ -167,6 +168,9 @@ def add(
         progress=display.progress,
     )
     display.result(added, add_lines(added))
+    if is_adopted(opened):
+        display.next(f"curate inspect {typed(opened)}", "shows the new images beside the others")
+        return
     repeats = opened.recipe.plan.repeats
     more = f"curate score {typed(opened)} --set plan.repeats={2 * repeats}"
     display.next(more, "scores the new images as well")

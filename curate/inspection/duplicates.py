@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +20,8 @@ from scipy.sparse import csgraph
 from curate.inspection import decoys, matching, registration
 from curate.inspection.summary import CopySearch, IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
+from curate.inspection.unfinished import Unfinished
+from curate.runtime import versions
 from curate.runtime.progress import Progress, silent
 
 CROPPED, RECOLOURED = 0.1, 10.0
@@ -95,6 +98,7 @@ def find(
     *,
     device: str = "cpu",
     progress: Progress = silent,
+    home: Path | None = None,
 ) -> Pairs:
     """Find the pairs of copies among images.
 
@@ -106,6 +110,7 @@ def find(
         threshold: Correlation that two copies have at least, in [-1, 1].
         device: ``cpu`` or ``cuda``.
         progress: Progress callback.
+        home: Folder in which an unfinished search is kept, for the same search to go on with.
 
     Raises:
         ResourceError: If FAISS is not installed.
@@ -116,9 +121,12 @@ def find(
     stands = np.flatnonzero(first == np.arange(len(images)))
     key = (device, hashlib.sha256(digests.tobytes() + images.detail.tobytes()).digest())
     if key not in _latest:
-        searched = matching.searched(images, stands, device, progress)
+        code = versions.of_stage("inspect")
+        unfinished = Unfinished.of(home, f"{device} {key[1].hex()} {sorted(code.items())}")
+        searched = matching.searched(images, stands, device, progress, unfinished)
         _latest.clear()
         _latest[key] = searched
+        unfinished.end()
     found, upside, asked, index = _latest[key]
     found = found.distinct()
     learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)

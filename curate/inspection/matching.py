@@ -20,6 +20,7 @@ from curate.inspection.cues import WHOLE, WINDOWS, Cue, Flip
 from curate.inspection.neighbours import Index
 from curate.inspection.summary import IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
+from curate.inspection.unfinished import NOTHING_KEPT, Unfinished
 from curate.runtime.progress import Progress
 
 REAL = (Flip(), Flip(across=True))
@@ -54,7 +55,8 @@ PROBED, WINDOWS_PROBED = 64, 16
 FIT = 20_000
 """Images that the cues are fitted to."""
 FRAME_BLUR = 2
-BLOCK = 512
+BLOCK, PART = 512, 2048
+"""Images that are looked up at a time, and whose pairs are kept together once they are found."""
 PAIRS = 256
 
 
@@ -152,7 +154,11 @@ class Library:
 
 
 def searched(
-    images: Thumbnails, stands: np.ndarray, device: str, progress: Progress
+    images: Thumbnails,
+    stands: np.ndarray,
+    device: str,
+    progress: Progress,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> tuple[Found, Found, int, IndexUsed]:
     """Search for pairs.
 
@@ -161,6 +167,7 @@ def searched(
         stands: (M,) int64 positions of those that are looked up and found.
         device: Where pairs are laid upon each other.
         progress: Progress callback.
+        unfinished: Where parts of the search are kept as they are made, and taken from.
 
     Returns:
         What was found for images; for decoys; how many of these there were; and how whole images
@@ -174,19 +181,37 @@ def searched(
     every = max(1, min(int(1 / DECOY_SHARE), len(stands) // DECOY_QUERIES))
     asked = 0
     progress("copies", 0, len(stands))
-    for start in range(0, len(stands), BLOCK):
-        rows = stands[start : start + BLOCK]
-        some = _matched(library, rows, REAL)
+    for start in range(0, len(stands), PART):
+        rows = stands[start : start + PART]
+        upside = rows[(np.arange(len(rows)) + start) % every == 0]
+        asked += len(upside)
+        kept = unfinished.part(start)
+        if kept is None:
+            parts = _part(library, rows, upside, start, len(stands), progress)
+            unfinished.keep(start, *(vars(part) for part in parts))
+        else:
+            parts = Found(**kept[0]), Found(**kept[1])
+        for whole, part in zip((found, decoys), parts, strict=True):
+            whole.append(part)
+        progress("copies", start + len(rows), len(stands))
+    index = library.indices[0].quality(WHOLE_K)
+    return Found.joined(found), Found.joined(decoys), asked, index
+
+
+def _part(
+    library: Library, rows: np.ndarray, upside: np.ndarray, start: int, n: int, progress: Progress
+) -> tuple[Found, Found]:
+    """Return what was found for some images, and for those that are turned upside down."""
+    found, decoys = [], []
+    for block in _parts(len(rows), BLOCK):
+        some = _matched(library, rows[block], REAL)
         found.append(some)
         crowded = _crowded(some)
         if len(crowded):
             found.append(_matched(library, crowded, REAL[:1], crowd=True))
-        upside = rows[(np.arange(len(rows)) + start) % every == 0]
-        asked += len(upside)
-        decoys.append(_matched(library, upside, DECOYS))
-        progress("copies", start + len(rows), len(stands))
-    index = library.indices[0].quality(WHOLE_K)
-    return Found.joined(found), Found.joined(decoys), asked, index
+        decoys.append(_matched(library, upside[np.isin(upside, rows[block])], DECOYS))
+        progress("copies", start + min(block.stop, len(rows)), n)
+    return Found.joined(found), Found.joined(decoys)
 
 
 def _crowded(found: Found) -> np.ndarray:

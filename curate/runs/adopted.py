@@ -65,8 +65,12 @@ def found(run: Run, lines: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     return np.unique(np.concatenate(out)), [lines[k] for k in np.flatnonzero(~named).tolist()]
 
 
-def plan_of(run: Run) -> Plan:
+def plan_of(run: Run, added: np.ndarray) -> Plan:
     """Return which of a run's images its encoders saw, by their lists.
+
+    Args:
+        run: With shards.
+        added: (n,) bytes, uids of images that came after the lists.
 
     Raises:
         DataError: If a list is missing or is not the one that was adopted.
@@ -77,7 +81,7 @@ def plan_of(run: Run) -> Plan:
     for e, encoder in enumerate(encoders(run)):
         lines = _held(run, encoder, SAW, encoder.saw).read_text(encoding="utf-8").splitlines()
         saw[:, e] = np.isin(uids.astype("S32"), found(run, lines)[0])
-    return adopted_plan(names, saw, uids)
+    return adopted_plan(names, saw, uids, np.isin(uids, added))
 
 
 def record(run: Run, plan: Plan) -> None:

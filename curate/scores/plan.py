@@ -240,17 +240,20 @@ def _apart(
     return group, inclusion
 
 
-def adopted_plan(names: Sequence[str], saw: np.ndarray, uids: np.ndarray) -> Plan:
+def adopted_plan(names: Sequence[str], saw: np.ndarray, uids: np.ndarray, late: np.ndarray) -> Plan:
     """Return the plan of encoders that were trained elsewhere.
 
     Args:
         names: Of the E encoders. Two are f and g of a pair, and have its groups.
         saw: (N, E) bool, which of the samples each was trained on.
         uids: (N,) bytes, uids of the samples, held-out ones included.
+        late: (N,) bool, which were added after that; no encoder was trained on them.
     """
+    saw = saw & ~late[:, None]
     group = np.where(saw.any(axis=1), "-", "E")
     if len(names) == 2:
         group = np.array([["E", "I"], ["C", "S"]])[saw[:, 0].astype(int), saw[:, 1].astype(int)]
+    group = np.where(late, ADDED, group)
     by_uid = np.argsort(uids, kind="stable")
     return Plan(
         kind="pair" if len(names) == 2 else "subsets",

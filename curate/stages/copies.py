@@ -131,7 +131,8 @@ def copies(
     No training is needed, and nothing is read but the images. Copies are found where they are
     re-encoded, mirrored, cropped down to about half of a side, stretched, shifted, turned by a few
     degrees, recoloured, framed or captioned. How much two images must share is learned from images
-    turned upside down, see ``inspection.duplicates``.
+    turned upside down, see ``inspection.duplicates``. Images that were matched stay matched: the same
+    command, cut short, goes on behind them.
 
     Args:
         source: A folder, a source (``KIND:WHERE``), a folder of shards, or a run: a word that is
@@ -163,7 +164,7 @@ def copies(
         why = f" (the first, {rejected[0][0]}: {rejected[0][1]})" if rejected else ""
         raise DataError(f"{source} has no image that can be read{why}.")
     images = kept.done()
-    found = duplicates.find(images, device=on, progress=progress)
+    found = duplicates.find(images, device=on, progress=progress, home=folder)
     return _written(folder, images, seen, found, len(rejected), two=against is not None)
 
 

@@ -127,6 +127,7 @@ def write_inspection(
     found = inspected(
         index, images, points, run.recipe.inspect, space,
         scores=scores, separation=_separation(run), device=device, progress=progress,
+        home=run.path / "cache",
     )  # fmt: skip
     unit.complete(found.write(run.path), encoder=space.name)
 
@@ -142,6 +143,7 @@ def inspected(
     separation: str | None = None,
     device: str = "cpu",
     progress: Progress = silent,
+    home: Path | None = None,
 ) -> Found:
     """Return what is found in a space and in pixels.
 
@@ -155,6 +157,7 @@ def inspected(
         separation: What the scores say of themselves; None without scores.
         device: Where near-duplicates are looked for: ``cpu`` or ``cuda``.
         progress: Progress callback.
+        home: Folder in which an unfinished search for near-duplicates is kept.
 
     Raises:
         DivergedError: If an embedding is not finite.
@@ -169,7 +172,9 @@ def inspected(
     nearest_others = neighbours.nearest(points, config.neighbours)
     thumbs = thumbnails.of_canvas(images.array, progress=progress)
     thumbs = thumbs.take(np.concatenate([own, held_out]))
-    pairs = duplicates.find(thumbs, config.duplicate_threshold, device=device, progress=progress)
+    pairs = duplicates.find(
+        thumbs, config.duplicate_threshold, device=device, progress=progress, home=home
+    )
     group = pairs.groups(n, uids[own].astype(np.str_))
     leaks = _leaks(pairs, n, uids[own], uids[held_out], split[held_out])
     flaws = triage.quality(images.array, progress, device=device)

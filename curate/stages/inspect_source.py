@@ -117,7 +117,7 @@ def inspect_source(
             )
         device = context.resolved_device()
         found = inspect.inspected(
-            index, images, points, config, space, device=device, progress=progress
+            index, images, points, config, space, device=device, progress=progress, home=folder
         )
         write_table(folder / IMAGES, index.select([*TOLD]))
         paths = found.write(folder)

@@ -54,7 +54,7 @@ def plan(run: Run, context: Context) -> Plan:
             arrived = later(run)
             new = np.concatenate([np.zeros(0, "S32"), *(more.uids for more in arrived)])
             if isinstance(run.recipe.plan, AdoptedPlan):
-                made = adopted.plan_of(run)
+                made = adopted.plan_of(run, new)
             else:
                 own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
                 own = own[~np.isin(own, new)]

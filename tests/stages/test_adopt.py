@@ -1,6 +1,7 @@
 """Encoders trained elsewhere: a run of them is scored as if curate had trained them."""
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 import torchvision
@@ -18,6 +19,7 @@ from curate.scores.plan import Plan
 from curate.stages.adopt import Encoder as Adopting
 from curate.stages.adopt import Given
 from tests.command import curate as typed
+from tests.rendered import mixed
 
 pytestmark = pytest.mark.numeric
 
@@ -173,6 +175,29 @@ def test_everything_works_on_adopted_encoders(vit, tmp_path):
     ):
         done = typed(*words, *runs)
         assert (done.code, said in done.err) == (code, True), done.err
+
+
+def test_images_that_are_added_are_unseen_and_change_no_score(vit, tmp_path):
+    home, _, files = vit
+    run = Run.open(adopted(tmp_path / "runs", files, home, "timm:vit_tiny_patch16_224").run)
+    curate.score(run, device="cpu")
+    before, summary = run.scores(), (run.path / "scores.json").read_bytes()
+    for name, data in mixed(3):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        (tmp_path / "more" / name).write_bytes(data)
+    done = typed("add", run.path, tmp_path / "more", "--label", "none")
+    assert done.code == 0, done.err
+    assert f"next: curate inspect {run.path}" in done.err
+    after = Run.open(run.path).scores()
+    new = pc.equal(after["group"], "added")
+    assert after.filter(pc.invert(new)).equals(before)
+    assert (run.path / "scores.json").read_bytes() == summary
+    rows = after.filter(new).to_pylist()
+    assert len(rows) == 3
+    assert all(r["align_out"] > 0 and r["n_in"] == 0 and r["memorization"] is None for r in rows)
+    assert curate.score(Run.open(run.path), device="cpu").already
+    assert typed("inspect", run.path).code == 0
+    assert typed("verify", run.path, "--full").code == 0
 
 
 def test_a_second_time_measures_nothing_again(vit, tmp_path):

@@ -191,9 +191,9 @@ def searched(
             unfinished.keep(start, *(vars(part) for part in parts))
         else:
             parts = Found(**kept[0]), Found(**kept[1])
+            progress("copies", start + len(rows), len(stands))
         for whole, part in zip((found, decoys), parts, strict=True):
             whole.append(part)
-        progress("copies", start + len(rows), len(stands))
     index = library.indices[0].quality(WHOLE_K)
     return Found.joined(found), Found.joined(decoys), asked, index
 

@@ -131,8 +131,8 @@ def copies(
     No training is needed, and nothing is read but the images. Copies are found where they are
     re-encoded, mirrored, cropped down to about half of a side, stretched, shifted, turned by a few
     degrees, recoloured, framed or captioned. How much two images must share is learned from images
-    turned upside down, see ``inspection.duplicates``. Images that were matched stay matched: the same
-    command, cut short, goes on behind them.
+    turned upside down, see ``inspection.duplicates``. Images that were matched stay
+    matched: the same command, cut short, goes on behind them.
 
     Args:
         source: A folder, a source (``KIND:WHERE``), a folder of shards, or a run: a word that is

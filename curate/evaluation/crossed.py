@@ -31,9 +31,6 @@ LEAST = 0.1
 """The least mean square of seeds, as a share of that of the rest. Of five seeds that have no effect
 of their own, one in fifty is below."""
 
-FARTHEST = 1e100
-"""More standard errors than any difference is away from 0."""
-
 
 @dataclass(frozen=True)
 class Paired(Result):
@@ -165,11 +162,14 @@ def half_width(
         level: The share of intervals that are to miss the truth.
     """
     by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, rest)
-    # At levels near 0 scipy's is minus infinity of 3 degrees of freedom, and times 0 no number.
-    t_seeds, t_images = (
-        min(abs(float(stats.t.isf(level / 2, n - 1))), FARTHEST) for n in (seeds, images)
-    )
-    return np.hypot(t_seeds * by_seeds, t_images * by_images)
+    t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
+    # At levels near 0 scipy's are infinite, and 0 of them is 0 all the same.
+    with np.errstate(invalid="ignore"):
+        reaches = [
+            np.where(np.equal(by, 0), 0.0, t * by)
+            for t, by in ((t_seeds, by_seeds), (t_images, by_images))
+        ]
+    return np.hypot(*reaches)
 
 
 def standard_errors(

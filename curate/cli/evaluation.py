@@ -45,8 +45,10 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="SOURCE",
-        help="What probes are tested on: `self` (the run's labels), a SOURCE, or SOURCE=DIR; may "
-        "be repeated; default: the recipe's.",
+        help="What probes are tested on: `self` (the run's labels), a SOURCE, SOURCE=DIR, "
+        "`seg:DIR` (segmentation: images/SPLIT and annotations/SPLIT) or `depth:DIR` "
+        "(images/SPLIT and depths/SPLIT, or parquet files); may be repeated; default: the "
+        "recipe's.",
     ),
 ]
 
@@ -101,7 +103,7 @@ def probe(
     data: DataPath = None,
     device: Device = "auto",
 ) -> None:
-    """Measure linear and k-NN accuracy of an encoder's frozen representations."""
+    """Measure what an encoder is good for: linear and k-NN accuracy, segmentation, depth."""
     import curate
     from curate.encoders.pretrained import Given
 

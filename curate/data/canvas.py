@@ -123,7 +123,7 @@ def build_canvas(
     need_space(path.parent, math.prod(shape), "the decoded dataset")
 
     def canvas(data: bytes) -> np.ndarray:
-        return _array(_fitted(data, size, fit, RESAMPLE[interpolation]), channels)
+        return on_canvas(data, size=size, channels=channels, fit=fit, interpolation=interpolation)
 
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with replacing(path) as temporary, temporary.open("wb") as stream, quiet():
@@ -135,6 +135,49 @@ def build_canvas(
             blocks[row // block_rows(shape)].update(image.data)
             progress("decode", row + 1, n)
     return [block.hexdigest() for block in blocks]
+
+
+def on_canvas(
+    data: bytes, *, size: int, channels: int, fit: Fit, interpolation: Interpolation = "bicubic"
+) -> np.ndarray:
+    """Decode an image and bring it to a canvas, (C, size, size) uint8; arguments as above.
+
+    Raises:
+        DataError: As ``decode``.
+    """
+    return _array(_fitted(data, size, fit, RESAMPLE[interpolation]), channels)
+
+
+def numbers_on_canvas(values: np.ndarray, *, size: int, fit: Fit, outside: float) -> np.ndarray:
+    """Bring one number a pixel to a canvas as ``on_canvas`` brings the image: (size, size).
+
+    The nearest number is taken, and none is made up between two.
+
+    Args:
+        values: (H, W), of any type.
+        size: Side of the canvas in pixels.
+        fit: How an image that is not square fills it.
+        outside: What stands where a canvas that was padded shows no image.
+    """
+    height, width = values.shape
+    top = left = 0.0
+    down, across = (float(height), float(width))
+    if fit == "crop":
+        side = min(down, across)
+        top, left, down, across = (down - side) / 2, (across - side) / 2, side, side
+    longest = max(height, width)
+    rows, columns = (
+        max(1, round(n / longest * size)) if fit == "pad" else size for n in (height, width)
+    )
+    row = np.clip(top + (np.arange(rows) + 0.5) * down / rows, 0, height - 1).astype(np.int64)
+    column = np.clip(left + (np.arange(columns) + 0.5) * across / columns, 0, width - 1)
+    found = values[row[:, None], column.astype(np.int64)[None]]
+    if fit != "pad":
+        return found
+    out = np.full((size, size), outside, dtype=values.dtype)
+    above, before = round((size - rows) * 0.5), round((size - columns) * 0.5)
+    out[above : above + rows, before : before + columns] = found
+    return out
 
 
 def block_rows(shape: tuple[int, ...]) -> int:

@@ -172,6 +172,29 @@ def picture(data: bytes, then: Callable[[Image.Image], Image.Image] | None = Non
         return found if then is None else then(found)
 
 
+def levels(data: bytes) -> np.ndarray:
+    """Decode an image whose pixels are numbers, a mask or a depth: (H, W), whole numbers or floats.
+
+    Nothing is scaled; of a palette the numbers are taken, not their colours. The first frame is
+    taken, turned upright as ``picture`` does it.
+
+    Args:
+        data: An encoded image of one number a pixel, in a format that loses none.
+
+    Raises:
+        DataError: If it is none, is damaged, or is too large; the message is the reason alone.
+    """
+    check(data)
+    with _opened(data) as image, _room(image, copies=1):
+        if _kind(image) == "JPEG":
+            raise DataError("a JPEG, which changes numbers as it packs them; use PNG")
+        if image.mode not in ("1", "L", "P", "I", "F") and not image.mode.startswith("I;16"):
+            raise DataError(f"mode {image.mode}, and not one number a pixel")
+        image.load()
+        values: np.ndarray = np.array(_upright(image))
+        return values.astype(np.uint8) if values.dtype == bool else values
+
+
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 

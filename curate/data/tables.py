@@ -283,8 +283,10 @@ class Parquet:
     hive: Mapping[str, Mapping[str, str | None]]
     rows: int
 
-    def batches(self, names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
-        """Yield values of columns, ``BATCH`` rows at a time; a file may lack some of them."""
+    def batches(
+        self, names: Sequence[str], rows_each: int = BATCH
+    ) -> Iterator[Mapping[str, list[Any]]]:
+        """Yield values of columns, so many rows at a time; a file may lack some of them."""
         for path in self.files:
             with _file(self.root / path) as file:
                 there = [n for n in names if n in file.schema_arrow.names]
@@ -293,7 +295,7 @@ class Parquet:
                 try:
                     # A file that has none of them has rows all the same.
                     read = there or file.schema_arrow.names[:1]
-                    for batch in file.iter_batches(batch_size=BATCH, columns=read):
+                    for batch in file.iter_batches(batch_size=rows_each, columns=read):
                         rows += batch.num_rows
                         found = {n: values_of(batch.column(n)) for n in there}
                         yield found | {n: [v] * batch.num_rows for n, v in said.items()}

@@ -1,4 +1,4 @@
-"""Answers: which test images the probes of a comparison classified rightly, a bit for each."""
+"""Answers: how the probes of a comparison did on each test image, a bit or a number for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABOUT = ("source", "uid")
 
 
 class Answers:
-    """Which test images each probe of each arm had right.
+    """How each probe of each arm did on each test image: right or not, or its part of a measure.
 
     Attributes:
         uids: By source, its I test images: (I,) bytes, sorted.
@@ -26,33 +26,41 @@ class Answers:
     def __init__(self) -> None:
         self.uids: dict[str, np.ndarray] = {}
         self._bits: dict[tuple[str, str], np.ndarray] = {}
+        self._numbers: dict[tuple[str, str], np.ndarray] = {}
 
-    def add(self, source: str, uids: np.ndarray, name: str, right: np.ndarray) -> None:
-        """Take in which test images ``uids`` (I,) of a source one probe had ``right`` (I,) bool.
+    def add(self, source: str, uids: np.ndarray, name: str, of_image: np.ndarray) -> None:
+        """Take in how one probe did on the test images ``uids`` (I,) of a source.
 
         Args:
             source: ``self`` or a SOURCE; its test images are the same for every probe.
             uids: Their uids.
             name: Of the probe, as ``probe_name`` gives it.
-            right: Whether each was classified rightly.
+            of_image: (I,) bool, whether each was classified rightly; or float64 whose mean is what
+                the probe measures (``measures``).
         """
         known = self.uids.setdefault(source, uids)
         assert np.array_equal(known, uids), "all arms are tested on the same images"
-        self._bits[source, name] = np.packbits(right)
+        if of_image.dtype == bool:
+            self._bits[source, name] = np.packbits(of_image)
+        else:
+            self._numbers[source, name] = of_image
 
-    def right(self, source: str, name: str) -> np.ndarray:
-        """Return which test images of a source a probe had right, (I,) bool."""
+    def of_image(self, source: str, name: str) -> np.ndarray:
+        """Return how a probe did on the test images of a source, (I,) bool or float64."""
+        if (source, name) in self._numbers:
+            return self._numbers[source, name]
         n = len(self.uids[source])
         return np.unpackbits(self._bits[source, name], count=n).astype(bool)
 
     def write(self, path: Path) -> None:
-        """Write a row for each test image and a boolean column for each probe.
+        """Write a row for each test image and a column for each probe, boolean or a number.
 
         A probe that a source does not have is null there.
         """
-        names = list(dict.fromkeys(name for _, name in self._bits))
-        texts, bits = ((name, pa.string()) for name in ABOUT), ((n, pa.bool_()) for n in names)
-        schema = pa.schema([*texts, *bits])
+        kinds = {name: pa.bool_() for _, name in self._bits}
+        kinds |= {name: pa.float64() for _, name in self._numbers}
+        texts = ((name, pa.string()) for name in ABOUT)
+        schema = pa.schema([*texts, *kinds.items()])
         with (
             replacing(path) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as out,
@@ -64,9 +72,10 @@ class Answers:
     def _rows(self, source: str, part: slice, schema: pa.Schema) -> pa.Table:
         uids = self.uids[source][part]
         columns = [pa.array([source] * len(uids)), pa.array(uids).cast(pa.string())]
-        for name in schema.names[len(ABOUT) :]:
-            known = (source, name) in self._bits
-            found = self.right(source, name)[part] if known else pa.nulls(len(uids), pa.bool_())
+        for column in list(schema)[len(ABOUT) :]:
+            key = source, column.name
+            known = key in self._bits or key in self._numbers
+            found = self.of_image(*key)[part] if known else pa.nulls(len(uids), column.type)
             columns.append(pa.array(found))
         return pa.table(columns, schema=schema)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from curate.evaluation.answers import Answers, probe_name
 from curate.evaluation.arms import ALL, CONTROL, wanted
 from curate.evaluation.crossed import Gaps, Paired
+from curate.evaluation.measures import measure_of
 from curate.runtime.files import replacing, write_json, write_text
 from curate.runtime.intervals import CONFIDENCE
 from curate.runtime.results import Result
@@ -38,6 +39,8 @@ COLUMNS = (
     "encoder",
 )
 """Columns of ``comparison.csv``, one row a probe of an arm."""
+OF_MEASURES = ("value", "low", "high", "decoder", "frozen")
+"""Further columns where a probe has a measure other than accuracy."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Cell(Result):
         remove: Scored samples that it removes.
         kept: Scored samples that it keeps.
         source: What was probed on: ``self`` or a SOURCE.
-        kind: Of the probe.
+        kind: Of the probe: ``linear`` or ``knn``, of which accuracy is measured, or a measure.
     """
 
     strategy: str
@@ -63,13 +66,14 @@ class Cell(Result):
 
 @dataclass(frozen=True)
 class Arm(Cell):
-    """Test accuracies of encoders that were trained on one selection.
+    """Test accuracies of encoders that were trained on one selection, or another measure of them.
 
     Attributes:
         n: Seeds.
-        mean: Accuracy in the mean over them, 0 to 1.
+        mean: Accuracy in the mean over them, 0 to 1, or the measure that ``kind`` names
+            (``measures.measure_of``).
         sd: Its standard deviation; None for one seed.
-        by_seed: Accuracy by seed.
+        by_seed: The same by seed.
         without_leaks: Mean accuracy on test images that have no copy among what probes were fitted
             to; None if nobody looked for such.
     """
@@ -83,7 +87,7 @@ class Arm(Cell):
 
 @dataclass(frozen=True)
 class Difference(Paired, Cell):
-    """How much better than the random one an arm is.
+    """How much an arm differs from the random one; of an error, below 0 is better.
 
     Attributes:
         by_seed: Difference of each pair, by seed.
@@ -197,8 +201,9 @@ def summarise(
     (``crossed``).
 
     Args:
-        rows: One mapping a probe: strategy, remove, seed, source, kind, accuracy in [0, 1].
-        answers: Which test images each of them had right.
+        rows: One mapping a probe: strategy, remove, seed, source, kind, accuracy in [0, 1], or the
+            ``value`` of another measure.
+        answers: How each of them did on each test image.
         scored: How many samples were scored, before any were removed.
         holds_for: What the intervals hold for.
         ranking: The verdict on the scores that were selected by.
@@ -207,7 +212,7 @@ def summarise(
     clean: dict[tuple[int, str, str, str], dict[int, float]] = {}
     for row in rows:
         cell = (row["remove"], row["source"], row["kind"], row["strategy"])
-        cells.setdefault(cell, {})[row["seed"]] = float(row["accuracy"])
+        cells.setdefault(cell, {})[row["seed"]] = measured(row)
         if row.get("accuracy_without_leaks") is not None:
             clean.setdefault(cell, {})[row["seed"]] = float(row["accuracy_without_leaks"])
     arms, differences = [], []
@@ -233,7 +238,7 @@ def summarise(
             gaps, by_pair = Gaps(), {}
             for seed in both:
                 mine, other = (
-                    answers.right(source, probe_name(arm, remove, seed, kind))
+                    answers.of_image(source, probe_name(arm, remove, seed, kind))
                     for arm in (strategy, CONTROL)
                 )
                 by_pair[str(seed)] = gaps.add(mine, other)
@@ -244,10 +249,11 @@ def summarise(
             apart = None
             if arm_mean is not None and control_mean is not None:
                 apart = arm_mean - control_mean
+            paired = gaps.paired()
+            if not measure_of(kind).counts_images:
+                paired = replace(paired, images=None)
             differences.append(
-                Difference(
-                    **vars(about), **vars(gaps.paired()), by_seed=by_pair, without_leaks=apart
-                )
+                Difference(**vars(about), **vars(paired), by_seed=by_pair, without_leaks=apart)
             )
     tests = {
         row["source"]: Tests(row["source"], row["n_test"], row["held_out"], row.get("leaked"))
@@ -263,6 +269,11 @@ def summarise(
         tests=tuple(tests.values()),
         same=_same(rows),
     )
+
+
+def measured(row: Mapping[str, Any]) -> float:
+    """Return what a probe of an arm measured: its accuracy, or the value of another measure."""
+    return float(row["accuracy"] if measure_of(row["kind"]).counts_images else row["value"])
 
 
 def _mean(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float | None:
@@ -332,7 +343,8 @@ def write(
     """
     paths = [folder / f"comparison.{ending}" for ending in ("csv", "json", "parquet", "png")]
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    columns = COLUMNS + (OF_MEASURES if any("value" in row for row in rows) else ())
+    table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
         kept, words = _words(row["strategy"], row["remove"], summary.scored)
@@ -360,30 +372,38 @@ def plot(summary: Summary, path: Path) -> None:
     rows = max([sum((d.source, d.kind) == p for d in differences) for p in panels] or [1])
     figure = Figure(figsize=(8, 0.9 + max(1, len(panels)) * (0.9 + 0.42 * rows)), dpi=120)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=True)[:, 0]
+    measures = [measure_of(kind) for _, kind in panels]
+    # Panels of one unit share their axis, and only what stands below the last one is said.
+    alone = len({measure.axis for measure in measures}) > 1
+    axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=not alone)[:, 0]
     strategies = list(dict.fromkeys(d.strategy for d in differences))
-    for axis, (source, kind) in zip(axes, panels, strict=False):
+    for axis, (source, kind), measure in zip(axes, panels, measures, strict=False):
+        scale = measure.scale
         mine = [d for d in differences if (d.source, d.kind) == (source, kind)]
         for y, d in enumerate(mine):
             colour = COLOURS[strategies.index(d.strategy) % len(COLOURS)]
             if d.low is not None and d.high is not None:
-                axis.plot([100 * d.low, 100 * d.high], [y, y], color=colour, linewidth=2)
-            seeds = [100 * gap for gap in d.by_seed.values()]
+                axis.plot([scale * d.low, scale * d.high], [y, y], color=colour, linewidth=2)
+            seeds = [scale * gap for gap in d.by_seed.values()]
             axis.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
-            axis.plot(100 * d.mean, y, "D", color=colour, markersize=7)
+            axis.plot(scale * d.mean, y, "D", color=colour, markersize=7)
         axis.axvline(0, color="#555555", linewidth=1)
         axis.set_yticks(range(len(mine)), [d.label for d in mine])
         axis.set_ylim(len(mine) - 0.5, -0.5)
         where = "the run's own labels" if source == "self" else source
-        axis.set_title(f"{kind} probe on {where}", loc="left", fontsize=10)
+        what = f"{kind} probe" if measure.counts_images else measure.axis
+        axis.set_title(f"{what} on {where}", loc="left", fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
     if not panels:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, summary.verdict, ha="center", va="center", wrap=True)
+    what = "test accuracy minus that of as many at random, in percentage points"
+    if any(not measure.counts_images for measure in measures):
+        what = "what was measured minus that of as many at random"
     axes[-1].set_xlabel(
-        "test accuracy minus that of as many at random, in percentage points\n"
+        f"{what}\n"
         "(diamond: mean; dots: paired seeds; line: 95 % interval over seeds and test images)"
     )
     figure.tight_layout()

@@ -10,7 +10,9 @@ Its two parts have very different degrees of freedom, so that an interval reache
 Banerjee's (1960; conservative for a sum of independent variances): ``half^2 = t(S - 1)^2 A / (S I)
 + t(I - 1)^2 max(B - E, 0) / (S I)`` with Student's quantiles. A counts as ``LEAST`` of E at least:
 it is E or more in expectation, and gaps are whole numbers of images, so that a few seeds may agree
-to the last image by luck. ``docs/benchmarks/coverage.py`` counts how often the truth is inside.
+to the last image by luck. ``docs/benchmarks/coverage.py`` counts how often the truth is inside. Of
+another measure than accuracy ``gap[s, i]`` is the difference of image i's parts of it
+(``measures``).
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Paired(Result):
     Attributes:
         n: Seeds.
         n_test: Test images.
-        mean: Accuracy minus the other's, -1 to 1.
-        images: The same in test images, ``mean * n_test``.
+        mean: Accuracy minus the other's, -1 to 1, or such a difference of another measure.
+        images: The same in test images, ``mean * n_test``; None for another measure.
         low: Where its 95 % interval begins, which counts seeds and images; None for one seed.
         high: Where it ends.
         se_seeds: Standard error from the finite number of seeds; None for one.
@@ -51,7 +53,7 @@ class Paired(Result):
     n: int
     n_test: int
     mean: float
-    images: float
+    images: float | None
     low: float | None
     high: float | None
     se_seeds: float | None
@@ -68,7 +70,13 @@ class Gaps:
         self._squares = 0.0
 
     def add(self, first: np.ndarray, second: np.ndarray) -> float:
-        """Take in which test images (I,) bool each arm had right with one seed; returns the gap."""
+        """Take in how each arm did on test images with one seed; returns the mean gap.
+
+        Args:
+            first: (I,) bool, which images one arm had right, or float64, each image's part of a
+                measure (``measures``).
+            second: The same of the other.
+        """
         gap = first.astype(np.float64) - second
         self._by_image = gap if not self._by_seed else self._by_image + gap
         self._squares += float(gap @ gap)
@@ -155,7 +163,13 @@ def half_width(
     """
     by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, rest)
     t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
-    return np.hypot(t_seeds * by_seeds, t_images * by_images)
+    # At levels near 0 scipy's are infinite, and 0 of them is 0 all the same.
+    with np.errstate(invalid="ignore"):
+        reaches = [
+            np.where(np.equal(by, 0), 0.0, t * by)
+            for t, by in ((t_seeds, by_seeds), (t_images, by_images))
+        ]
+    return np.hypot(*reaches)
 
 
 def standard_errors(

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
+from curate.evaluation.measures import ACCURACY, Measure
 from curate.reports.drawing import INK, Drawn, drawing, panels
 from curate.runtime.intervals import normal_quantile
 
@@ -179,13 +180,14 @@ def _smooth(se: np.ndarray) -> np.ndarray:
     return smooth
 
 
-def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Drawn:
-    """Return paired differences of accuracy with 95 % intervals, one line a row.
+def differences(name: str, rows: Sequence[Mapping[str, Any]], measure: Measure = ACCURACY) -> Drawn:
+    """Return paired differences of a measure with 95 % intervals, one line a row.
 
     Args:
         name: Prefix of ids.
-        rows: ``label``, ``seeds``, ``mean``, ``low``, ``high`` in percentage points, the last two
-            None for one seed.
+        rows: ``label``, ``seeds``, ``mean``, ``low``, ``high`` in what the measure is shown in
+            (accuracy: percentage points), the last two None for one seed.
+        measure: What they are of.
     """
     out: list[Drawn] = []
     with drawing(name, out, height=max(1.6, 1.0 + 0.52 * len(rows))) as axes:
@@ -207,7 +209,7 @@ def differences(name: str, rows: Sequence[Mapping[str, Any]]) -> Drawn:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_ylim(-len(rows) + 0.5, 0.75)
-        axes.set_xlabel("difference from random (percentage points of test accuracy)")
+        axes.set_xlabel(f"difference from random ({measure.axis})")
         axes.margins(x=0.15)
     return out[0]
 
@@ -341,13 +343,18 @@ def agreement(name: str, names: Sequence[str], values: np.ndarray, *, measure: s
     return out[0]
 
 
-def curves(name: str, lines: Mapping[str, Sequence[tuple[int, float, float | None]]]) -> Drawn:
+def curves(
+    name: str,
+    lines: Mapping[str, Sequence[tuple[int, float, float | None]]],
+    measure: Measure = ACCURACY,
+) -> Drawn:
     """Return accuracy against how much was removed, a line a strategy (the paper's Fig. 3).
 
     Args:
         name: Prefix of ids.
         lines: By strategy (removed images, mean accuracy in %, half width of its interval or None
-            for one seed), ascending.
+            for one seed), ascending; or so of another measure.
+        measure: What they are of.
     """
     out: list[Drawn] = []
     with drawing(name, out) as axes:
@@ -367,7 +374,8 @@ def curves(name: str, lines: Mapping[str, Sequence[tuple[int, float, float | Non
         axes.set_xticks(spots)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("removed (images)")
-        axes.set_ylabel("test accuracy (%)")
+        unit = measure.unit.strip()
+        axes.set_ylabel(f"{measure.name} ({unit})" if unit else measure.name)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=3, borderaxespad=0)
     return out[0]

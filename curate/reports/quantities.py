@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from curate.errors import DataError
-from curate.evaluation.comparison import Comparison
+from curate.evaluation.comparison import Arm, Comparison
+from curate.evaluation.measures import measure_of
 from curate.reports.paper import Row
 from curate.runs import units
 from curate.runs.recipe import Recipe
@@ -187,9 +188,28 @@ def _arm(run: Run, row: Row, place: int) -> list[float]:
     Figures of an arm are in the order of the recipe's probes.
     """
     sources = run.recipe.probe.sources
-    if summary(run) is None or place >= len(sources):
+    if place >= len(sources):
         return []
+    return _of_arm(run, row, lambda arm: _probe_of(arm) == (sources[place], "linear"))
+
+
+def _dense(kind: str) -> Callable[[Run, Row, int], list[float]]:
+    """Return what reads a measure of segmentation or depth of a comparison's arm, a seed each.
+
+    It is the measure on whatever data set of its kind the arm was probed on.
+    """
+    return lambda run, row, place: _of_arm(run, row, lambda arm: arm.kind == kind)
+
+
+def _probe_of(arm: Arm) -> tuple[str, str]:
+    return arm.source.partition("=")[0], arm.kind
+
+
+def _of_arm(run: Run, row: Row, wanted: Callable[[Arm], bool]) -> list[float]:
+    """Return what an arm reached, as it is shown; of several comparisons, the one of most seeds."""
     best: list[float] = []
+    if summary(run) is None:
+        return best
     for folder in sorted((run.path / "comparisons").glob("*/comparison.json")):
         name = folder.parent.name
         record = run.record(f"compare/{name}")
@@ -199,11 +219,12 @@ def _arm(run: Run, row: Row, place: int) -> list[float]:
         found = Comparison.read(folder.parent)
         if found.settings.get("pool") != POOL:
             continue
-        arm = (row.at["strategy"], _removed(row.at, found.scored), sources[place], "linear")
+        selection = (row.at["strategy"], _removed(row.at, found.scored))
         for one in found.arms:
-            about = (one.strategy, one.remove, one.source.partition("=")[0], one.kind)
-            if about == arm and one.n > len(best):
-                best = [100 * accuracy for accuracy in one.by_seed.values()]
+            mine = (one.strategy, one.remove) == selection and wanted(one)
+            if mine and one.n > len(best):
+                scale = measure_of(one.kind).scale
+                best = [scale * value for value in one.by_seed.values()]
     return best
 
 
@@ -224,6 +245,11 @@ def _compare(run: str, path: Path, recipe: Recipe, rows: Sequence[Row]) -> str:
     )
 
 
+def _compare_on(source: str) -> Callable[[str, Path, Recipe, Sequence[Row]], str]:
+    """Return what gives the command of a comparison that is probed on one source."""
+    return lambda run, path, recipe, rows: f"{_compare(run, path, recipe, rows)} --on {source}"
+
+
 def _known(value: float | None) -> list[float]:
     return [] if value is None else [float(value)]
 
@@ -238,6 +264,8 @@ QUANTITIES: dict[str, Quantity] = {
     "share (%)": Quantity(_share, digits=1),
     "loss": Quantity(_along("loss")),
     "Déjà Vu (%)": Quantity(_deja_vu, _measure, digits=1),
+    "mIoU": Quantity(_dense("mIoU"), _compare_on("seg:ade20k"), digits=1, one_run=True),
+    "RMSE": Quantity(_dense("RMSE"), _compare_on("depth:nyuv2"), one_run=True),
     **{
         f"accuracy on {name} (%)": ARM
         for name in ("CIFAR10", "CIFAR100", "STL10", "ImageNet", "Food-101", "Flower102")

@@ -116,13 +116,15 @@ def probes(material: Material) -> Table | None:
             words.shown(probe["encoder"]),
             words.place(r["source"]),
             words.probe(r["kind"]),
-            words.percent(r["accuracy"], 2),
+            words.measured(r["value"] if "value" in r else r["accuracy"], r["kind"]),
             words.count(r["n_test"]),
         ]
         for _, probe in material.probes
         for r in probe["results"]
     ]
-    head = ["encoder", "tested on", "probe", "test accuracy", "test images"]
+    dense = any("value" in r for _, probe in material.probes for r in probe["results"])
+    head = ["encoder", "tested on", "probe", "measured" if dense else "test accuracy"]
+    head += ["test images"]
     return ("Probes of single encoders", head, rows, {3, 4}) if rows else None
 
 

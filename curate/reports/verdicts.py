@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.evaluation.measures import measure_of
 from curate.reports import words
 from curate.reports.words import INTERVAL, NBSP, number
 from curate.scores.verdict import GROUP, NOTHING, RANKING
@@ -102,7 +103,8 @@ def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:
     differences looked at; of many intervals some exclude 0 by chance.
 
     Args:
-        differences: ``label``, ``mean``, ``low``, ``high`` in percentage points, ``p``.
+        differences: ``label``, ``mean``, ``low``, ``high`` in percentage points, ``p``; those of
+            another measure than accuracy have its kind of probe as ``of``.
     """
     question = "Does selecting by memorization matter downstream?"
     if not differences:
@@ -121,12 +123,13 @@ def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:
         )
         return Verdict(question, "open", "Not shown", text)
     clearest = min(apart, key=lambda d: (_p(d), -abs(d["mean"])))
+    of = clearest.get("of", "linear")
     text = (
         f"{len(apart)} of {words.size(len(known), 'difference')} from random selection "
         f"{'has' if len(apart) == 1 else 'have'} a {INTERVAL} interval that excludes 0 (about "
         f"{LEVEL * len(known):.1f} would by chance). The clearest: {clearest['label']}, "
-        f"{words.points(clearest['mean'])} of test accuracy ({words.signed(clearest['low'])} to "
-        f"{words.signed(clearest['high'])})."
+        f"{words.apart(clearest['mean'], of)} of {measure_of(of).name} "
+        f"({_bare(clearest['low'], of)} to {_bare(clearest['high'], of)})."
     )
     if _p(clearest) * len(known) >= LEVEL:
         return Verdict(
@@ -136,6 +139,10 @@ def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:
             f"{text} Allowing for {words.size(len(known), 'look')}, that may be chance.",
         )
     return Verdict(question, "good", "Yes, it makes a difference", text)
+
+
+def _bare(value: float, kind: str) -> str:
+    return words.apart(value, kind).partition(NBSP)[0]
 
 
 def _p(difference: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from curate.evaluation.measures import measure_of
 from curate.runtime.text import visible
 from curate.scores.separation import SIGNIFICANCE
 
@@ -140,6 +141,23 @@ def place(source: object) -> str:
 def probe(kind: object) -> str:
     """Return a probe's kind in words."""
     return {"linear": "linear probe", "knn": "k-NN probe"}.get(str(kind), shown(kind, limit=40))
+
+
+def measured(value: float, kind: str) -> Number:
+    """Return what a kind of probe measured, with its unit; ``value`` as files have it."""
+    of = measure_of(kind)
+    text = fixed(of.scale * value, of.digits)
+    unit = of.unit.strip()
+    return Number(f"{text}{NBSP}{unit}" if unit else text, of.scale * value, unit)
+
+
+def apart(value: float, kind: str, *, sign: bool = True) -> Number:
+    """Return a difference of what a kind of probe measures, which is scaled as it is shown."""
+    of = measure_of(kind)
+    text = f"{value:{'+' if sign else ''}.{of.digits}f}".replace("-", "−")
+    unit = of.apart.strip()
+    named = "percentage points" if unit == "points" else unit
+    return Number(f"{text}{NBSP}{unit}" if unit else text, value, named)
 
 
 def held(name: str, p: float | None) -> str:

@@ -19,7 +19,7 @@ from curate.encoders import methods, views
 from curate.encoders.config import EncoderConfig, TrainConfig, TrainingSpec, ViewsConfig
 from curate.encoders.views import ViewSpec
 from curate.errors import UsageError, unknown
-from curate.evaluation.config import CompareConfig, ProbeConfig
+from curate.evaluation.config import DENSE, CompareConfig, ProbeConfig
 from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
 from curate.runtime.files import is_folder
@@ -112,11 +112,14 @@ class Recipe(Section):
         """
         from curate.encoders import backbone
 
-        for source in (self.data.source, *self.probe.sources):
+        # Those with a number for every pixel can be probed on alone.
+        probed = (name for name in self.probe.sources if name.partition(":")[0] not in DENSE)
+        for source in (self.data.source, *probed):
             kind = source.partition(":")[0]
             path = "/" in source or source.startswith(".") or is_folder(source)
             if kind not in (*sources.SOURCES, "self") and not path:
-                raise unknown("source", kind, sources.SOURCES)
+                more = () if source == self.data.source else DENSE
+                raise unknown("source", kind, (*sources.SOURCES, *more))
         backbone.check(self.encoder.backbone, size=self.data.size, patch=self.encoder.patch)
         side = self.measuring_views().side
         if side not in (None, self.data.size):

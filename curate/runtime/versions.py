@@ -34,6 +34,7 @@ PACKAGES = (
     "scikit-learn",
     *FAISS,
     "opacus",
+    "segmentation-models-pytorch",
 )
 """Distributions whose versions a run records."""
 SHAPING = ("curate", "torch", "timm", "numpy", "pillow")

@@ -22,6 +22,7 @@ from curate.evaluation.answers import Answers, probe_name
 from curate.evaluation.arms import CONTROL, wanted
 from curate.evaluation.comparison import Comparison
 from curate.evaluation.config import CompareConfig
+from curate.evaluation.dense.base import DenseSet
 from curate.evaluation.probing import ProbeSet, measure_probes
 from curate.runs import units
 from curate.runs.dataset import own_uids
@@ -37,6 +38,7 @@ from curate.stages import align, score, shard, train
 from curate.stages.choosing import Chooser
 from curate.stages.contest import Contest, Field, costs
 from curate.stages.context import Context
+from curate.stages.dense import dense_probed, place_of, settings_of
 from curate.stages.probe import probe_sets
 
 LONGEST = 120
@@ -78,6 +80,14 @@ def compare_run(
     arms = [wanted(name) for name in names]
     contest = Contest.of(field, arms, config)
     asked = run.recipe.probe
+    probes: dict[str, Any] = {"sources": list(on or asked.sources), "kinds": list(asked.kinds)}
+    dense = {
+        source: settings_of(asked, source).model_dump(mode="json")
+        for source in probes["sources"]
+        if place_of(source) is not None
+    }
+    if dense:
+        probes["dense"] = dense
     settings = {
         "remove": list(dict.fromkeys(config.remove)),
         "strategies": list(names),
@@ -86,7 +96,7 @@ def compare_run(
         "redraw": config.redraw,
         "pool": config.pool,
         "space": config.space,
-        "probes": {"sources": list(on or asked.sources), "kinds": list(asked.kinds)},
+        "probes": probes,
     }
     name = _name(settings, beside=on is not None)
     folder = run.path / "comparisons" / name
@@ -262,36 +272,44 @@ def _probe_arms(
     run: Run,
     context: Context,
     arms: Sequence[tuple[Mapping[str, Any], units.Unit]],
-    probed: Sequence[ProbeSet],
+    probed: Sequence[ProbeSet | DenseSet],
     kinds: tuple[str, ...],
 ) -> tuple[list[dict[str, Any]], Answers]:
-    """Probe each encoder once; returns a row for each arm, source and kind, and what was right."""
+    """Probe each encoder once; returns a row for each arm, source and kind, and each test image.
+
+    A seed has one decoder upon all arms, as it has one initialisation of their encoders.
+    """
     rows: list[dict[str, Any]] = []
-    answers, made = Answers(), {unit.key: unit for _, unit in arms}
+    answers, made = Answers(), {unit.key: (unit, about["seed"]) for about, unit in arms}
     jobs = list(itertools.product(made.values(), probed))
     found = {}
-    for done, (unit, data) in enumerate(jobs, 1):
-        found[unit.key, data.name] = _probed(run, context, unit, data, kinds)
+    for done, ((unit, seed), data) in enumerate(jobs, 1):
+        if isinstance(data, DenseSet):
+            config = settings_of(run.recipe.probe, data.name)
+            place = run.path / _place(unit)
+            results = dense_probed(run, context, place, data, config, key=unit.key, seed=seed)
+        else:
+            results = _probed(run, context, unit, data, kinds)
+        found[unit.key, data.name] = results
         context.progress("probe", done, len(jobs))
     for about, unit in arms:
         for data in probed:
-            for result in found[unit.key, data.name]:
-                right = np.frombuffer(bytes.fromhex(result["right"]), dtype=np.uint8)
-                right = np.unpackbits(right, count=len(data.test)).astype(bool)
-                told = {key: value for key, value in result.items() if key != "right"}
-                rows.append({**about, **told, "encoder": _place(unit)})
+            for result, of_image in found[unit.key, data.name]:
+                rows.append({**about, **result, "encoder": _place(unit)})
                 name = probe_name(**about, kind=result["kind"])
-                answers.add(data.name, data.test, name, right)
+                answers.add(data.name, data.test, name, of_image)
     return rows, answers
 
 
 def _probed(
     run: Run, context: Context, trained: units.Unit, data: ProbeSet, kinds: tuple[str, ...]
-) -> list[dict[str, Any]]:
+) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Probe an encoder on a source, unless that was done: a unit of work.
 
+    In the file ``right`` is a bit for each test image, as hex digits.
+
     Returns:
-        What each kind of probe reached, and ``right``: a bit for each test image, as hex digits.
+        What each kind of probe reached, and which of the test images it had right, (m,) bool.
     """
     parts = {"encoder": trained.key, "source": data.digest(), "kinds": list(kinds)}
     unit = units.Unit(run, "", parts)
@@ -306,7 +324,11 @@ def _probed(
         ]
         write_json(file, {"results": results})
         unit.complete([file])
-    return list(read_json(file)["results"])
+    answered = []
+    for stored in read_json(file)["results"]:
+        bits = np.frombuffer(bytes.fromhex(stored.pop("right")), dtype=np.uint8)
+        answered.append((stored, np.unpackbits(bits, count=len(data.test)).astype(bool)))
+    return answered
 
 
 def _place(unit: units.Unit) -> str:
@@ -360,7 +382,8 @@ def compare(
         redraw: Whether every seed ranks anew, by repeats of the plan that no other ranks by.
         pool: The encoder of the plan whose samples are all that there is to train on.
         space: Where strategies choose, as in ``select``.
-        on: What is probed on: ``self``, SOURCEs, or SOURCE=DIR; None takes the recipe's.
+        on: What is probed on: ``self``, SOURCEs, SOURCE=DIR, ``seg:DIR`` or ``depth:DIR``; None
+            takes the recipe's.
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         workers: Trainings side by side; None chooses.

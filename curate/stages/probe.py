@@ -24,18 +24,22 @@ from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given, read_encoder
 from curate.errors import UsageError, unknown
 from curate.evaluation import probes
 from curate.evaluation.config import ProbeConfig
+from curate.evaluation.dense.base import DenseResult, DenseSet
 from curate.evaluation.leaks import leaked
 from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
 from curate.runs import dataset
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
+from curate.runs.recipe import read_value
 from curate.runs.run import Run
 from curate.runtime import versions
 from curate.runtime.files import read_json, sealed, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
+from curate.runtime.settings import checked
 from curate.stages import shard
 from curate.stages.context import Context
+from curate.stages.dense import dense_set, place_of, probe_dense, settings_of, sums_table
 
 log = logging.getLogger("curate")
 
@@ -90,8 +94,7 @@ def probe_data(
         "files": _files(name, context.data),
         "canvas": {"size": size, "channels": channels, "fit": fit},
     }
-    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
-    folder = home / f"{slug(name)}-{digest}"
+    folder = _kept(home, name, wanted)
     ready, images_path = folder / "ready.json", folder / "canvas.npy"
     if not ready.is_file():
         # An interrupted reading is begun again.
@@ -113,6 +116,61 @@ def probe_data(
         write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(asked, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
+
+
+def dense_data(
+    run: Run | None,
+    name: str,
+    asked: ProbeConfig,
+    context: Context,
+    home: Path,
+    *,
+    size: int,
+    channels: int,
+) -> DenseSet:
+    """Return ``seg:DIR`` or ``depth:DIR`` at an encoder's size.
+
+    Args:
+        run: As above, and so are the others that are not named here.
+        name: The source.
+        asked: The settings of probes.
+        context: How to report.
+        home: As above.
+        size: As above.
+        channels: As above.
+
+    Raises:
+        DataError: If something is missing, cannot be read, or has no size in common.
+        ResourceError: If the decoders are not installed.
+        UsageError: If there is no such folder.
+    """
+    fit = run.recipe.data.fit if run else "crop"
+    config = settings_of(asked, name)
+    found = place_of(name)
+    assert found is not None
+    wanted = {
+        "source": found[0],
+        "data": str(found[1].resolve()),
+        "files": _files("", found[1]),
+        "canvas": {"size": size, "channels": channels, "fit": fit},
+        "numbers": config.model_dump(mode="json", include={"void", "unit"}),
+    }
+    return dense_set(
+        name,
+        config,
+        _kept(home, name, wanted),
+        wanted,
+        size=size,
+        channels=channels,
+        fit=fit,
+        progress=context.progress,
+    )
+
+
+def _kept(home: Path, name: str, wanted: Mapping[str, Any]) -> Path:
+    """Return the folder that keeps what was read of a source."""
+    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
+    return home / f"{slug(name)}-{digest}"
 
 
 def _files(name: str, data: Path | None) -> str | None:
@@ -149,13 +207,16 @@ def placed_source(text: str) -> tuple[str, Path | None]:
     return name, folder
 
 
-def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None) -> list[ProbeSet]:
+def probe_sets(
+    run: Run, context: Context, sources: Sequence[str] | None = None
+) -> list[ProbeSet | DenseSet]:
     """Return what a run's probes are fitted and tested on.
 
     Args:
         run: The run.
         context: Device, workers, progress, and where the run's own images lie.
-        sources: ``self``, SOURCEs or SOURCE=DIR; None takes the recipe's.
+        sources: ``self``, SOURCEs, SOURCE=DIR, ``seg:DIR`` or ``depth:DIR``; None takes the
+            recipe's.
 
     Raises:
         DataError: If samples have no labels, or are too few.
@@ -165,18 +226,35 @@ def probe_sets(run: Run, context: Context, sources: Sequence[str] | None = None)
     asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
-    sets = (
-        probe_data(
+    return [
+        _set(
             run,
             name,
+            run.recipe.probe,
             context if name == "self" else elsewhere,
             home,
             size=data.size,
             channels=data.channels,
         )
         for name in asked
-    )
-    return [with_leaks(one, home, context) for one in sets]
+    ]
+
+
+def _set(
+    run: Run | None,
+    name: str,
+    asked: ProbeConfig,
+    context: Context,
+    home: Path,
+    *,
+    size: int,
+    channels: int,
+) -> ProbeSet | DenseSet:
+    """Return a source of any kind; of one with labels it is known what leaks."""
+    if place_of(name) is not None:
+        return dense_data(run, name, asked, context, home, size=size, channels=channels)
+    data = probe_data(run, name, context, home, size=size, channels=channels)
+    return with_leaks(data, home, context)
 
 
 def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
@@ -215,18 +293,39 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
     return replace(data, leaked=found)
 
 
+def _without_run(encoder: str | Path, overrides: Mapping[str, Any]) -> ProbeConfig:
+    """Return the settings of probes for an encoder of no run.
+
+    Raises:
+        UsageError: If others are replaced, which only a run has.
+    """
+    content: dict[str, Any] = {}
+    for dotted, value in overrides.items():
+        section, *between, key = dotted.split(".")
+        if section != "probe" or not key:
+            raise UsageError(
+                f"{encoder} belongs to no run whose settings could be replaced; --set takes those "
+                "of probe alone."
+            )
+        node = content
+        for name in between:
+            node = node.setdefault(name, {})
+        node[key] = read_value(value) if isinstance(value, str) else value
+    return checked(ProbeConfig, content)
+
+
 @dataclass(frozen=True)
 class Probed(Result):
     """Probes of an encoder.
 
     Attributes:
         encoder: Its folder.
-        results: One a source and kind.
+        results: One a source and kind; of a dense source, one a measure.
         path: Where they are stored; None for an encoder outside a run.
     """
 
     encoder: Path
-    results: tuple[ProbeResult, ...]
+    results: tuple[ProbeResult | DenseResult, ...]
     path: Path | None
 
 
@@ -244,32 +343,35 @@ def probe(
 ) -> Probed:
     """Fit linear and k-NN probes on an encoder's frozen features and test them once.
 
-    Results go to ``probes/*.json`` of the run that the encoder belongs to.
+    On ``seg:DIR`` and ``depth:DIR`` it is a decoder that is trained, by default with the encoder,
+    as ``probe.seg`` and ``probe.depth`` of the recipe say. Results go to ``probes/*.json`` of the
+    run that the encoder belongs to, and sums by test image beside them (``*.parquet``).
 
     Args:
         encoder: An encoder's folder, ``timm:NAME``, or a file of weights.
         backbone: Network of a file of weights: ``timm:NAME``, or a backbone of ours.
         given: How such a network wants images, where that is not as it says itself.
-        on: ``self`` (the labels of the encoder's run) or SOURCEs; None takes ``probe.sources`` of
-            the run's recipe.
+        on: ``self`` (the labels of the encoder's run), SOURCEs, ``seg:DIR`` or ``depth:DIR``; None
+            takes ``probe.sources`` of the run's recipe.
         kinds: ``linear`` or ``knn``; None takes ``probe.kinds`` of the run's recipe, or both.
-        overrides: Late settings of the encoder's run, ``{"section.key": value}``.
+        overrides: Late settings of the encoder's run, ``{"section.key": value}``; of an encoder
+            without a run those of ``probe`` alone.
         data: Where a SOURCE's data lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
         progress: Progress callback.
 
     Raises:
         UsageError: For an unknown kind, or settings of an encoder that belongs to no run.
-        DataError: If samples have no labels.
+        DataError: If samples have no labels, or no masks or depths.
+        DivergedError: If the training of a decoder diverged.
+        ResourceError: If decoders are not installed.
         MismatchError: If settings would train the run's encoders anew.
     """
     elsewhere = str(encoder).startswith((TIMM, TIMM_RANDOM)) or Path(encoder).is_file()
     folder = Path(encoder)
     home = None if elsewhere else run_directory.enclosing(folder)
-    if overrides and home is None:
-        raise UsageError(f"{folder} belongs to no run whose settings could be replaced.")
     run = open_run(str(home), overrides=overrides, create=False) if home else None
-    asked = run.recipe.probe if run else ProbeConfig()
+    asked = run.recipe.probe if run else _without_run(encoder, overrides or {})
     on, chosen = tuple(on or asked.sources), tuple(kinds or asked.kinds)
     for kind in chosen:
         if kind not in probes.PROBES:
@@ -299,19 +401,27 @@ def probe(
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
         size, channels = network.size, network.channels
         sets = [
-            with_leaks(
-                probe_data(run, name, context, read, size=size, channels=channels), read, context
-            )
-            for name in on
+            _set(run, name, asked, context, read, size=size, channels=channels)
+            for name in dict.fromkeys(on)
         ]
-        results = [
-            result
-            for data_set in sets
-            for result, _ in measure_probes(network, data_set, chosen, progress=progress)
-        ]
+        results: list[ProbeResult | DenseResult] = []
+        by_image: dict[str, pa.Table] = {}
+        for data_set in sets:
+            if isinstance(data_set, DenseSet):
+                config = settings_of(asked, data_set.name)
+                found, sums = probe_dense(network, data_set, config, progress)
+                results += found
+                by_image[data_set.name] = sums_table(data_set, sums)
+            else:
+                results += [
+                    result
+                    for result, _ in measure_probes(network, data_set, chosen, progress=progress)
+                ]
         if run is None or home is None:
             return Probed(folder, tuple(results), None)
         place = folder.resolve().relative_to(home)
         path = run.path / "probes" / f"{slug(str(place))}-on-{slug('-'.join(on))}.json"
+        for source, table in by_image.items():
+            write_table(path.with_name(f"{slug(str(place))}-on-{slug(source)}.parquet"), table)
         write_json(path, sealed({"encoder": str(place), "results": plain(results)}))
         return Probed(folder, tuple(results), path)

@@ -24,7 +24,7 @@ def made():
 def test_bits_come_back_as_they_were():
     found, truth = made()
     for name, right in truth.items():
-        assert found.right("self", name).tolist() == right.tolist()
+        assert found.of_image("self", name).tolist() == right.tolist()
 
 
 def test_the_table_has_a_row_an_image_and_a_column_a_probe(tmp_path, monkeypatch):

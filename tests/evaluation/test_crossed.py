@@ -10,6 +10,13 @@ from curate.evaluation.crossed import Gaps, interval
 pytestmark = pytest.mark.numeric
 
 
+def test_images_that_differ_less_than_by_chance_leave_the_seeds_to_tell():
+    found = interval(0.01, 3, 4, of_seeds=0.2, of_images=0.05, rest=0.1)
+    assert found.se_images == 0
+    # Student's t of the seeds alone.
+    assert found.p == pytest.approx(2 * stats.t.sf(0.01 / found.se_seeds, 2), rel=1e-6)
+
+
 def gathered(first, second):
     gaps = Gaps()
     for mine, other in zip(first, second, strict=True):

@@ -14,6 +14,7 @@ from scipy import stats
 import curate as library
 from curate.runtime.yaml_text import read_yaml
 from tests.command import TINY, curate
+from tests.scenes import write_scenes
 
 pytestmark = pytest.mark.numeric
 
@@ -26,6 +27,15 @@ SMALL = {
         "plan": {"kind": "halves"},
         "train": {"epochs": 1},
         "probe": {"sources": ["self", "folder:few"], "kinds": ["linear"]},
+    },
+    "imagenet-100k-mae-halves": {
+        "plan": {"kind": "halves"},
+        "train": {"epochs": 1},
+        "probe": {
+            "kinds": ["linear"],
+            "seg": {"epochs": 1, "width": 8, "threads": 1},
+            "depth": {"epochs": 1, "width": 8, "threads": 1},
+        },
     },
 }
 """What stands in the place of the paper's recipes: tests/tiny.yaml with these settings."""
@@ -94,7 +104,7 @@ def test_without_any_run_everything_is_missing_and_that_is_no_error(place):
 
 
 def test_what_curate_cannot_make_is_said_and_has_no_command(place):
-    for name, why in [("3", "no segmentation probe"), ("10", "no depth probe"), ("12", "Feldman")]:
+    for name, why in [("12", "Feldman")]:
         facts, figures = shown(name)
         assert facts["commands"] == []
         assert all(f["ours"].startswith("not yet: ") and why in f["ours"] for f in figures.values())
@@ -251,6 +261,45 @@ def test_removals_are_filled_in_the_shares_of_the_paper(place):
         if (arm["strategy"], arm["source"], arm["kind"]) == ("all", "self", "linear")
     }
     assert figures["25k (all)", "accuracy on CIFAR10 (%)"]["mean"] == pytest.approx(100 * whole)
+
+
+def test_segmentation_and_depth_after_removals_are_filled(place):
+    pytest.importorskip(
+        "segmentation_models_pytorch", reason="segmentation-models-pytorch is not installed"
+    )
+    begin = "curate compare imagenet-100k-mae-halves --pool f --remove"
+    arms = "--strategies all,drop-top,random --seeds 3 --on"
+    score, compare = shown("3")[0]["commands"]
+    assert compare == f"{begin} 10000,20000 {arms} seg:ade20k"
+    paste([score])
+    for name, quantity, on, scale in (
+        ("3", "mIoU", "seg:ade20k", 100),
+        ("10", "RMSE", "depth:nyuv2", 1),
+    ):
+        (compare,) = shown(name)[0]["commands"]
+        assert compare == f"{begin} 8,16 {arms} {on}"  # of f's 40
+        write_scenes(place / on.partition(":")[2], train=8, test=4)
+        paste([compare])
+        facts, figures = shown(name)
+        assert facts["commands"] == []
+        made = [
+            arm
+            for path in Path("runs/imagenet-100k-mae-halves/comparisons").glob("*/comparison.json")
+            for arm in json.loads(path.read_text())["arms"]
+        ]
+        for row, strategy, remove in (
+            ("none removed", "all", 8),
+            ("10k memorized removed", "drop-top", 8),
+            ("20k random removed", "random", 16),
+        ):
+            (arm,) = (
+                a for a in made
+                if (a["strategy"], a["remove"], a["kind"]) == (strategy, remove, quantity)
+            )  # fmt: skip
+            ours = figures[row, quantity]
+            assert (ours["seeds"], ours["missing"]) == (3, False)
+            assert ours["mean"] == pytest.approx(scale * arm["mean"])
+            assert ours["sd"] == pytest.approx(scale * arm["sd"])
 
 
 def test_a_smaller_run_counts_whatever_its_name_and_is_told(place):

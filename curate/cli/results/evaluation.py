@@ -6,32 +6,59 @@ from typing import TYPE_CHECKING
 
 from curate.cli.console import Listing
 from curate.evaluation.comparison import cost_name
+from curate.evaluation.measures import measure_of
 
 if TYPE_CHECKING:
     from curate.evaluation.agreement import Agreement
     from curate.evaluation.comparison import Arm, Comparison, Tests
+    from curate.evaluation.dense.base import DenseResult
     from curate.stages.probe import Probed
     from curate.stages.table import SideBySide
 
 
 def probe_lines(probed: Probed) -> list[str | Listing]:
-    """Return the accuracy of each probe."""
+    """Return the accuracy of each probe, and each measure of a dense one with its interval."""
+    from curate.evaluation.dense.base import DenseResult
+    from curate.evaluation.probing import ProbeResult
+
     head = ("tested on", "probe", "test accuracy", "test samples")
+    plain = [r for r in probed.results if isinstance(r, ProbeResult)]
+    dense = [r for r in probed.results if isinstance(r, DenseResult)]
     lines = [
         f"{r.source} {r.kind}: test accuracy {r.accuracy:.4f} on {r.n_test:,} samples"
-        for r in probed.results
+        for r in plain
     ]
-    rows = [(r.source, r.kind, f"{r.accuracy:.4f}", f"{r.n_test:,}") for r in probed.results]
+    rows = [(r.source, r.kind, f"{r.accuracy:.4f}", f"{r.n_test:,}") for r in plain]
     leaks: dict[str, list[str]] = {}
-    for r in probed.results:
+    for r in plain:
         if r.leaked and r.accuracy_without_leaks is not None:
             about = f"leaks       {_leaks(r.leaked, r.n_test, r.source)}; accuracy without them: "
             leaks.setdefault(about, []).append(f"{r.kind} {r.accuracy_without_leaks:.4f}")
     return [
-        Listing(head, rows, lines),
+        *([Listing(head, rows, lines)] if plain else []),
+        *([_dense(dense)] if dense else []),
         *(f"{about}{', '.join(parts)}" for about, parts in leaks.items()),
         *([f"probes      {probed.path}"] if probed.path else []),
     ]
+
+
+def _dense(results: list[DenseResult]) -> Listing:
+    """Return each measure of dense probes with its interval over the test images."""
+    head = ("tested on", "measure", "value", "95 % interval", "trained", "test images", "classes")
+    rows, lines = [], []
+    for r in results:
+        of = measure_of(r.kind)
+        value, ends = f"{r.value * of.scale:.{of.digits}f}{of.unit}", "none: one image"
+        if r.low is not None and r.high is not None:
+            ends = f"{r.low * of.scale:.{of.digits}f} to {r.high * of.scale:.{of.digits}f}"
+        what = f"{r.decoder} alone" if r.frozen else f"encoder and {r.decoder}"
+        classes = f"{r.classes:,}" if r.classes else ""
+        rows.append((r.source, r.kind, value, ends, what, f"{r.n_test:,}", classes))
+        lines.append(
+            f"{r.source} {r.kind}: {value} on {r.n_test:,} images (95 % interval over them: "
+            f"{ends}), {what} trained" + (f", {classes} classes" if classes else "")
+        )
+    return Listing(head, rows, lines)
 
 
 def _leaks(leaked: int, n_test: int, source: str) -> str:
@@ -55,24 +82,30 @@ def _without_leaks(comparison: Comparison, tests: Tests) -> list[str]:
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     """Return every arm with its difference from the random one, and what all of it shows."""
     points = ("against random", "images", "95 % interval", "seeds", "pays back after")
-    head = ("trained on", "tested on", "probe", "accuracy", *points)
+    kinds = {arm.kind for arm in comparison.arms}
+    what = "accuracy" if all(measure_of(kind).counts_images for kind in kinds) else "measured"
+    head = ("trained on", "tested on", "probe", what, *points)
     gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
     for arm in comparison.arms:
         gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
-        accuracy, paid = f"{arm.mean:.2%}", _paid(comparison, arm)
+        of = measure_of(arm.kind)
+        accuracy = f"{arm.mean * of.scale:.{of.digits}f}{of.unit.strip()}"
+        paid = _paid(comparison, arm)
         if gap is None:
             rows.append((arm.label, arm.source, arm.kind, accuracy, "", "", "", str(arm.n), paid))
             continue
-        mean, ends = f"{gap.mean * 100:+.2f}", "none: one seed"
+        mean, ends = f"{gap.mean * of.scale:+.{of.digits}f}", "none: one seed"
         interval = "no interval: one seed"
-        images, seeds = f"{gap.images:+.1f} of {gap.n_test:,}", f"{gap.n} seeds"
+        seeds = f"{gap.n} seeds"
+        images = "" if gap.images is None else f"{gap.images:+.1f} of {gap.n_test:,}"
         if gap.low is not None and gap.high is not None:
-            ends = f"{gap.low * 100:+.2f} to {gap.high * 100:+.2f}"
+            low, high = (f"{end * of.scale:+.{of.digits}f}" for end in (gap.low, gap.high))
+            ends = f"{low} to {high}"
             interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
-            f"{gap.label} against random, {gap.source} {gap.kind}: {mean} points ({images} images; "
-            f"{interval}){_told(paid)}"
+            f"{gap.label} against random, {gap.source} {gap.kind}: {mean}{of.apart} "
+            f"({f'{images} images; ' if images else ''}{interval}){_told(paid)}"
         )
         about = (gap.label, gap.source, gap.kind, accuracy, mean)
         rows.append((*about, images, ends, str(gap.n), paid))

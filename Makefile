@@ -14,7 +14,7 @@ FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: demo test test-processors lint docs clean
+.PHONY: demo test test-processors test-sse test-avx2 lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/curate run digits
@@ -22,8 +22,12 @@ demo: .venv/.installed
 test: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-processors: .venv/.test
+test-processors: test-sse test-avx2
+
+test-sse: .venv/.test
 	$(SSE) $(BIN)/python -m pytest -n 2 --dist loadgroup -m numeric
+
+test-avx2: .venv/.test
 	$(AVX2) $(BIN)/python -m pytest -n 2 --dist loadgroup -m numeric
 
 lint: .venv/.lint

@@ -49,7 +49,6 @@ from curate.errors import DataError
 from curate.runtime import randomness, signals, versions
 from curate.runtime.files import TEMPORARY, write_json, write_text
 from curate.runtime.progress import Progress, silent
-from curate.runtime.versions import refuse_other_code, refuse_other_device
 
 log = logging.getLogger("curate")
 
@@ -152,8 +151,8 @@ def train_encoder(
 
     def snapshot(epoch: int) -> None:
         if not ranks.rank:
-            about_then = {**about, "epoch": epoch}
-            write_encoder(snapshots / snapshot_name(epoch), loop.method.kept, about_then)
+            facts = {**about, "epoch": epoch}
+            write_encoder(snapshots / snapshot_name(epoch), loop.method.kept, facts)
 
     trained = loop.run(states, snapshot=snapshot, progress=progress)
     if ranks.rank:
@@ -299,8 +298,8 @@ class Loop:
         if about.get("identity") != self.identity:
             shutil.rmtree(states)
             return
-        refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
-        refuse_other_device(about.get("device"), self.device, f"the training in {states}")
+        versions.refuse_other_code(about.get("code", {}), "train", f"the training in {states}")
+        versions.refuse_other_device(about.get("device"), self.device, f"the training in {states}")
         self._go_on(about, tensors)
 
     def _go_on(self, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -15,6 +15,8 @@ from curate.errors import DataError
 from tests.rendered import encoded
 from tests.scenes import scene, write_scenes
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def scenes(tmp_path):

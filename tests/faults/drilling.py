@@ -169,7 +169,7 @@ def events(name, n, count, first=1):
 
 # What is there
 
-UNTIMED = "checksum", "command", "images_per_second", "seconds"
+UNTIMED = "attempt", "checksum", "command", "images_per_second", "seconds"
 """What two runs of the same may differ in: times, and what was typed."""
 CLOCK = re.compile(
     rb'aria-label="Time: .*?</table>'

@@ -73,7 +73,6 @@ def make_run(
     n: int = 300,
     classes: tuple[str, ...] = tuple("0123456789"),
     hostile: str = "",
-    name: str = "digits",
     scale: int = 1,
     colour: bool = False,
     inspect: bool = True,
@@ -132,7 +131,7 @@ def make_run(
     images.build_canvas(path / "shards", canvas, size=8, channels=3 if colour else 1)
     if inspect:
         _inspect(path, plan.uids, random)
-    write_json(path / "run.json", _facts(kind, name, facts["fingerprint"], 3 if colour else 1))
+    write_json(path / "run.json", _facts(kind, path.name, facts["fingerprint"], 3 if colour else 1))
     return path
 
 

@@ -57,10 +57,9 @@ def page(browser):
 def hostile(tmp_path_factory):
     """A run of hostile labels and paths, with a selection and a comparison; not to be changed."""
     path = make_run(
-        tmp_path_factory.mktemp("hostile") / "run",
+        tmp_path_factory.mktemp("hostile") / "<b onclick=alert(1)>run",
         classes=HOSTILE,
         hostile="<script>window.hit = 1</script>'\"\n\u202e&",
-        name="<b>run</b>",
         n=180,
         planned=1.0,
     )

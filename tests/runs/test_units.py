@@ -265,7 +265,7 @@ def test_a_probe_takes_late_settings_of_its_run(tiny_runs, tmp_path):
     assert stamps(run, "encoders/*/*") == weights
     shutil.copytree(run / "encoders" / "fold0", tmp_path / "alone")
     refused = typed("probe", tmp_path / "alone", *DEVICE, "--set", "probe.kinds=[knn]")
-    assert refused.code == 2 and "belongs to no run" in refused.err
+    assert refused.code == 2 and "needs an encoder inside a run" in refused.err
 
 
 def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):

@@ -137,6 +137,8 @@ def _go_on(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | N
     if begin is not None:
         begin()
     while (unit := tasks.get()) is not None:
+        if _arrived:  # it came while a library was imported that swallows everything
+            raise signals.Stopped(_arrived[0])
 
         def progress(what: str, done: int, total: int, name: str = unit.name) -> None:
             events.put(("progress", (name, done, total)))
@@ -149,8 +151,13 @@ def _go_on(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | N
         events.put(("done", unit.name))
 
 
+_arrived: list[int] = []
+"""The signal that this worker was sent."""
+
+
 def _stop(number: int, _frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)
+    _arrived.append(number)
     signals.obey(number)
 
 

@@ -121,12 +121,13 @@ class Slurm:
 
         home = (folder / "slurm").absolute()
         command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit"
-        count = {"map_count": min(len(units), LARGEST)} if len(units) > 1 else {}
+        lines = self._lines(units)
+        if len(units) > 1:
+            lines["map_count"] = min(len(units), LARGEST)
         text: str = slurm._make_sbatch_string(
             f"{command} {shlex.quote(str(home / '%j'))}",
             home / "%j",
-            **self._lines(units),
-            **count,
+            **lines,
         )
         return text
 
@@ -274,14 +275,16 @@ _SIGNAL = "SUBMITIT_PREEMPT_SIGNAL"
 
 
 def _library() -> Any:
-    # submitit reads this once, when it is imported.
-    os.environ.setdefault(_SIGNAL, PREEMPTED.name.removeprefix("SIG"))
+    name = PREEMPTED.name.removeprefix("SIG")
+    # submitit reads this once, when it is imported: whoever was first here, and in the jobs.
+    os.environ.setdefault(_SIGNAL, name)
     try:
         import submitit
     except ImportError as error:
         raise ResourceError(
             "submitit is not installed, which --engine slurm needs: pip install 'curate[slurm]'."
         ) from error
+    submitit.JobEnvironment.USR_SIG = name
     return submitit
 
 

@@ -189,7 +189,10 @@ def test_each_split_may_have_its_own_metadata(tmp_path):
         ({"metadata.csv": "file_name\n../../etc/passwd\n"}, "leads out of the folder"),
         ({"metadata.csv": "file_name\n/etc/passwd\n"}, "leads out of the folder"),
         ({"metadata.csv": "file_name\na.jpg\n./a.jpg\n"}, "lists a.jpg, which is listed before"),
-        ({"metadata.csv": "file_name,label\na.jpg,1.5\n"}, "label 1.5 of a.jpg is no whole number"),
+        (
+            {"metadata.csv": "file_name,label\na.jpg,1.5\n"},
+            "label 1.5 of 'a.jpg' is no",
+        ),
         ({"metadata.csv": 'file_name,label\n"a.jpg\n'}, "cannot read .*metadata.csv|row"),
         ({"metadata.jsonl": '{"file_name": "a.jpg", "label": [1, 2]}'}, "no whole number or name"),
         ({"metadata.jsonl": '{"file_name": "a.jpg"'}, "cannot read .*metadata.jsonl"),

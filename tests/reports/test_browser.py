@@ -272,7 +272,7 @@ def test_hostile_names_are_text_in_the_view(served, page):
     ready(page, 180)
     page.wait("Array.from(document.querySelectorAll('#samples img')).slice(0, 6)"
               ".every(i => i.naturalWidth === 8)")  # fmt: skip
-    assert page.js("document.querySelector('h1').textContent") == "run"
+    assert page.js("document.querySelector('h1').textContent") == "<b onclick=alert(1)>run"
     text = page.js("document.querySelector('main').textContent")
     options = page.js("Array.from(document.querySelector('[name=label]').options, o => o.text)")
     assert all(name in options for name in SHOWN)

@@ -205,11 +205,23 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
         if one in overrides and other not in overrides:
             section, _, key = other.partition(".")
             merged.get(section, {}).pop(key, None)
+    replace(merged, overrides)
+    recipe = parse(merged, where=where)
+    recipe.check()
+    return recipe
+
+
+def replace(content: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Put values into plain content at their places, as ``build`` takes them.
+
+    Raises:
+        UsageError: If a place is none.
+    """
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         if not all([*sections, key]):
-            raise UsageError(f"--set {dotted}: expected section.key=value.")
-        node = merged
+            raise UsageError(f"--set {short(dotted)[1:-1]}: expected section.key=value.")
+        node = content
         for section in sections:
             if node.get(section) is None:
                 node[section] = {}
@@ -217,9 +229,6 @@ def build(content: Mapping[str, Any], overrides: Mapping[str, Any], *, where: st
             if not isinstance(node, dict):
                 raise UsageError(f"--set {dotted}: {section!r} has no keys.")
         node[key] = read_value(value) if isinstance(value, str) else copy.deepcopy(value)
-    recipe = parse(merged, where=where)
-    recipe.check()
-    return recipe
 
 
 def parse(content: Mapping[str, Any], *, where: str) -> Recipe:

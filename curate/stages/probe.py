@@ -27,16 +27,15 @@ from curate.evaluation.config import ProbeConfig
 from curate.evaluation.dense.base import DenseResult, DenseSet
 from curate.evaluation.leaks import leaked
 from curate.evaluation.probing import INDEXED, ProbeResult, ProbeSet, measure_probes, probe_set
-from curate.runs import dataset
+from curate.runs import dataset, recipe
 from curate.runs import run as run_directory
 from curate.runs.opening import open_run
-from curate.runs.recipe import read_value
 from curate.runs.run import Run
 from curate.runtime import versions
 from curate.runtime.files import read_json, sealed, write_json, write_table
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
-from curate.runtime.settings import checked
+from curate.runtime.settings import Section, checked
 from curate.stages import shard
 from curate.stages.context import Context
 from curate.stages.dense import dense_set, place_of, probe_dense, settings_of, sums_table
@@ -293,25 +292,26 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
     return replace(data, leaked=found)
 
 
+class _Alone(Section):
+    """The settings that an encoder of no run has."""
+
+    probe: ProbeConfig = ProbeConfig()
+
+
 def _without_run(encoder: str | Path, overrides: Mapping[str, Any]) -> ProbeConfig:
     """Return the settings of probes for an encoder of no run.
 
     Raises:
-        UsageError: If others are replaced, which only a run has.
+        UsageError: If others are replaced, which only a run has, or a value does not fit.
     """
     content: dict[str, Any] = {}
-    for dotted, value in overrides.items():
-        section, *between, key = dotted.split(".")
-        if section != "probe" or not key:
-            raise UsageError(
-                f"{encoder} belongs to no run whose settings could be replaced; --set takes those "
-                "of probe alone."
-            )
-        node = content
-        for name in between:
-            node = node.setdefault(name, {})
-        node[key] = read_value(value) if isinstance(value, str) else value
-    return checked(ProbeConfig, content)
+    recipe.replace(content, overrides)
+    if content.keys() - {"probe"}:
+        raise UsageError(
+            f"{encoder} belongs to no run whose settings could be replaced; --set takes those of "
+            "probe alone."
+        )
+    return checked(_Alone, content).probe
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,14 @@ def test_a_probe_takes_late_settings_of_its_run(tiny_runs, tmp_path):
     shutil.copytree(run / "encoders" / "fold0", tmp_path / "alone")
     refused = typed("probe", tmp_path / "alone", *DEVICE, "--set", "probe.kinds=[knn]")
     assert refused.code == 2 and "needs an encoder inside a run" in refused.err
+    for setting, said in (
+        ("train.lr=1", "belongs to no run"),
+        ("probe=3", "probe: should be"),
+        ("probe.seg.head=x", "probe.seg.head"),
+        (".=1", "expected section.key=value"),
+    ):
+        refused = typed("probe", tmp_path / "alone", *DEVICE, "--set", setting)
+        assert refused.code == 2 and said in refused.err, refused.err
 
 
 def test_what_was_made_from_older_scores_is_said(tiny_runs, tmp_path):

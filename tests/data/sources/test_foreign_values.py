@@ -49,6 +49,8 @@ COLUMNS = {
     "nan": pa.array([float("nan"), float("inf")]),
     "decimal": pa.array([1, 2]).cast(pa.decimal128(30, 2)),
     "string": pa.array(["a", None]),
+    "long string": pa.array(["x" * 3000, None]),
+    "long path": pa.array([{"bytes": None, "path": "x" * 3000}, {"bytes": None, "path": "y"}]),
     "view": pa.array(["a", ""], pa.string_view()),
     "large": pa.array(["a", "b"], pa.large_string()),
     "binary": pa.array([b"\xff", IMAGE]),

@@ -75,6 +75,25 @@ def answer() -> None:
 
 
 @contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Keep Ctrl-C from processes that are started in a block, until they ``leave_it``.
+
+    It reaches the whole group, and Python would answer it with a traceback while it imports.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_it() -> None:
+    """Leave Ctrl-C to the process that started this one (``starting``), which decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextlib.contextmanager
 def held(what: str) -> Iterator[Held]:
     """Hold signals back while a block runs, which looks at ``wanted`` now and then.
 

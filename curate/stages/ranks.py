@@ -28,6 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from curate.encoders.config import TrainConfig
 from curate.encoders.ranks import LostRankError, Ranks
 from curate.errors import CurateError, ResourceError, UsageError
+from curate.runtime import signals
 from curate.runtime.engines.base import Unit, portable
 from curate.runtime.engines.local import die_with
 from curate.runtime.progress import Together
@@ -152,7 +153,8 @@ class Lead:
             reader, writer = context.Pipe(duplex=False)
             arguments = (place, Ranks(rank, self.size), os.getpid(), writer, self.follow)
             process = context.Process(target=_follow_here, args=arguments, daemon=True)
-            process.start()
+            with signals.starting():
+                process.start()
             writer.close()
             self._others.append((process, reader))
         threading.Thread(target=self._watch, daemon=True).start()
@@ -241,8 +243,8 @@ def _follow_here(
 ) -> None:
     """Be a rank that rank 0 started."""
     # A signal may reach the whole group; rank 0 decides, after whose step all stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signals.leave_it()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     try:
         store = dist.FileStore(place, ranks.size)  # type: ignore[attr-defined]

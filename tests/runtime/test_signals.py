@@ -1,8 +1,10 @@
 """Signals are obeyed at once, or between the steps of what is held."""
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -74,3 +76,37 @@ def test_a_signal_that_has_to_wait_is_answered(kind, said):
     first, *_, last = err.splitlines()
     assert last.endswith(f"Stopped: {int(signal.SIGTERM)}")
     assert (first == said) if said else "stopping" not in err
+
+
+LATE = """
+import time
+time.sleep(1)
+from curate.runtime.signals import leave_it
+leave_it()
+print("there")
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_process_that_is_started_is_kept_from_an_interrupt(kept):
+    # Tests that run in the background may have been told to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with signals.starting() if kept else contextlib.nullcontext():
+            process = subprocess.Popen(
+                [sys.executable, "-c", LATE],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said, told = process.communicate(timeout=60)
+        wanted = ("there\n", 0) if kept else ("", -signal.SIGINT)
+        assert (said, process.returncode) == wanted, told
+        assert not kept or not told
+        # Whoever started it is interrupted as ever.
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -64,8 +64,9 @@ class Local:
             for i in range(workers)
         ]
         try:
-            for process in processes:
-                process.start()
+            with signals.starting():
+                for process in processes:
+                    process.start()
             _follow(processes, events, len(units), report)
         finally:
             tasks.cancel_join_thread()
@@ -119,8 +120,7 @@ def _follow(processes: list[Any], events: Any, left: int, report: Together) -> N
 
 def _work(tasks: Any, events: Any, parent: int, begin: Callable[[], object] | None = None) -> None:
     """Do units until there are none; a unit's error ends the worker."""
-    # Ctrl-C reaches the whole group; the parent decides, and stops the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.leave_it()
     try:
         signal.signal(signal.SIGTERM, _stop)
         try:

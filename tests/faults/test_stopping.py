@@ -37,13 +37,18 @@ def test_a_stop_is_obeyed_or_answered(name, tiny_runs, drills):
     wrong = []
     for number in range(max(1, drills // 20)):
         sent = (signal.SIGTERM, signal.SIGINT)[(number + len(name)) % 2]
-        process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        # Tests that run in the background may have been told to ignore it, and so would this.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                command,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         # Earlier, Python itself begins, and nobody can answer for what it says.
         time.sleep(draws.uniform(0.2, latest))
         if sent == signal.SIGINT:

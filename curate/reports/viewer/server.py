@@ -80,7 +80,8 @@ class View(ThreadingHTTPServer):
         self.marks = Marks(run.path / "marks.jsonl")
         self.token = secrets.token_urlsafe(16)
         self.images = threading.BoundedSemaphore(IMAGES)
-        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        # Not bounded: a signal that comes when a thread has begun gives its place back twice.
+        self._places = threading.Semaphore(CONNECTIONS)
         self._silent: dict[socket.socket, None] = {}
         self._of_silent = threading.Lock()
         super().__init__((LOOPBACK, port), Handler)

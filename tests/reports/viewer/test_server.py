@@ -268,7 +268,7 @@ def test_a_signal_ends_it_and_its_button_does(tiny_runs, number):
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert said.splitlines()[-1].startswith("interrupted: what was finished is kept")
+    assert said.splitlines()[-1].startswith("interrupted: what was finished is kept"), said
     if number == signal.SIGINT:
         process = command(tiny_runs)
         assert post(address(process), "close") == 200

@@ -14,6 +14,7 @@ from typing import Any
 
 from curate.data.splits import EVERYTHING, TRAIN, Splits, shown, training_first
 from curate.errors import UsageError
+from curate.runtime.options import option
 from curate.runtime.yaml_text import read_yaml
 
 CARD = "README.md"
@@ -48,7 +49,8 @@ def splits_of(root: Path, paths: Sequence[str]) -> Splits | None:
         first = next(iter(next(iter(found.values())).values()))[0]
         raise UsageError(
             f"{root / CARD} describes several data sets (configurations): {shown(found)}. Say "
-            f"which files: --split {first!r}, or another pattern, or --split {EVERYTHING}."
+            f"which files: {option(split=first, quoted=True)}, or another pattern, or "
+            f"{option(split=EVERYTHING)}."
         )
     name = default if default in found else next(iter(found))
     of = {split: found[name][split] for split in sorted(found[name], key=training_first)}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import DataError, UsageError, unknown
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 LABEL = "label"
@@ -104,7 +105,8 @@ def classes_of(labels: Iterable[Label], where: str) -> tuple[str, ...]:
         number = next(label for label in found if not isinstance(label, str))
         raise DataError(
             f"{where} mixes labels that are numbers and names ({number} and "
-            f"{short(min(names))}); write all of them one way, or name another column: --label."
+            f"{short(min(names))}); write all of them one way, or name another column: "
+            f"{option(label=...)}."
         )
     return tuple(sorted(names))
 
@@ -154,7 +156,7 @@ def chosen_column(
     if said is not None and said.lower() == NONE:
         return None
     if said is not None:
-        raise UsageError(f"--label: {unknown(f'column of {where}', said, names)}")
+        raise UsageError(f"{option(label=...)}: {unknown(f'column of {where}', said, names)}")
     sure, others = candidates(names)
     if sure is not None:
         return sure
@@ -162,7 +164,8 @@ def chosen_column(
     if len(can) > 1:
         raise UsageError(
             f"{where} has {len(can)} columns that can be labels, {', '.join(can)}; say which: "
-            f"--label {can[0]} (elsewhere --set data.label={can[0]}), or --label {NONE}."
+            f"{option(label=can[0])} (elsewhere {option(overrides={'data.label': can[0]})}), or "
+            f"{option(label=NONE)}."
         )
     return can[0] if can else None
 
@@ -171,4 +174,6 @@ def none_of(have: Iterable[str]) -> str:
     """Return what is said where no column is taken for labels: which could be named."""
     names = [short(name)[1:-1] for name in have]
     more = ", ..." if len(names) > SHOWN else ""
-    return f"none; --label takes one of {', '.join(names[:SHOWN])}{more}" if names else "none"
+    if not names:
+        return "none"
+    return f"none; {option(label=...)} takes one of {', '.join(names[:SHOWN])}{more}"

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from curate.errors import UsageError
+from curate.runtime.options import option
 
 TRAIN, VALIDATION, TEST, MORE = "train", "validation", "test", "extra"
 WORDS: Final[Mapping[str, str]] = {
@@ -144,9 +145,9 @@ def shown(names: Iterable[str]) -> str:
 def ambiguous(where: str, what: str, *, take: str) -> UsageError:
     """Return the error for a layout that can be read in two ways; it names both ways to say it."""
     return UsageError(
-        f"{where}: {what}. Say which: --split {take!r} takes those alone, --split {EVERYTHING} "
-        f"everything as one split (and --test PATTERN or SOURCE names the tests; in a recipe: "
-        "data.split, data.test)."
+        f"{where}: {what}. Say which: {option(split=take, quoted=True)} takes those alone, "
+        f"{option(split=EVERYTHING)} everything as one split (and {option(test='PATTERN')} or "
+        "SOURCE names the tests; in a recipe: data.split, data.test)."
     )
 
 
@@ -218,8 +219,8 @@ def _check_configurations(paths: Sequence[str], where: str) -> None:
     if len(homes) > 1 and "" not in homes:
         raise UsageError(
             f"{where} holds several data sets (configurations): {shown(homes)}. Name one, "
-            f"{where.rstrip('/')}/{next(iter(homes))}, or say --split PATTERN or --split "
-            f"{EVERYTHING}."
+            f"{where.rstrip('/')}/{next(iter(homes))}, or say {option(split='PATTERN')} or "
+            f"{option(split=EVERYTHING)}."
         )
 
 

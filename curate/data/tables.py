@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from curate.data import labels, remote
 from curate.data.labels import Label
 from curate.errors import DataError, UsageError, unknown
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 BATCH = 64
@@ -93,7 +94,7 @@ def choose(
         if not _is_label(kind):
             raise DataError(
                 f"column {found!r} of {name} is of type {kind}, which is no label; name "
-                f"another column with --label, or --label {labels.NONE}."
+                f"another column with {option(label=...)}, or {option(label=labels.NONE)}."
             )
     plain = [n for n in rest if n not in schema.names or _is_label(schema.field(n).type)]
     chosen["labels"] = f"column {found}" if found else labels.none_of(plain)
@@ -106,7 +107,7 @@ def _image_column(
 ) -> tuple[str, list[str]]:
     """Return the column of images, and the others that hold some."""
     if said is not None and said not in schema.names:
-        raise UsageError(f"--image: {unknown(f'column of {name}', said, schema.names)}")
+        raise UsageError(f"{option(image=...)}: {unknown(f'column of {name}', said, schema.names)}")
     by_type = [f.name for f in schema if _holds_bytes(f.type)]
     can = [n for n in schema.names if declared.get(n, Declared()).image and n in by_type]
     can += [n for n in by_type if n not in can and (n.lower() in IMAGE_NAMES or _is_stored(
@@ -127,8 +128,8 @@ def _image_column(
     best = next((lower[n] for n in IMAGE_NAMES if n in lower), None)
     if best is None and len(can) > 1:
         raise UsageError(
-            f"{name} has images in {len(can)} columns, {', '.join(can)}; say which: --image "
-            f"{can[0]} (in a recipe data.image)."
+            f"{name} has images in {len(can)} columns, {', '.join(can)}; say which: "
+            f"{option(image=can[0])} (in a recipe data.image)."
         )
     taken = best or can[0]
     return taken, [n for n in can if n != taken]
@@ -237,7 +238,7 @@ def names_of(
             except ValueError as error:
                 raise DataError(
                     f"column {column!r} of {where}, row {row}: {error}; name another column with "
-                    f"--label, or --label {labels.NONE}."
+                    f"{option(label=...)}, or {option(label=labels.NONE)}."
                 ) from error
             row += 1
     return labels.classes_of(found, f"column {column!r} of {where}")

@@ -18,6 +18,7 @@ from curate.errors import DataError
 from curate.evaluation import probes
 from curate.evaluation.probes.base import Tested
 from curate.runtime import randomness
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
     if not index.num_rows:
         raise DataError(
             f"probe on {name}: none of {found:,} samples has a label. Give labels (class folders, "
-            "or a label column: data.label), or name a source that has some: --set "
-            "probe.sources=[SOURCE], and with curate probe --on SOURCE."
+            "or a label column: data.label), or name a source that has some: "
+            f"{option(overrides={'probe.sources': ['SOURCE']})}, and with curate probe "
+            f"{option(on=['SOURCE'])}."
         )
     if index.num_rows < found:
         log.info(

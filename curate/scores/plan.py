@@ -15,6 +15,7 @@ from curate.data.sample import longest, packed
 from curate.errors import DataError
 from curate.runtime import randomness
 from curate.runtime.files import on_disk
+from curate.runtime.options import option
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 BATCH = 2**13
@@ -351,7 +352,7 @@ def _pair(
         raise DataError(
             f"the plan needs {sum(sizes)} samples (shared {sizes[0]}, candidates {sizes[1]}, "
             f"independent {sizes[2]}, extra {sizes[3]}); the data has {n}. Use smaller numbers "
-            "(--set plan.shared=...) or fractions."
+            f"({option(overrides={'plan.shared': '...'})}) or fractions."
         )
     need(min(sizes[1:3]), 1, "pair: candidates and independent")
     part = _parts(list(np.cumsum(sizes)), starts, inverse, n)

@@ -32,6 +32,7 @@ from curate.runtime.files import (
     sealed,
     write_json,
 )
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
@@ -454,8 +455,8 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
-            f"(shard --max-bad, or else --set data.max_bad); such as "
-            f"{_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
+            f"(shard {option(max_bad=...)}, or else {option(overrides={'data.max_bad': ...})}); "
+            f"such as {_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
         )
 
 

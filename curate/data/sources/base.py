@@ -18,6 +18,7 @@ from curate.data.decoding import MAX_BYTES, decodes, install, looks_like
 from curate.data.labels import storable_text
 from curate.data.sample import Entry
 from curate.errors import DataError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 EXTENSIONS = frozenset(
@@ -118,9 +119,13 @@ def no_columns(kind: str, choice: Choice) -> None:
     Raises:
         UsageError: If one is.
     """
-    for option, said in (("--label", choice.label), ("--image", choice.image)):
-        if said is not None:
-            raise UsageError(f"source {kind} has no columns; leave out {option} {said}.")
+    if choice.label is not None:
+        named = option(label=choice.label)
+    elif choice.image is not None:
+        named = option(image=choice.image)
+    else:
+        return
+    raise UsageError(f"source {kind} has no columns; leave out {named}.")
 
 
 def chosen_by_hash(paths: Iterable[str], most: int) -> tuple[list[str], int]:
@@ -315,4 +320,7 @@ class Inside:
         return any(place.startswith(r) or place == r.rstrip(os.sep) for r in self._roots)
 
 
-OUTSIDE = "leads out of the folder (--outside follows it, elsewhere --set data.outside=true)"
+def leads_out() -> str:
+    """Return what is said of a link, or of a name in a row, that leads out of the folder."""
+    how, elsewhere = option(outside=True), option(overrides={"data.outside": True})
+    return f"leads out of the folder ({how} follows it, elsewhere {elsewhere})"

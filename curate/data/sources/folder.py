@@ -13,12 +13,12 @@ from curate.data.sample import Entry
 from curate.data.sources.base import (
     EXTENSIONS,
     MORE_EXTENSIONS,
-    OUTSIDE,
     Choice,
     Inside,
     Select,
     head_of,
     holds_shards,
+    leads_out,
     read_file,
     refusal_by_name,
     storable,
@@ -28,6 +28,7 @@ from curate.data.sources.metadata import NAMES, Metadata, read_metadata
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import is_folder
+from curate.runtime.options import option
 
 IMAGE, REJECTED, LEFT = "image", "rejected", "left"
 DEEPEST = 8
@@ -170,7 +171,9 @@ def open_folder(where: str, choice: Choice, data: Path | None) -> Folder:
     metadata lists them.
     """
     if not (data or where):
-        raise UsageError("source folder needs a folder: write folder:DIR, or give --data DIR.")
+        raise UsageError(
+            f"source folder needs a folder: write folder:DIR, or give {option(data='DIR')}."
+        )
     root = data or Path(where)
     if not root.is_dir():
         raise UsageError(f"source folder: there is no folder {root}.")
@@ -270,7 +273,7 @@ def _chosen(
         how = out.get("labels")
         out["labels"] = (
             f"{how}; not {splits.shown(metadata.ignored)} of {splits.shown(metadata.files)} "
-            f"(--label {metadata.ignored[0]})"
+            f"({option(label=metadata.ignored[0])})"
             if how
             else labels.none_of(metadata.ignored)
         )
@@ -401,8 +404,9 @@ def _survey(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
             if os.path.islink(place) and not inside.holds(place):  # noqa: PTH114
                 # A whole class may lie there: it is no single file, to be rejected and counted.
                 raise DataError(
-                    f"{place} is a link to a folder outside of {root}; to follow it, say --outside "
-                    "(elsewhere --set data.outside=true), else remove it."
+                    f"{place} is a link to a folder outside of {root}; to follow it, say "
+                    f"{option(outside=True)} (elsewhere "
+                    f"{option(overrides={'data.outside': True})}), else remove it."
                 )
             look(place, f"{path}/{name}" if path else name, (*above, me))
 
@@ -440,7 +444,7 @@ def _walk(
         name = storable(item.name)
         here = f"{path}/{name}" if path else name
         if item.is_symlink() and not inside.holds(item.path) and os.path.exists(item.path):  # noqa: PTH110
-            yield Item(REJECTED, here, item.path, f"a link that {OUTSIDE}")
+            yield Item(REJECTED, here, item.path, f"a link that {leads_out()}")
         elif _is_folder(item):
             if name.startswith("."):
                 yield Item(LEFT, f"{here}/", item.path, "a hidden folder")

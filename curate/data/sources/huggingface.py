@@ -12,12 +12,12 @@ from typing import Any
 from curate.data import cards, labels, splits, tables
 from curate.data.sample import Entry
 from curate.data.sources.base import (
-    OUTSIDE,
     Choice,
     Inside,
     Select,
     files_below,
     is_place,
+    leads_out,
     matching,
     plain,
     read_file,
@@ -26,6 +26,7 @@ from curate.data.sources.base import (
 from curate.data.splits import Splits
 from curate.data.tables import Batches, Columns, Declared
 from curate.errors import CurateError, DataError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 PARQUET = ".parquet"
@@ -115,7 +116,7 @@ class HuggingFace:
             raise DataError(f"the row names an address, which is not fetched: {shown}")
         place = self.home / named
         if "\0" in named or not self.inside.holds(place):
-            raise DataError(f"the row names a file that {OUTSIDE}: {shown}")
+            raise DataError(f"the row names a file that {leads_out()}: {shown}")
         if not os.path.exists(place):  # noqa: PTH110 (Path.exists raises for a name too long)
             raise DataError(f"the row names a file that is not there: {shown}")
         try:
@@ -128,7 +129,9 @@ def open_huggingface(where: str, choice: Choice, data: Path | None) -> HuggingFa
     """Open a folder that ``save_to_disk`` wrote, parquet files, or a data set of the hub."""
     place = str(data) if data else where
     if not place:
-        raise UsageError("source hf needs a hub id or a path: write hf:NAME, or give --data PATH.")
+        raise UsageError(
+            f"source hf needs a hub id or a path: write hf:NAME, or give {option(data='PATH')}."
+        )
     if any((Path(place) / f).is_file() for f in SAVED):
         return _saved(place, choice)
     root, files, others = _parquet(place)
@@ -276,9 +279,11 @@ def _from_parquet(
     if splits.is_pattern(choice.split):
         chosen = tuple(file for file in files if splits.matches(choice.split, file))
         if not chosen:
-            raise UsageError(f"{place}: --split {choice.split!r} fits no parquet file.")
+            pattern = option(split=choice.split, quoted=True)
+            raise UsageError(f"{place}: {pattern} fits no parquet file.")
         laid = Splits({choice.split: chosen}, "by the pattern")
-        others = [*others, *((f, "does not fit --split") for f in files if f not in chosen)]
+        unfit = f"does not fit {option(split=...)}"
+        others = [*others, *((f, unfit) for f in files if f not in chosen)]
     elif choice.split == splits.EVERYTHING:
         laid = Splits({choice.split: tuple(files)}, "all of it, as was said")
     else:

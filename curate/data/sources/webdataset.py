@@ -34,6 +34,7 @@ from curate.data.sources.base import (
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -139,7 +140,7 @@ def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own
     """Open tars by glob, braces or folder; every tar is looked through before any is used."""
     place = str(data) if data else where
     if not place:
-        raise UsageError("source wds needs tars: write wds:GLOB, or give --data FOLDER.")
+        raise UsageError(f"source wds needs tars: write wds:GLOB, or give {option(data='FOLDER')}.")
     if (Path(place) / "index.parquet").is_file():
         return _own(Path(place), choice)
     tars, others = _tars(place)
@@ -173,7 +174,8 @@ def _laid(named: list[tuple[str, Path]], choice: Choice, place: str) -> Splits:
     if splits.is_pattern(choice.split):
         fit = tuple(name for name in names if splits.matches(choice.split, name))
         if not fit:
-            raise UsageError(f"wds:{place}: --split {choice.split!r} fits no tar.")
+            pattern = option(split=choice.split, quoted=True)
+            raise UsageError(f"wds:{place}: {pattern} fits no tar.")
         rest = tuple(name for name in names if name not in fit)
         return Splits({choice.split: fit}, "by the pattern", rest)
     if choice.split == splits.EVERYTHING:
@@ -196,7 +198,7 @@ def _check_labels(looked: Scan, place: str) -> frozenset[str]:
     if looked.names and looked.numbered:
         raise DataError(
             f"wds:{place} mixes labels that are numbers and names ({short(min(looked.names))}); "
-            f"name others with --label, or --label {NONE}."
+            f"name others with {option(label=...)}, or {option(label=NONE)}."
         )
     return frozenset(looked.odd if looked.numbered else ())
 

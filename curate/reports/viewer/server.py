@@ -33,6 +33,7 @@ from curate.reports.viewer.catalogue import Catalogue, open_catalogue
 from curate.reports.viewer.marks import save
 from curate.runs.marks import KINDS, Marks
 from curate.runs.run import Run
+from curate.runtime.options import option
 
 log = logging.getLogger("curate")
 
@@ -131,12 +132,13 @@ def serve(run: Run, *, port: int = 0, started: Callable[[str], None] | None = No
     try:
         server = View(run, port)
     except OverflowError as error:
-        raise UsageError(f"--port {port}: ports go from 0 to 65535.") from error
+        raise UsageError(f"{option(port=port)}: ports go from 0 to 65535.") from error
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         why = "in use" if error.errno == errno.EADDRINUSE else "not allowed"
-        raise UsageError(f"port {port} is {why}; choose another --port, or none.") from error
+        other = option(port=...)
+        raise UsageError(f"port {port} is {why}; choose another {other}, or none.") from error
     try:
         if started is not None:
             started(server.url)

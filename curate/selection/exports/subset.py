@@ -19,6 +19,7 @@ from curate.data.ordering import places
 from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runtime.files import write_table, write_text
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 from curate.runtime.text import short, visible
 from curate.selection import file_names
@@ -115,9 +116,10 @@ def check_lines(names: pa.ChunkedArray, *, otherwise: str, null: bool = False) -
     Raises:
         DataError: If there is one.
     """
+    others = f"{option(to='csv')} or {option(to='folder')}"
     for pattern, what in (
         ("\0" if null else BREAKS, f"hold a line break; {otherwise}"),
-        (SPELLED, "hold bytes that are no UTF-8; rename the files, or use --to csv or --to folder"),
+        (SPELLED, f"hold bytes that are no UTF-8; rename the files, or use {others}"),
     ):
         wrong = names.filter(pc.match_substring_regex(names, pattern))
         if len(wrong):

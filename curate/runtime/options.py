@@ -36,8 +36,8 @@ def option(*, quoted: bool = False, **given: Any) -> str:
     """Return how one or more options are given: with flags where they are typed, else by keyword.
 
     ``label="none"`` is ``--label none``, and ``fresh=True`` is ``--fresh``. ``label=...`` speaks of
-    the option alone, ``--label``, and a list of a flag that is repeated. Settings of a recipe are
-    ``overrides={"plan.repeats": 3}``, typed ``--set plan.repeats=3``.
+    the option alone, ``--label`` or ``label``, and a list of a flag that is repeated. Settings of a
+    recipe are ``overrides={"plan.repeats": 3}``, typed ``--set plan.repeats=3``.
 
     Args:
         quoted: Whether a value also stands in quotes where it is typed: patterns, which a shell
@@ -46,7 +46,9 @@ def option(*, quoted: bool = False, **given: Any) -> str:
             what it takes.
     """
     if not are_typed():
-        return ", ".join(f"{name}={_passed(value)}" for name, value in given.items())
+        return ", ".join(
+            name if value is ... else f"{name}={_passed(value)}" for name, value in given.items()
+        )
     words: list[str] = []
     for name, value in given.items():
         flag = FLAGS.get(name, f"--{name.replace('_', '-')}")

@@ -24,7 +24,7 @@ from tests.generate_cli_docs import commands
 ROOT = Path(curate.__file__).parent
 GIVEN = [
     ({"label": "none"}, "--label none", "label='none'"),
-    ({"label": ...}, "--label", "label=..."),
+    ({"label": ...}, "--label", "label"),
     ({"max_bad": 0.5}, "--max-bad 0.5", "max_bad=0.5"),
     ({"port": 1}, "--port 1", "port=1"),
     ({"fresh": True}, "--fresh", "fresh=True"),
@@ -33,8 +33,7 @@ GIVEN = [
     ({"on": ["a", "b"]}, "--on a --on b", "on=['a', 'b']"),
     ({"split": "a*"}, "--split a*", "split='a*'"),
     ({"split": "a*", "quoted": True}, "--split 'a*'", "split='a*'"),
-    ({"settings": ...}, "--engine-set", "settings=..."),
-    ({"overrides": ...}, "--set", "overrides=..."),
+    ({"settings": ...}, "--engine-set", "settings"),
     (
         {"overrides": {"plan.repeats": 3, "data.outside": True}, "called": "x"},
         "--set plan.repeats=3 --set data.outside=true --name x",
@@ -55,8 +54,8 @@ def test_an_option_is_typed_or_passed(given, flags, keywords):
         assert option(**given) == flags
 
 
-@pytest.mark.parametrize(("given", "flags", "keywords"), GIVEN)
-def test_what_is_passed_is_python(given, flags, keywords):
+@pytest.mark.parametrize(("given", "keywords"), [(g, k) for g, _, k in GIVEN if "=" in k])
+def test_what_is_passed_is_python(given, keywords):
     values = {name: value for name, value in given.items() if name != "quoted"}
     assert eval(f"dict({keywords})") == values
 
@@ -75,7 +74,7 @@ def test_a_block_leaves_things_as_they_were_also_when_it_fails():
 def test_the_command_line_speaks_of_flags_and_the_library_of_keywords(tmp_path):
     (tmp_path / "used" / "x").mkdir(parents=True)
     recipe = {"runs": tmp_path, "called": "used"}
-    with pytest.raises(UsageError, match=r"choose another runs=\.\.\. folder.*use fresh=True"):
+    with pytest.raises(UsageError, match=r"choose another runs folder.*use fresh=True"):
         curate.open_run(str(command.TINY), **recipe)
     refused = command.curate("train", command.TINY, "--runs", tmp_path, "--name", "used")
     assert "choose another --runs folder" in refused.err

@@ -40,7 +40,7 @@ def write(
     check_lines(names, otherwise=otherwise, null=null)
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         for start in range(0, len(names), AT_A_TIME):
-            some = names[start : start + AT_A_TIME].to_pylist()
-            stream.writelines(f"{name}{end}" for name in some)
+            batch = names[start : start + AT_A_TIME].to_pylist()
+            stream.writelines(f"{name}{end}" for name in batch)
             progress("export", min(start + AT_A_TIME, len(names)), len(names))
     return len(rows)

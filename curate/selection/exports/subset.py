@@ -117,14 +117,14 @@ def check_lines(names: pa.ChunkedArray, *, otherwise: str, null: bool = False) -
         DataError: If there is one.
     """
     others = f"{option(to='csv')} or {option(to='folder')}"
-    for pattern, what in (
+    for pattern, problem in (
         ("\0" if null else BREAKS, f"hold a line break; {otherwise}"),
         (SPELLED, f"hold bytes that are no UTF-8; rename the files, or use {others}"),
     ):
         wrong = names.filter(pc.match_substring_regex(names, pattern))
         if len(wrong):
             first = short(wrong[0].as_py())
-            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {what}.")
+            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {problem}.")
 
 
 def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:
@@ -151,11 +151,11 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
     inspected = reader.folder.parent / "inspect.parquet"
     if inspected.is_file():
         columns = {"uid", *INSPECTED} & {*pq.read_schema(inspected).names}
-        found = pq.read_table(inspected, columns=sorted(columns))
-        at = pc.index_in(uids, value_set=one_chunk(found["uid"]))
+        inspection = pq.read_table(inspected, columns=sorted(columns))
+        at = pc.index_in(uids, value_set=one_chunk(inspection["uid"]))
         for name in INSPECTED:
             if name in columns:
-                table = table.append_column(name, found[name].take(at))
+                table = table.append_column(name, inspection[name].take(at))
     return table
 
 

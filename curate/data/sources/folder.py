@@ -178,26 +178,26 @@ def open_folder(where: str, choice: Choice, data: Path | None) -> Folder:
     if not root.is_dir():
         raise UsageError(f"source folder: there is no folder {root}.")
     inside = Inside(root, outside=choice.outside)
-    found, described = _survey(root, inside)
+    folders, described = _survey(root, inside)
     everything = choice.split == splits.EVERYTHING
     laid = Splits({}, "all of it, as was said" if everything else "")
     if not everything and not splits.is_pattern(choice.split):
-        laid = _layout(root, sorted(found))
+        laid = _layout(root, sorted(folders))
     homes = tuple(home for places in laid.of.values() for home in places)
-    bare = [_below(folder, homes) for folder in found]
+    bare = [_below(folder, homes) for folder in folders]
     metadata = read_metadata(root, sorted(described), choice, classes=any(bare))
-    holding = {*found, *_holding_rows(root, set(found), metadata)}
+    holding = {*folders, *_holding_rows(root, set(folders), metadata)}
     tree = Tree(root, inside, tuple(sorted(holding)), metadata)
     if not laid.of and not everything and not splits.is_pattern(choice.split):
         laid = _by_names(tree) or laid
     return _opened(tree, choice, laid, homes)
 
 
-def _holding_rows(root: Path, found: set[str], metadata: Metadata) -> Iterator[str]:
+def _holding_rows(root: Path, known: set[str], metadata: Metadata) -> Iterator[str]:
     """Yield the folders of files that are images by the metadata alone."""
     for path in metadata.rows:
         folder = path.rpartition("/")[0]
-        if folder not in found and (root / path).is_file():
+        if folder not in known and (root / path).is_file():
             yield folder
 
 
@@ -227,9 +227,9 @@ def _opened(tree: Tree, choice: Choice, laid: Splits, homes: tuple[str, ...]) ->
         )
     else:
         places = homes or (within,)
-        found = {_class(f"{folder}/x", home) for folder in tree.holding if folder
+        named = {_class(f"{folder}/x", home) for folder in tree.holding if folder
                  for home in places if not home or f"{folder}/".startswith(f"{home}/")}  # fmt: skip
-        classes = tuple(sorted(name for name in found if name))
+        classes = tuple(sorted(name for name in named if name))
         if choice.label is not None and choice.label.lower() == labels.NONE:
             classes = ()
     chosen = _chosen(tree, laid, split, names, by_metadata=by_metadata, classes=classes)
@@ -292,15 +292,15 @@ def _layout(root: Path, holding: list[str]) -> Splits:
         names = list(dict.fromkeys(tail.partition("/")[0] for tail in tails if tail))
         nested = {tail.partition("/")[0] for tail in tails if "/" in tail}
         where = str(root / above)
-        found = splits.of_folders(names, where, loose=loose, nested=nested)
-        if found:
+        laid = splits.of_folders(names, where, loose=loose, nested=nested)
+        if laid:
             inside = f"{above}/" if above else ""
-            of = {
+            by_split = {
                 split: tuple(f"{inside}{place}" for place in places)
-                for split, places in found.of.items()
+                for split, places in laid.of.items()
             }
-            of = {split: of[split] for split in sorted(of, key=splits.training_first)}
-            return Splits(of, found.why, tuple(f"{inside}{stray}" for stray in found.strays))
+            in_order = {s: by_split[s] for s in sorted(by_split, key=splits.training_first)}
+            return Splits(in_order, laid.why, tuple(f"{inside}{stray}" for stray in laid.strays))
         if len(names) != 1 or loose:
             _check_below(tails, where)
             return Splits({}, "")
@@ -316,9 +316,9 @@ def _check_below(tails: list[str], where: str) -> None:
         if len(parts) > 1 and parts[1] not in below.setdefault(parts[0], []):
             below[parts[0]].append(parts[1])
     for name, inside in below.items():
-        found = splits.of_folders(inside, f"{where}/{name}", loose=(), nested=())
-        if found and len(found.of) > 1:
-            first = next(iter(found.of.values()))[0]
+        split_below = splits.of_folders(inside, f"{where}/{name}", loose=(), nested=())
+        if split_below and len(split_below.of) > 1:
+            first = next(iter(split_below.of.values()))[0]
             raise splits.ambiguous(
                 where, f"{splits.shown(f'{name}/{n}' for n in inside)} can be splits",
                 take=f"*/{first}/*",
@@ -334,9 +334,9 @@ def _by_names(tree: Tree) -> Splits | None:
     """Return the splits that the names of all images begin with, or None."""
     paths = (i.path for i in _walk(tree.root, "", tree.metadata.rows, tree.inside)
              if i.kind == IMAGE)  # fmt: skip
-    found = splits.of_names(paths)
-    of = dict.fromkeys(sorted(found, key=splits.training_first), ("",))
-    return Splits(of, "by the names of files") if found else None
+    names = splits.of_names(paths)
+    by_split = dict.fromkeys(sorted(names, key=splits.training_first), ("",))
+    return Splits(by_split, "by the names of files") if names else None
 
 
 def _below(path: str, homes: tuple[str, ...]) -> str:

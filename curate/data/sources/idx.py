@@ -86,12 +86,12 @@ def open_idx(where: str, choice: Choice, data: Path | None) -> Idx:
     folder = data or Path(where)
     if not folder.is_dir():
         raise UsageError(f"source idx: there is no folder {folder}.")
-    found = {name: _file(folder, f"{stem}-images", 3) for name, stem in STEMS.items()}
-    splits = tuple(name for name, file in found.items() if file)
+    files = {name: _file(folder, f"{stem}-images", 3) for name, stem in STEMS.items()}
+    splits = tuple(name for name, file in files.items() if file)
     if not splits:
         raise DataError(f"{folder} holds no train-images-idx3-ubyte or t10k-images-idx3-ubyte.")
     split = find(choice.split, splits, str(folder))
-    images = cast(Path, found[split])
+    images = cast(Path, files[split])
     return Idx(f"idx:{folder}", split, splits, images, _file(folder, f"{STEMS[split]}-labels", 1))
 
 

@@ -82,12 +82,14 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
     name_column = choice.image or FILE_NAME
     columns = dict.fromkeys(key for _, rows in tables.values() for row in rows for key in row)
     where = str(root / next(iter(tables.values()))[0].name) if tables else f"the metadata of {root}"
-    rest = [name for name in columns if name != name_column]
-    sure, others = labels.candidates(rest)
+    candidates = [name for name in columns if name != name_column]
+    sure, others = labels.candidates(candidates)
     label, ignored = None, tuple(others)
     if not classes or sure is not None or choice.label is not None:
-        label = labels.chosen_column(choice.label, rest, where, lambda n: _are_labels(tables, n))
-        ignored = () if label or choice.label else tuple(rest)
+        label = labels.chosen_column(
+            choice.label, candidates, where, lambda n: _are_labels(tables, n)
+        )
+        ignored = () if label or choice.label else tuple(candidates)
     listed: dict[str, Listed] = {}
     for folder, (file, rows) in tables.items():
         texts = _texts(rows, label) if file.suffix == ".csv" and label else None

@@ -278,18 +278,18 @@ def _samples(
 
     def listed() -> Iterator[Found]:
         for (source, role), (select, count) in zip(parts, selected, strict=True):
-            told = seen = 0
+            reported = seen = 0
             for entry in source.entries(select):
-                for path, reason in source.rejected[told:]:
+                for path, reason in source.rejected[reported:]:
                     yield Found(path, role, reason=reason)
                 if source.left_out:
                     yield from _left_out(source, role)
-                seen += 1 + len(source.rejected) - told
-                told = len(source.rejected)
+                seen += 1 + len(source.rejected) - reported
+                reported = len(source.rejected)
                 yield Found(entry.path, role, entry)
-            yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+            yield from (Found(p, role, reason=r) for p, r in source.rejected[reported:])
             yield from _left_out(source, role)
-            seen += len(source.rejected) - told
+            seen += len(source.rejected) - reported
             if select is None and seen != count:
                 raise DataError(
                     f"{source.name} held {count:,} samples when it was opened and {seen:,} when it "

@@ -426,6 +426,30 @@ def scores_digest(run: Run) -> str | None:
     return str(record["outputs"]["scores.parquet"]["sha256"]) if record else None
 
 
+def measure(run: Run, encoder: str, number: int, kinds: Sequence[str], device: str) -> Unit:
+    """Return the unit of what some measures say by one encoder.
+
+    Args:
+        run: The run.
+        encoder: An encoder of the plan.
+        number: Its place there.
+        kinds: Names of the measures.
+        device: ``cpu`` or ``cuda``.
+    """
+    planned = run.done("plan") or {}
+    parts = {
+        "kinds": list(kinds),
+        "encoder": train(run, encoder).key,
+        "number": number,
+        "samples": [planned.get("samples"), *planned.get("added", [])],
+        "images": _dataset(run),
+        "tests": run.facts().get("test_role"),
+        "device": device,
+        "code": versions.of_stage("measure"),
+    }
+    return Unit(run, f"measure/{encoder}", parts)
+
+
 def _read(run: Run, stage: str) -> dict[str, Any]:
     """Return the settings of a section that a stage reads, by name."""
     chosen = [setting.partition(".") for setting in READ_BY[stage]]

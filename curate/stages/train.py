@@ -239,7 +239,7 @@ def train(
         run: The run.
         data: Where the source's images lie on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards by number.
-        workers: Trainings side by side.
+        workers: Trainings side by side; one or None where there are ranks.
         engine: What does them: ``local``, ``ray``, ``ray://HOST:PORT``, ``slurm`` or an engine.
         ranks: Processes that train one encoder together, which then are trained one after the
             other; None for as many as torchrun has started, or one.
@@ -247,11 +247,17 @@ def train(
 
     Raises:
         LostRankError: If one of several ranks cannot be reached any more.
-        UsageError: If the recipe cannot be trained by so many ranks, or an engine is named as well.
+        UsageError: If the recipe cannot be trained by so many ranks, or an engine or workers are
+            named as well.
     """
     size = size_of(ranks, run.recipe.train)
     if size > 1 and engine not in (None, LOCAL):
         raise UsageError("ranks train one encoder together on this machine; leave out the engine.")
+    if size > 1 and workers not in (None, 1):
+        raise UsageError(
+            f"{size} ranks train one encoder together, and encoders one after the other; leave out "
+            "the workers (--workers)."
+        )
     with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))
         context = Context.of(run, data, device, workers, progress, engine, lead)

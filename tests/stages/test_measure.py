@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from curate.runs import alignments
+from curate.runs.run import Run
 from curate.runtime.files import file_sha256, sealed, write_json
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
@@ -57,12 +59,9 @@ def test_alignment_is_the_mean_over_the_encoders(tiny_runs):
     measure(tiny_runs, "--kinds", "alignment")
     run = tiny_runs / "tiny"
     encoders = Plan.read(run / "plan.parquet").encoders
+    tables = alignments.read(Run.open(run), encoders, "00000")
     parts = [
-        {
-            row["uid"]: row["align"]
-            for path in sorted((run / "alignment" / e).glob("*.parquet"))
-            for row in pq.read_table(path, columns=["uid", "align"]).to_pylist()
-        }
+        {row["uid"]: row["align"] for row in tables[e].select(["uid", "align"]).to_pylist()}
         for e in encoders
     ]
     found = table(tiny_runs)

@@ -30,6 +30,7 @@ from curate.runtime import randomness, versions
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores import measures
@@ -281,7 +282,7 @@ def measure_one(
     if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
         raise DivergedError(
             f"encoder {name} of {run.path} gives representations that are not finite; lower "
-            "train.lr or set train.clip_norm, and start over with fresh (--fresh)."
+            f"train.lr or set train.clip_norm, and start over with {option(fresh=True)}."
         )
     said = {}
     for done, kind in enumerate(kinds, 1):

@@ -24,6 +24,7 @@ from curate.runtime import randomness
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
@@ -256,7 +257,7 @@ def train(
     if size > 1 and workers not in (None, 1):
         raise UsageError(
             f"{size} ranks train one encoder together, and encoders one after the other; leave out "
-            "the workers (--workers)."
+            f"{option(workers=workers)}."
         )
     with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))

@@ -24,6 +24,7 @@ from curate.runtime import randomness
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
@@ -239,7 +240,7 @@ def train(
         run: The run.
         data: Where the source's images lie on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards by number.
-        workers: Trainings side by side.
+        workers: Trainings side by side; one or None where there are ranks.
         engine: What does them: ``local``, ``ray``, ``ray://HOST:PORT``, ``slurm`` or an engine.
         ranks: Processes that train one encoder together, which then are trained one after the
             other; None for as many as torchrun has started, or one.
@@ -247,11 +248,17 @@ def train(
 
     Raises:
         LostRankError: If one of several ranks cannot be reached any more.
-        UsageError: If the recipe cannot be trained by so many ranks, or an engine is named as well.
+        UsageError: If the recipe cannot be trained by so many ranks, or an engine or workers are
+            named as well.
     """
     size = size_of(ranks, run.recipe.train)
     if size > 1 and engine not in (None, LOCAL):
         raise UsageError("ranks train one encoder together on this machine; leave out the engine.")
+    if size > 1 and workers not in (None, 1):
+        raise UsageError(
+            f"{size} ranks train one encoder together, and encoders one after the other; leave out "
+            f"{option(workers=workers)}."
+        )
     with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))
         context = Context.of(run, data, device, workers, progress, engine, lead)

@@ -33,6 +33,7 @@ from curate.evaluation.dense import measure_dense, measured
 from curate.evaluation.dense.base import DenseSet
 from curate.runs.recipe import Recipe, load_recipe
 from curate.stages.context import Context
+from curate.stages.dense import Shown
 from curate.stages.probe import dense_data
 
 SIZE = 32
@@ -79,7 +80,7 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         name, home = f"seg:{asked.camvid}", Path(folder)
-        data = dense_data(None, name, config, Context("cpu"), home, size=SIZE, channels=3)
+        data = dense_data(name, config, Context("cpu"), Shown(home, SIZE, 3))
         pairs = [both(data, recipe, seed, home) for seed in range(asked.seeds)]
         print(f"trained after {time.monotonic() - started:.0f} s", file=sys.stderr)
         print("| encoder | trained | random | difference | p |\n|---|---|---|---|---|")

@@ -21,7 +21,7 @@ class Samples:
         keys: (N,) uint64, equal for exact copies of an image.
         labels: (N,) int64 in [0, C), -1 where there is none.
         classes: C.
-        align: (N,) float64, alignment averaged over all encoders.
+        align: (N,) float64, alignment averaged over all encoders; None where it is not asked for.
         public_keys: (M,) uint64, of labelled test samples that no encoder was trained on.
         public_labels: (M,) int64 in [0, C).
     """
@@ -29,9 +29,9 @@ class Samples:
     keys: np.ndarray
     labels: np.ndarray
     classes: int
-    align: np.ndarray
     public_keys: np.ndarray
     public_labels: np.ndarray
+    align: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -104,6 +104,9 @@ class Look:
 class Measure(ABC):
     """One number a sample, gathered encoder by encoder.
 
+    What an encoder says is found out wherever that encoder is looked into (``says``), and taken in
+    where all encoders come together, in their order (``take``).
+
     Attributes:
         needs_labels: Whether it is about labels.
         text: What it is, in a line: what is measured, in which unit, and what higher means.
@@ -116,12 +119,16 @@ class Measure(ABC):
         self.samples = samples
 
     def wants(self, repeat: int) -> bool:
-        """Return whether encoders of this repeat of the plan are to be added."""
+        """Return whether encoders of this repeat of the plan are to be asked."""
         return True
 
     @abstractmethod
-    def add(self, look: Look) -> None:
-        """Take in what one encoder says."""
+    def says(self, look: Look) -> np.ndarray:
+        """Return what one encoder says of every sample, (N,) float64, NaN where nothing."""
+
+    @abstractmethod
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Take in what one encoder says, (N,), which was trained on those inside, (N,) bool."""
 
     @abstractmethod
     def values(self) -> np.ndarray:
@@ -148,15 +155,25 @@ class Mean:
 
 
 class Average(Measure):
-    """A measure that is a mean over encoders; a kind adds to ``mean``."""
+    """A measure that is a mean over encoders: those that were trained on a sample, or the others.
+
+    Attributes:
+        trained: Whether it is over those that were.
+    """
+
+    trained: ClassVar[bool]
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(samples)
-        self.mean = Mean(len(samples))
+        self._mean = Mean(len(samples))
+
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Add what one encoder says of the samples of its side."""
+        self._mean.add(said, inside if self.trained else ~inside)
 
     def values(self) -> np.ndarray:
         """Return the means, (N,)."""
-        return self.mean.values()
+        return self._mean.values()
 
 
 class Contrast(Measure):
@@ -164,14 +181,14 @@ class Contrast(Measure):
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(samples)
-        self.inside, self.outside = Mean(len(samples)), Mean(len(samples))
+        self._inside, self._outside = Mean(len(samples)), Mean(len(samples))
 
-    def take(self, values: np.ndarray, look: Look, known: np.ndarray | bool = True) -> None:
-        """Add one encoder's values, (N,), where a mask says that they are known."""
-        self.inside.add(values, look.inside & known)
-        self.outside.add(values, ~look.inside & known)
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Add what one encoder says to the side of each sample."""
+        self._inside.add(said, inside)
+        self._outside.add(said, ~inside)
 
     def values(self) -> np.ndarray:
         """Return inside minus outside, (N,)."""
-        contrast: np.ndarray = self.inside.values() - self.outside.values()
+        contrast: np.ndarray = self._inside.values() - self._outside.values()
         return contrast

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from curate.scores.measures.base import Contrast, Look
 
 
@@ -21,6 +23,6 @@ class Supervised(Contrast):
     needs_labels = True
     text = "label memorization (Feldman & Zhang 2020): probability, -1 to 1, higher = memorized"
 
-    def add(self, look: Look) -> None:
-        """Take in the label's probability by one encoder's head."""
-        self.take(look.probability, look)
+    def says(self, look: Look) -> np.ndarray:
+        """Return the label's probability by one encoder's head."""
+        return look.probability

@@ -6,7 +6,7 @@ import pytest
 from curate.errors import UsageError
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look
-from tests.scores.measures.by_hand import samples
+from tests.scores.measures.by_hand import samples, take
 
 pytestmark = pytest.mark.numeric
 
@@ -18,7 +18,7 @@ def test_a_sample_without_label_has_no_measure_of_labels():
         look = Look(some, 0, 0, np.array(inside, dtype=bool), x, x[:0], lambda corner: x)
         for kind in ("supervised", "deja-vu", "el2n", "grand", "loss"):
             measure = MEASURES[kind](some)
-            measure.add(look)
+            take(measure, look)
             assert np.isnan(measure.values()[5]), kind
     assert np.isfinite(MEASURES["el2n"](some).values()).sum() == 0
 
@@ -29,7 +29,7 @@ def test_an_encoder_without_labelled_samples_says_nothing_of_labels():
     look = Look(some, 0, 0, np.array([0, 0, 1, 1], dtype=bool), x, x[:0], lambda corner: x)
     for kind in ("supervised", "el2n", "grand", "loss"):
         measure = MEASURES[kind](some)
-        measure.add(look)
+        take(measure, look)
         assert np.isnan(measure.values()).all(), kind
 
 

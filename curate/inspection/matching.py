@@ -18,7 +18,7 @@ from torch import Tensor
 from curate.inspection import cues, registration
 from curate.inspection.abreast import abreast
 from curate.inspection.cues import WHOLE, WINDOWS, Cue, Flip
-from curate.inspection.neighbours import Index
+from curate.inspection.neighbours import Index, searcher
 from curate.inspection.summary import IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.inspection.unfinished import NOTHING_KEPT, Unfinished
@@ -48,9 +48,10 @@ KEPT = 120.0
 """Evidence from which a pair is remembered while the threshold is not known."""
 DECOY_QUERIES, DECOY_SHARE = 4000, 0.15
 """Images that are turned upside down: so many, or this share where that is more."""
-EXACT, WINDOWS_EXACT = 100_000, 1_500
-"""Most images among which those like a whole image, and like a window, are searched exactly; among
-more only in inverted lists."""
+WINDOWS_EXACT, EXACT, ALL = 1_500, 20_000, 100_000
+"""Most images among which those like a window are searched exactly, among more only in inverted
+lists; most among which those like a whole image are, among more both by their codes; and most of
+which the codes of all are compared with a whole image's, of more only those in inverted lists."""
 PROBED, WINDOWS_PROBED = 64, 16
 """Inverted lists that are looked into."""
 FIT = 20_000
@@ -93,6 +94,12 @@ class Found:
     def where(self, kept: np.ndarray) -> Found:
         """Return those at some places, (n,) bool or int64."""
         return Found(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
+
+    def shared(self) -> np.ndarray:
+        """Return the share of the area of either that both show, (P,) in [0, 1], the lesser one."""
+        return np.minimum(
+            self.overlap * np.minimum(self.area, 1 / np.maximum(self.area, 1e-6)), 1.0
+        )
 
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:
@@ -297,19 +304,27 @@ def library_of(images: Thumbnails, stands: np.ndarray, device: str, progress: Pr
             done += number
             progress("descriptions", done, len(stands))
     points = [np.concatenate(values) for values in described]
-    indices = [Index.of(values, CROWD_K + 2, exact=EXACT) for values in points]
-    exact = min(EXACT, WINDOWS_EXACT)
-    indices.append(Index.of(points[0], CROWD_K + 2, exact=exact))
+    indices = (*map(_index, points), _index(points[0], windows=True))
     return Library(
         images=images,
         frame=frame,
         half=half,
         fitted=fitted,
-        indices=tuple(indices),
+        indices=indices,
         owner=np.concatenate(owner),
         part=np.concatenate(windows),
         device=device,
     )
+
+
+def _index(points: np.ndarray, *, windows: bool = False) -> Index:
+    """Index descriptions of whole images for such, or for windows."""
+    n, most = len(points), CROWD_K + 2
+    if n <= EXACT:
+        return Index.of(points, most, exact=WINDOWS_EXACT if windows else EXACT)
+    if n <= ALL and not windows and searcher() != "faiss-cpu":
+        return Index.of(points, most, exact=ALL)
+    return Index.coded(points, lists=windows or n > ALL)
 
 
 def _within(images: Tensor, windows: Tensor) -> Tensor:

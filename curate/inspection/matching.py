@@ -97,9 +97,8 @@ class Found:
 
     def shared(self) -> np.ndarray:
         """Return the share of the area of either that both show, (P,) in [0, 1], the lesser one."""
-        return np.minimum(
-            self.overlap * np.minimum(self.area, 1 / np.maximum(self.area, 1e-6)), 1.0
-        )
+        lesser = np.minimum(self.area, 1 / np.maximum(self.area, 1e-6))
+        return np.asarray(np.minimum(self.overlap * lesser, 1.0))
 
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:

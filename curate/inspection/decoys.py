@@ -26,10 +26,6 @@ two are, is at most that share of what the fifth's lacks (as Lowe 2004 tests mat
 images of one kind, such as shirts laid out in one way, are alike without being copies, and none of
 them is so upside down. Where fewer than five are alike the fifth's is taken for the last of these
 numbers, below which few correlations are known."""
-MOVED, RECOLOURED = 0.9, 25.0
-"""Pairs that share less of an image's area than this, and whose colours there differ by more than
-so many levels of 255, need as much evidence as is certain: whoever may change two things at once
-finds likenesses between photographs of one kind, such as a deer and another."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 STEEPEST = 0.75
@@ -39,7 +35,6 @@ RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
     f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, and "
     "more than those of the fifth most alike image; "
-    "what is moved and recoloured needs more; "
     "their pixels correlate by inspect.duplicate_threshold or more; groups are connected pairs"
 )
 
@@ -80,9 +75,7 @@ def stand_out(pairs: Found, found: Found, least: float) -> np.ndarray:
         enough |= clear
         alike |= clear & (own >= ALIKE)
     enough &= (pairs.evidence >= LITTLE) | (pairs.similarity >= UNLIKE)
-    enough = ((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT))
-    twice = (pairs.shared() < MOVED) & (pairs.change > RECOLOURED)
-    return np.asarray(enough & ((pairs.evidence >= CERTAIN) | ~twice))
+    return np.asarray(((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT)))
 
 
 def _fifth(ends: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:

@@ -133,6 +133,7 @@ def find(
     again = np.ones(len(same), np.float32)
     a, b = np.append(kept.a, first[same]), np.append(kept.b, same)
     order = np.lexsort((b, a))
+    shared = np.minimum(kept.overlap * np.minimum(kept.area, 1 / kept.area), 1.0)
 
     def column(values: np.ndarray, of_equal: np.ndarray) -> np.ndarray:
         return np.asarray(np.append(values, of_equal)[order])
@@ -145,7 +146,7 @@ def find(
         column(kept.similarity, again),
         column(kept.evidence, again * np.float32(registration.most(SIDE))),
         column(mirrored[kept.flip], no),
-        column(kept.shared() < 1 - CROPPED, no),
+        column(shared < 1 - CROPPED, no),
         column(kept.change > RECOLOURED, no),
         CopySearch(
             threshold=round(learned.least, 2),

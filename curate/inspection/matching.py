@@ -95,11 +95,6 @@ class Found:
         """Return those at some places, (n,) bool or int64."""
         return Found(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
-    def shared(self) -> np.ndarray:
-        """Return the share of the area of either that both show, (P,) in [0, 1], the lesser one."""
-        lesser = np.minimum(self.area, 1 / np.maximum(self.area, 1e-6))
-        return np.asarray(np.minimum(self.overlap * lesser, 1.0))
-
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:
         """Return those of all parts, one part after another."""

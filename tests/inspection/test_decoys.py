@@ -74,15 +74,3 @@ def test_little_evidence_asks_for_grey_values_that_correlate():
     made = matching.Found(2 * two, 2 * two + 1, 0 * two, np.array([400.0, 600.0]),
                           np.array([0.7, 0.7]), *rest)  # fmt: skip
     assert decoys.stand_out(made, made, 300.0).tolist() == [False, True]
-
-
-def test_what_is_moved_and_recoloured_needs_evidence_that_is_certain():
-    n = 5
-    a = 2 * np.arange(n, dtype=np.int64)
-    evidence = np.array([1000.0, 1000.0, 1000.0, 1000.0, 1200.0])
-    area, overlap = np.array([1.0, 0.7, 1.0, 1.3, 0.7]), np.array([1.0, 1.0, 0.8, 1.0, 1.0])
-    change = np.array([40.0, 10.0, 40.0, 40.0, 40.0])
-    flat = np.full(n, 0.9)
-    made = matching.Found(a, a + 1, 0 * a, evidence, flat, flat, area, overlap, change)
-    np.testing.assert_allclose(made.shared(), [1, 0.7, 0.8, 1 / 1.3, 0.7])
-    assert decoys.stand_out(made, made, 300.0).tolist() == [True, True, False, False, True]

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from curate.data.canvas import Canvas
-from curate.encoders import feed, methods, training, views
+from curate.encoders import feed, methods, views
 from curate.encoders.backbone import Encoder
+from curate.encoders.loop import Loop
 from curate.encoders.views.apply import augment
 from curate.encoders.views.draws import Draws
 from curate.inspection import duplicates, triage
@@ -42,7 +43,7 @@ def loop_of(method, device, precision="float32", **changes):
     torch.manual_seed(0)
     encoder = Encoder(recipe.encoder.backbone, size=8, channels=1)
     trained = methods.build(method, encoder, recipe.method_config, 10)
-    return training.Loop(
+    return Loop(
         trained.to(device).train(), recipe.training_spec(), device=device, labels=LABELS,
         canvas=Canvas(IMAGES, UIDS.astype(np.bytes_)), uids=np.array(sorted(UIDS), dtype=object),
     )  # fmt: skip

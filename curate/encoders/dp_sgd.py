@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from curate.encoders.config import PrivacyConfig
-from curate.encoders.gradients import Gradients, Loss
+from curate.encoders.gradients import Called, Gradients, Loss
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.views.draws import Draws
 from curate.errors import ResourceError, UsageError
@@ -242,7 +242,7 @@ class PrivateGradients(Gradients):
         """
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
-        self.loss, self.called = loss, _Called(method, loss)
+        self.loss, self.called = loss, Called(method, loss)
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 
@@ -337,18 +337,6 @@ def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str,
     factor = clip / norm[good].clamp(min=clip)
     kept = gradients if bool(good.all()) else {n: g[good] for n, g in gradients.items()}
     return {n: torch.tensordot(factor, g, dims=1) for n, g in kept.items()}, good
-
-
-class _Called(nn.Module):
-    """A loss as a module, so that the weights it is taken at can be given."""
-
-    def __init__(self, method: Method, loss: Loss) -> None:
-        super().__init__()
-        assert not isinstance(loss, nn.Module), "its weights would be here twice"
-        self.method, self.loss = method, loss
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.loss(batch)
 
 
 def part_of(batch: Batch, part: slice) -> Batch:

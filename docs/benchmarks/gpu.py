@@ -171,8 +171,9 @@ def noise_loop(bench: Bench, recipe: Any, batches: int = 2) -> Any:
     import torch
 
     from curate.data.canvas import Canvas
-    from curate.encoders import methods, training
+    from curate.encoders import methods
     from curate.encoders.backbone import Encoder
+    from curate.encoders.loop import Loop
 
     data, config = recipe.data, recipe.encoder
     n = batches * recipe.train.batch_size
@@ -182,7 +183,7 @@ def noise_loop(bench: Bench, recipe: Any, batches: int = 2) -> Any:
     torch.manual_seed(0)
     encoder = Encoder(config.backbone, size=data.size, channels=data.channels, patch=config.patch)
     method = methods.build(config.method, encoder, recipe.method_config, 10).to(bench.device)
-    return training.Loop(
+    return Loop(
         method.train(), recipe.training_spec(), canvas=Canvas(images, uids.astype(np.bytes_)),
         uids=uids, labels=np.arange(n) % 10, device=bench.device,
     )  # fmt: skip

@@ -9,8 +9,9 @@ import torch
 
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
-from curate.encoders import methods, training, views
+from curate.encoders import methods, views
 from curate.encoders.backbone import Encoder
+from curate.encoders.loop import Loop
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import augment, orders
 from curate.inspection import triage
@@ -50,7 +51,7 @@ def loop_of(recipe, method, device):
     shape = (N, data.channels, data.size, data.size)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     uids = np.array(sorted(content_uid(image.tobytes()) for image in images), dtype=object)
-    return training.Loop(
+    return Loop(
         method,
         recipe.training_spec(),
         canvas=Canvas(images, uids.astype(np.bytes_)),

@@ -124,7 +124,9 @@ class Recorder(TorchDispatchMode):
                 for tensor in flat([value]):
                     place = tensor.untyped_storage().data_ptr()
                     if place not in self.found and place not in self.made:
-                        self.found[place] = (tensor.detach(), tensor.detach().clone())
+                        # All of the memory: others may be slices of it.
+                        whole = tensor.new_empty(0).set_(tensor.untyped_storage())
+                        self.found[place] = (whole, whole.clone())
         out = operation(*args, **kwargs)
         given = {t.untyped_storage().data_ptr() for t in flat([args, list(kwargs.values())])}
         fresh = [t for t in flat([out]) if t.untyped_storage().data_ptr() not in given]

@@ -8,8 +8,9 @@ gradients come back together. What follows is each training's own, on its slices
 optimizer, a step that is not finite, a teacher, the log, and the states, which are those of a
 training alone. So one that diverges leaves the others' numbers alone.
 
-Products of K matrices at once are added in another order than those of one, so that the last digits
-of a stack are its own.
+Products of several matrices at once are added in another order than those of one, so that the last
+digits of a stack are its own. With one thread of a CPU they are the same whichever trainings are in
+it, and however many: those of a single one come from a stack of it and its twin.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ class Stack(Stepping):
                 for loop, state in zip(self.loops, states, strict=True):
                     loop.go_on(*state)
                 return
-            for folder in others:
+            for folder in dict.fromkeys(others):
                 shutil.rmtree(folder)
             return
 
@@ -117,8 +118,18 @@ class Stack(Stepping):
         snapshots: Sequence[Snapshot],
         progress: Progress = silent,
     ) -> list[Trained]:
-        """Make every step that is left; arguments as ``loop.run``'s."""
-        return run(self.loops, self.advance, states, snapshots=snapshots, progress=progress)
+        """Make every step that is left; arguments as ``loop.run``'s, of as many as are kept.
+
+        The first of the trainings are; what is behind them is forgotten.
+        """
+        kept = self.loops[: len(snapshots)]
+
+        def advance() -> Tensor:
+            losses = self.advance()
+            assert losses is not None
+            return losses[: len(kept)]
+
+        return run(kept, advance, states, snapshots=snapshots, progress=progress)
 
     def advance(self, at: int | None = None) -> Tensor | None:
         """Make the next step of all, or step ``at``."""
@@ -174,8 +185,10 @@ class Stack(Stepping):
         losses = self.losses(batch)
         left, self._left = self._left, None
         weights = [self.weights[name] for name in self._trained]
-        gradients = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
-        found = []
+        found = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
+        # As the weights lie, which a fused optimizer takes for granted.
+        gradients = [None if g is None else g.contiguous() for g in found]
+        made = []
         for k, loop in enumerate(self.loops):
             own = dict(loop.method.named_parameters())
             for name, gradient in zip(self._trained, gradients, strict=True):
@@ -184,8 +197,8 @@ class Stack(Stepping):
             loss = loop.gradients.clipped(losses[k].detach())
             loop.method.left = None if left is None else left[k].detach()
             loop.end(_of_one(batch, k), loss)
-            found.append(loss)
-        return torch.stack(found)
+            made.append(loss)
+        return torch.stack(made)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the losses of all, (K,), from which gradients of ``weights`` come.
@@ -235,7 +248,7 @@ class Stack(Stepping):
                 f"train.stack=1 --name NEW ({why})."
             ) from error
         self._left = left[0] if left else None
-        return cast(Tensor, losses)
+        return losses
 
 
 def equal_steps(one: Loop, other: Loop) -> bool:

@@ -111,16 +111,17 @@ def train_side_by_side(
         UsageError: If such encoders cannot be trained side by side.
         Stopped: If a signal came; the states are stored.
     """
-    prepared = [_prepared(one, canvas, spec, labels, device) for one in asked]
-    loops = [loop for loop, _ in prepared]
-    stack = Stack(loops)
-    states = [one.states for one in asked if one.states is not None]
-    if states:
-        stack.resume(states)
-    snapshots = []
+    # The last digits of a single one, too, are those of a stack.
+    several = asked if len(asked) > 1 else [*asked, *asked]
+    everyone = [_prepared(one, canvas, spec, labels, device) for one in several]
+    stack = Stack([loop for loop, _ in everyone])
+    if all(one.states is not None for one in asked):
+        stack.resume([one.states for one in several if one.states is not None])
+    prepared, snapshots = everyone[: len(asked)], []
     for one, (loop, about) in zip(asked, prepared, strict=True):
-        about["side_by_side"] = len(asked)
+        about["side_by_side"] = True
         snapshots.append(_snapshot(loop, one, about))
+    states = [one.states for one in asked if one.states is not None]
     trained = stack.run(states or None, snapshots=snapshots, progress=progress)
     for one, (loop, about) in zip(asked, prepared, strict=True):
         _write(loop, one, about)

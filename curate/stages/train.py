@@ -146,16 +146,17 @@ def side_by_side(config: TrainConfig, plan: Plan, names: Sequence[str]) -> list[
 def _job_of(
     run: Run, names: tuple[str, ...], unit_of: Mapping[str, units.Unit], device: str
 ) -> Unit:
-    """Return the training of an encoder, or of several side by side, for an engine."""
+    """Return the training of an encoder, or of a stack of some, for an engine."""
     threads, path = run.recipe.train.threads, str(run.path.resolve())
     arguments: dict[str, Any]
     first, *others = names
-    if not others:
+    if run.recipe.train.stack == 1:
         arguments = {"path": path, "name": first, "device": device}
         return job(f"train {first}", train_one, arguments, unit_of[first].key, threads)
     arguments = {"path": path, "names": names, "device": device}
     key = digest({name: unit_of[name].key for name in names}, digits=32)
-    return job(f"train {first} and {len(others)} more", train_stack, arguments, key, threads)
+    name = f"train {first} and {len(others)} more" if others else f"train {first}"
+    return job(name, train_stack, arguments, key, threads)
 
 
 def encoder_folder(run: Run, context: Context, name: str) -> Path:

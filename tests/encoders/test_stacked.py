@@ -89,8 +89,13 @@ def test_every_step_of_a_stack_is_that_of_separate_trainings(method, changes):
             pairs = list(zip(loop.method.parameters(), other.method.parameters(), strict=True))
             assert [p.grad is None for p, _ in pairs] == [q.grad is None for _, q in pairs]
             pairs = [(p.grad, q.grad) for p, q in pairs if p.grad is not None]
-            largest = max(float(g.abs().max()) for _, g in pairs)
-            assert max(float((g - h).abs().max()) for g, h in pairs) < 1e-5 * largest
+            off, whole = (
+                float(sum(g.square().sum() for g in some)) ** 0.5
+                for some in ([g - h for g, h in pairs], [h for _, h in pairs])
+            )
+            # Eighteen layers make more of the rounding of a convolution, however it is done.
+            deep = recipe.encoder.backbone == "resnet18"
+            assert off < (5e-5 if deep else 1e-5) * whole
             for a, b in zip(loop.method.buffers(), other.method.buffers(), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
@@ -187,11 +192,11 @@ def test_a_training_that_is_not_finite_leaves_those_beside_it_alone():
             assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
 
 
-def side_by_side(recipe, folder, told=None):
-    """Train three encoders side by side; returns their outcomes."""
+def side_by_side(recipe, folder, told=None, some=range(3)):
+    """Train encoders side by side; returns their outcomes."""
     asked = [
         training.Asked(members(k), SEEDS[k], folder / f"e{k}", folder / "states" / f"e{k}")
-        for k in range(3)
+        for k in some
     ]
     return training.train_side_by_side(
         asked,
@@ -208,10 +213,10 @@ def test_encoders_of_a_stack_are_those_of_separate_trainings(tmp_path):
     outcomes = side_by_side(recipe, tmp_path)
     pixels = torch.from_numpy(IMAGES)
     for k, outcome in enumerate(outcomes):
-        alone, made = tmp_path / "alone", tmp_path / f"e{k}"
+        alone, made = tmp_path / f"alone{k}", tmp_path / f"e{k}"
         wanted = training.train_encoder(
             canvas_of(1), members(k), recipe.training_spec(), seed=SEEDS[k],
-            out=alone, states=tmp_path / "other", device="cpu",
+            out=alone, states=tmp_path / f"other{k}", device="cpu",
         )  # fmt: skip
         assert outcome.loss == pytest.approx(wanted.loss, rel=1e-5)
         assert (outcome.steps, outcome.epochs, outcome.skipped) == (4, 4, 0)
@@ -219,8 +224,18 @@ def test_encoders_of_a_stack_are_those_of_separate_trainings(tmp_path):
             one, other = (load_encoder(folder / place)(pixels) for folder in (made, alone))
             assert float((one - other).abs().max()) < 1e-4 * float(other.abs().max())
         (said, told) = (json.loads((f / "config.json").read_text()) for f in (made, alone))
-        assert said.pop("side_by_side") == 3 and said == told
+        assert said.pop("side_by_side") is True and said == told
         assert len((made / "log.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("method", ["dino", "mae"])
+def test_who_else_is_in_a_stack_changes_no_byte(method, tmp_path):
+    recipe, files = recipe_of(method), {}
+    for some in ((0, 1, 2), (2, 1), (2,)):
+        folder = tmp_path / "".join(map(str, some))
+        side_by_side(recipe, folder, some=some)
+        files[some] = (folder / "e2/weights.safetensors").read_bytes()
+    assert len(set(files.values())) == 1
 
 
 @pytest.mark.parametrize("at", [1, 4])

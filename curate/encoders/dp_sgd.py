@@ -271,6 +271,7 @@ class PrivateGradients(Gradients):
         """
         total = {n: torch.zeros_like(p) for n, p in self.trained.items()}
         losses: list[Tensor] = []
+        finite: list[Tensor] = []
         n = len(batch.views[0])
         for start in range(0, n, self.together):
             part = slice(start, min(start + self.together, n))
@@ -278,12 +279,13 @@ class PrivateGradients(Gradients):
             summed, good = clipped_sum(gradients, self.guarantee.clip)
             for name, value in summed.items():
                 total[name] += value
-            losses.append(loss[good])
+            losses.append(loss.where(good, 0))
+            finite.append(good)
         scale = self.guarantee.noise_multiplier * self.guarantee.clip
         noise = gaussian(self.seed, step, list(self.trained.values()))
         for (name, p), drawn in zip(self.trained.items(), noise, strict=True):
             p.grad = (total[name] + scale * drawn) / self.batch
-        return torch.cat(losses).mean() if losses else None
+        return torch.cat(losses).sum() / torch.cat(finite).sum() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return each sample's gradient, {name: (B, *shape)}, and its loss (B,)."""
@@ -324,6 +326,8 @@ class PrivateGradients(Gradients):
 def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str, Tensor], Tensor]:
     """Return the sum over samples of gradients g min(1, clip / |g|), and which are finite.
 
+    The host is not told which.
+
     Args:
         gradients: {name: (B, *shape)}; |g| is the L2 norm over all of a sample's.
         clip: Largest norm that is left as it is.
@@ -334,8 +338,9 @@ def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str,
     parts = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
     norm = torch.linalg.vector_norm(torch.stack(parts, dim=1), dim=1)
     good = norm.isfinite()
-    factor = clip / norm[good].clamp(min=clip)
-    kept = gradients if bool(good.all()) else {n: g[good] for n, g in gradients.items()}
+    factor = (clip / norm.clamp(min=clip)).where(good, 0)
+    # What is not finite, times 0, is not 0.
+    kept = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
     return {n: torch.tensordot(factor, g, dims=1) for n, g in kept.items()}, good
 
 

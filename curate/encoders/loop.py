@@ -30,7 +30,7 @@ from curate.encoders.checkpoint import (
     tensors_of,
     trained_by,
 )
-from curate.encoders.compiled import pays
+from curate.encoders.compiled import Compiled, pays, views_pay
 from curate.encoders.config import TrainingSpec
 from curate.encoders.feed import feed_of
 from curate.encoders.gradients import Gradients, PlainGradients
@@ -42,7 +42,7 @@ from curate.encoders.ranks import ALONE, Ranks
 from curate.encoders.representation import distance, represent
 from curate.encoders.schedule import Now, Steps, optimizer, snapshot_epochs
 from curate.encoders.stepping import Stepping
-from curate.encoders.views.apply import orders, view_of
+from curate.encoders.views.apply import orders, shown
 from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError
 from curate.runtime import randomness, signals, versions
@@ -103,6 +103,8 @@ class Loop(Stepping):
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
         self.compiles = not by_host and pays(self.total, device)
+        self.compiles_views = not by_host and views_pay(self.total, len(self.specs), device)
+        self.show = shown
         # The best of cuDNN's ways is looked for once a shape, of which a training has few.
         torch.backends.cudnn.benchmark = device != "cpu"
         self.gradients = self._gradients(spec.encoder.method, uids, seed)
@@ -247,6 +249,13 @@ class Loop(Stepping):
         """Return the orders of so many views under the training's key."""
         return orders(self.key, views)
 
+    def compile(self) -> None:
+        """Have loss and views compiled from now on, where that pays."""
+        if self.compiles:
+            self.gradients.loss = Compiled(self.gradients.loss)
+        if self.compiles_views:
+            self.show = Compiled(shown)
+
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """Return its one optimizer."""
         return [self.optimizer]
@@ -261,13 +270,15 @@ class Loop(Stepping):
 
     def _views(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         n = self.method.n_views
-        draws = Draws.of_views(self.key, self.states[places], now.view, len(self.specs), now.orders)
-        x = pixels.float() / 255
-        shown = [view_of(x, spec, d) for spec, d in zip(self.specs, draws, strict=True)]
+        state = self.states[places]
+        views, firsts = self.show(self.specs, self.key, pixels, state, now.view, now.orders)
+        draws = [
+            Draws(self.key, state, now.view + i, u, now.orders) for i, u in enumerate(firsts[:n])
+        ]
         return Batch(
-            views=shown[:n],
-            extra=shown[n:],
-            draws=draws[:n],
+            views=views[:n],
+            extra=views[n:],
+            draws=draws,
             labels=None if self.labels is None else self.labels[places],
             numbers=now.own,
             settled=now.settled,

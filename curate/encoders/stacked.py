@@ -35,7 +35,7 @@ from curate.encoders.loop import Loop, Snapshot, run
 from curate.encoders.methods.base import Batch
 from curate.encoders.schedule import Now
 from curate.encoders.stepping import Stepping
-from curate.encoders.views.apply import view_of
+from curate.encoders.views.apply import shown
 from curate.encoders.views.draws import Draws
 from curate.errors import UsageError
 from curate.runtime.progress import Progress, silent
@@ -65,7 +65,7 @@ class Stack(Stepping):
                     "train.stack: encoders with other steps are not trained side by side."
                 )
         self.loops, self.device, self.steps = list(loops), first.device, first.steps
-        self.capture, self.compiles = first.capture, False
+        self.capture = first.capture
         self.gradients = first.gradients
         self.feed: Feed = _Feeds([loop.feed for loop in loops])
         self._called = Called(first.method, first.loss)
@@ -139,6 +139,9 @@ class Stack(Stepping):
         """Return the orders of so many views of each group of one key, (groups, views, 4) int64."""
         return torch.stack([self.loops[some.start].orders(views) for some in self._groups])
 
+    def compile(self) -> None:
+        """Have nothing compiled: a stack is for trainings that wait for the host."""
+
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """Return those of all trainings."""
         return [loop.optimizer for loop in self.loops]
@@ -157,21 +160,20 @@ class Stack(Stepping):
             loops, of = self.loops[some], places[some]
             states = [loop.states[own] for loop, own in zip(loops, of, strict=True)]
             orders = None if now.orders is None else now.orders[number]
-            draws = Draws.of_views(loops[0].key, torch.cat(states), view, len(first.specs), orders)
-            x = pixels[some].flatten(0, 1).float() / 255
-            shown = [view_of(x, spec, d) for spec, d in zip(first.specs, draws, strict=True)]
-            tensors = [*shown, draws[0].state, *(d.first for d in draws[:n] if d.first is not None)]
+            state, images = torch.cat(states), pixels[some].flatten(0, 1)
+            views, firsts = shown(first.specs, loops[0].key, images, state, view, orders)
+            tensors = [*views, state, *firsts[:n]]
             made.append([torch.unflatten(t, 0, of.shape) for t in tensors])
         tensors = made[0] if len(made) == 1 else [torch.cat(t) for t in zip(*made, strict=True)]
-        shown, (state, *firsts) = tensors[: len(first.specs)], tensors[len(first.specs) :]
+        views, (state, *firsts) = tensors[: len(first.specs)], tensors[len(first.specs) :]
         labels = [
             loop.labels[own]
             for loop, own in zip(self.loops, places, strict=True)
             if loop.labels is not None
         ]
         return Batch(
-            views=shown[:n],
-            extra=shown[n:],
+            views=views[:n],
+            extra=views[n:],
             draws=[Draws(first.key, state, view + i, u) for i, u in enumerate(firsts)],
             labels=torch.stack(labels) if labels else None,
             numbers=now.own,

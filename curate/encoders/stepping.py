@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from curate.encoders.captured import Capture, Captured, Work, captured
-from curate.encoders.compiled import CompiledLoss
 from curate.encoders.feed import Feed
-from curate.encoders.gradients import Gradients
 from curate.encoders.schedule import Now, Steps, Tables
 
 ALIKE = 3
@@ -26,18 +24,14 @@ class Stepping(ABC):
         device: ``cpu`` or ``cuda``.
         steps: The numbers of every step.
         feed: Brings the samples of each.
-        gradients: Whose loss is compiled, where that pays.
         capture: How a card notes down a step that it then repeats; None asks for every one.
-        compiles: Whether the loss is compiled.
         repeated: What the card repeats, once it does.
     """
 
     device: str
     steps: Steps
     feed: Feed
-    gradients: Gradients
     capture: Capture | None
-    compiles: bool
     repeated: Captured | None = None
     _alike: tuple[Tables, Work] | None = None
     _made: int = 0
@@ -53,6 +47,10 @@ class Stepping(ABC):
     @abstractmethod
     def orders(self, views: int) -> Tensor:
         """Return the orders of so many views (``views.apply.orders``)."""
+
+    @abstractmethod
+    def compile(self) -> None:
+        """Have compiled from now on what pays."""
 
     @abstractmethod
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -90,8 +88,7 @@ class Stepping(ABC):
             for group in optimizer.param_groups:
                 if "capturable" in group:
                     group["capturable"] = self.device != "cpu"
-        if self.compiles:
-            self.gradients.loss = CompiledLoss(self.gradients.loss)
+        self.compile()
 
         def work(places: Tensor, pixels: Tensor) -> Tensor:
             now = tables.now()

@@ -226,6 +226,20 @@ def test_the_pretended_card_notices_what_a_card_would():
     assert asked.reads == {"_local_scalar_dense": 1, "nonzero": 1}
 
 
+@pytest.mark.parametrize("method", ["mae", "supervised"])
+def test_a_private_step_asks_the_host_for_nothing(method, one_thread):
+    private = {"encoder.backbone": "vit_micro", "train.dp.noise": 1.0, "train.dp.delta": 1e-3}
+    recipe = small(method, 1, **private)
+    loop = as_on_card(loop_of(recipe, method_of(recipe), "cpu"))
+    taken = loop.feed.of(np.arange(N))
+    for step in range(2):
+        batch = loop.batch(loop.steps.at(step), *taken)
+        with Operations() as asked:
+            loss = loop.step(batch, 1e-4)
+        assert bool(loss.isfinite())
+        assert not asked.reads and asked.total > 0
+
+
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_a_step_asks_for_no_more_kernels_than_it_did(name, one_thread):
     recipe = whole(name)

@@ -17,6 +17,7 @@ from curate.encoders import loop as steps
 from curate.encoders.backbone import Encoder, load_encoder
 from curate.encoders.loop import Loop
 from curate.encoders.methods.base import Method
+from curate.encoders.views import apply
 from curate.encoders.views.apply import augment
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
@@ -160,7 +161,7 @@ def test_divergence_is_named_and_leaves_no_weights(canvas, tmp_path):
 
 def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp_path, monkeypatch):
     shown = {}
-    real = steps.view_of
+    real = apply.view_of
 
     def spy(x, spec, draws):
         out = real(x, spec, draws)
@@ -168,7 +169,7 @@ def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp
             shown.setdefault((word, draws.view), []).append(image.numpy().tobytes())
         return out
 
-    monkeypatch.setattr(steps, "view_of", spy)
+    monkeypatch.setattr(apply, "view_of", spy)
     word = randomness.hash64(randomness.stream(1, "views"), randomness.uid_keys(UIDS[:1]))
     shared = int(word.view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):

@@ -12,9 +12,10 @@ from curate.data.sample import content_uid
 from curate.encoders import methods, views
 from curate.encoders.backbone import Encoder
 from curate.encoders.loop import Loop
+from curate.encoders.representation import features
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import augment, orders
-from curate.inspection import triage
+from curate.inspection import thumbnails, triage
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images, distances
 from tests.golden.losses import SMALL
@@ -202,6 +203,10 @@ def test_pixels_are_inspected_on_the_card(monkeypatch):
     with card(), Operations() as told:
         images = np.ones((9, 3, 40, 40), dtype=np.uint8)
         assert len(triage.quality(images, device="cuda")["contrast"]) == 9
+        assert len(thumbnails.of_canvas(images, device="cuda")) == 9
+        encoder = on_card(Encoder("convnet", size=40, channels=3).eval())
+        found = features(encoder, Canvas(images, np.arange(9).astype(np.bytes_)), np.arange(9))
+        assert found.shape == (9, encoder.dim)
     assert not told.reads
     assert told.copies["_to_copy"] > 0
 

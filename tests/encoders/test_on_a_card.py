@@ -199,13 +199,15 @@ def test_pixels_are_inspected_on_the_card(monkeypatch):
         assert tensor.device.type == "cpu"
         return np.ones(tuple(tensor.shape), kinds[tensor.dtype])
 
+    encoder = Encoder("convnet", size=40, channels=3).eval()
     monkeypatch.setattr(torch.Tensor, "numpy", numpy)
     with card(), Operations() as told:
         images = np.ones((9, 3, 40, 40), dtype=np.uint8)
         assert len(triage.quality(images, device="cuda")["contrast"]) == 9
         assert len(thumbnails.of_canvas(images, device="cuda")) == 9
-        encoder = on_card(Encoder("convnet", size=40, channels=3).eval())
-        found = features(encoder, Canvas(images, np.arange(9).astype(np.bytes_)), np.arange(9))
+        found = features(
+            on_card(encoder), Canvas(images, np.arange(9).astype(np.bytes_)), np.arange(9)
+        )
         assert found.shape == (9, encoder.dim)
     assert not told.reads
     assert told.copies["_to_copy"] > 0

@@ -69,6 +69,7 @@ class Method(nn.Module, ABC):
     per_sample: ClassVar[bool] = False
     n_views: int
     settles: float = 0.0
+    left: Tensor | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

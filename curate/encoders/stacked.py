@@ -38,6 +38,7 @@ from curate.encoders.stepping import Stepping
 from curate.encoders.views.apply import shown
 from curate.encoders.views.draws import Draws
 from curate.errors import UsageError
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 
 
@@ -246,8 +247,8 @@ class Stack(Stepping):
                 raise
             why = str(error).splitlines()[0].rstrip(".")
             raise UsageError(
-                "train.stack: these encoders cannot be trained side by side; use --set "
-                f"train.stack=1 --name NEW ({why})."
+                "train.stack: these encoders cannot be trained side by side; use "
+                f"{option(overrides={'train.stack': 1}, called='NEW')} ({why})."
             ) from error
         self._left = left[0] if left else None
         return losses

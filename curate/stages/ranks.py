@@ -72,7 +72,7 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     if size > 1 and config.stack > 1:
         raise UsageError(
             "train.stack trains several encoders in one process; leave out the ranks, or use "
-            "--set train.stack=1 --name NEW."
+            f"{option(overrides={'train.stack': 1}, called='NEW')}."
         )
     if config.parts % size:
         raise UsageError(

@@ -32,6 +32,7 @@ from curate.encoders.checkpoint import (
     trained_by,
     write_tensors,
 )
+from curate.encoders.classifier import write_head
 from curate.encoders.compiled import CompiledLoss, pays
 from curate.encoders.config import TrainingSpec
 from curate.encoders.feed import feed_of
@@ -42,7 +43,7 @@ from curate.encoders.part_gradients import PartGradients
 from curate.encoders.parts import averaged
 from curate.encoders.ranks import ALONE, Ranks
 from curate.encoders.representation import distance, represent
-from curate.encoders.schedule import Now, Steps, Tables, optimizer, snapshot_epochs
+from curate.encoders.schedule import Now, Steps, Tables, optimizer, snapshot_epochs, snapshot_name
 from curate.encoders.views.apply import orders, view_of
 from curate.encoders.views.draws import Draws, hash64
 from curate.errors import DataError
@@ -86,7 +87,7 @@ def train_encoder(
         uids: (n,) uids to train on; their order does not matter.
         spec: Encoder, method, views and schedule.
         seed: Seed of initialisation, order and views.
-        out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``.
+        out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``, and a head.
         device: ``cpu`` or ``cuda``.
         states: Folder of this training's states; None keeps none.
         labels: (N,) int64 label of each row of the canvas, -1 for none; needed by supervised
@@ -162,6 +163,7 @@ def train_encoder(
             snapshots / name, out / name, ignore=shutil.ignore_patterns(f"*{TEMPORARY}")
         )
     write_encoder(out, loop.method.kept, about)
+    write_head(out, loop.method.classifier)
     write_text(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in loop.progress.log))
     return trained
 
@@ -170,11 +172,6 @@ def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None
     """Write ``weights.safetensors`` and ``config.json``, which ``load_encoder`` reads."""
     write_tensors(out / "weights.safetensors", encoder.state_dict())
     write_json(out / "config.json", about)
-
-
-def snapshot_name(epoch: int) -> str:
-    """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
-    return f"snapshots/{epoch:05d}"
 
 
 class Loop:

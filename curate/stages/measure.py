@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import torch
 from curate.data.canvas import Canvas
 from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
+from curate.encoders import classifier
 from curate.encoders.backbone import Encoder, load_encoder, pool
 from curate.encoders.views.apply import resized_crop
 from curate.errors import DataError, DivergedError
@@ -28,6 +30,7 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
+from curate.scores.measures.heads import Head
 from curate.scores.plan import Plan
 from curate.stages import score, shard, train
 from curate.stages.context import Context
@@ -43,6 +46,7 @@ class MeasureRow(Result):
 
     Attributes:
         n: Samples that have it.
+        se: Mean standard error of a sample's; None of a measure that states none.
         mean: Over them.
         sd: Over them; None for fewer than two.
         text: What it is.
@@ -56,6 +60,14 @@ class MeasureRow(Result):
     text: str
     spearman: Correlation | None
     kendall: Correlation | None
+    se: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, without ``se`` where there is none."""
+        content = super().to_json()
+        if self.se is None:
+            del content["se"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,8 @@ def measure(
         progress: Progress callback.
 
     Raises:
-        UsageError: For an unknown measure, or one that needs labels where there are none.
+        UsageError: For an unknown measure, one that needs labels where there are none, or one of
+            classifiers where encoders have no heads.
     """
     with run.lock():
         return measure_run(run, Context.of(run, data, device, 1, progress), kinds)
@@ -107,20 +120,21 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
     plan = Plan.read(run.path / "plan.parquet")
     canvas = shard.canvas(run, context)
-    samples, rows, public = _samples(run, plan, scores, canvas)
-    chosen, left_out = measures.choose(kinds, samples.labelled)
+    samples, rows, public, numbers = _samples(run, plan, scores, canvas)
+    chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])
     if missing := [kind for kind in chosen if kind not in columns]:
         with run.timed("measure"):
-            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
+            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public, numbers)
     columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
     unit = _unit(run)
     if missing:
         run.record_path(unit.name).unlink(missing_ok=True)
         table = {"uid": one_chunk(scores["uid"])}
-        table |= {measures.column(kind): values for kind, values in columns.items()}
+        for kind, made in columns.items():
+            table |= dict(zip(measures.columns(kind), made, strict=True))
         write_table(path, pa.table(table))
-        every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
+        every = {kind: _row(kind, made, scores) for kind, made in columns.items()}
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
         unit.complete([path, summary_path])
     return Measured(
@@ -130,8 +144,11 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
 
 def _samples(
     run: Run, plan: Plan, scores: pa.Table, canvas: Canvas
-) -> tuple[Samples, np.ndarray, np.ndarray]:
-    """Return the samples of the plan, and the rows of the canvas that have them and public ones."""
+) -> tuple[Samples, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the samples of the plan, and the rows of the canvas that have them and public ones.
+
+    The last are the numbers that the index has for the C classes, (C,) int64, ascending.
+    """
     index = dataset.index(run, ["label", "split"])
     labels = index["label"].fill_null(-1).to_numpy()
     classes = np.unique(labels[labels >= 0])
@@ -154,7 +171,15 @@ def _samples(
         public_keys=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
-    return samples, rows, public
+    return samples, rows, public, classes
+
+
+def _are_classifiers(run: Run, plan: Plan) -> bool:
+    """Return whether the run's encoders were trained with heads, and all of them have theirs."""
+    folder = run.path / "encoders"
+    return run.recipe.encoder.method == "supervised" and all(
+        (folder / name / classifier.FILE).is_file() for name in plan.encoders
+    )
 
 
 def _unit(run: Run) -> units.Unit:
@@ -163,8 +188,8 @@ def _unit(run: Run) -> units.Unit:
     return units.Unit(run, "measure", parts)
 
 
-def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Return the measures that are there and still hold, by name."""
+def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of the measures that are there and still hold, by name."""
     if _unit(run).intact() is None:
         return {}
     try:
@@ -174,7 +199,7 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
     if not table["uid"].equals(uids):
         return {}
     return {
-        kind: table[measures.column(kind)].combine_chunks()
+        kind: tuple(table[name].combine_chunks() for name in measures.columns(kind))
         for kind in MEASURES
         if measures.column(kind) in table.column_names
     }
@@ -189,10 +214,12 @@ def _compute(
     canvas: Canvas,
     rows: np.ndarray,
     public: np.ndarray,
-) -> dict[str, pa.Array]:
-    """Return measures by name, (N,) float64 with null where undefined."""
+    numbers: np.ndarray,
+) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of measures by name, (N,) float64 each with null where undefined."""
     by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
     device, repeats = context.resolved_device(), plan.repeats
+    heads = any(m.needs_heads for m in by_kind.values())
     asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in by_kind.values())]
     for done, e in enumerate(asked, 1):
         folder = train.encoder_folder(run, context, plan.encoders[e])
@@ -205,6 +232,7 @@ def _compute(
             features=_features(encoder, canvas, rows),
             public=_features(encoder, canvas, public),
             corner=_corners(encoder, canvas, rows),
+            own=_own_head(folder, numbers) if heads else None,
         )
         if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
             raise DivergedError(
@@ -216,9 +244,29 @@ def _compute(
             if m.wants(look.repeat):
                 m.add(look)
         context.progress("measure", done, len(asked))
-    return {
-        kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in by_kind.items()
-    }
+    return {kind: _columns(measure) for kind, measure in by_kind.items()}
+
+
+def _columns(measure: Measure) -> tuple[pa.Array, ...]:
+    """Return the numbers of a measure, and their standard errors if it states any."""
+    made = (measure.values(), measure.errors()) if measure.has_errors else (measure.values(),)
+    return tuple(pa.array(values, pa.float64(), from_pandas=True) for values in made)
+
+
+def _own_head(folder: Path, numbers: np.ndarray) -> Head:
+    """Return the head that an encoder was trained with, its C classes first.
+
+    Args:
+        folder: The encoder's.
+        numbers: (C,) int64, which of the head's classes those of the samples are. One that came
+            after the training has none, and probability 0.
+    """
+    weights, bias = classifier.load_head(folder)
+    late = max(0, int(numbers.max(initial=-1)) + 1 - len(bias))
+    weights = np.pad(weights, ((0, 0), (0, late)))
+    bias = np.pad(bias, (0, late), constant_values=-np.inf)
+    order = np.concatenate([numbers, np.setdiff1d(np.arange(len(bias)), numbers)])
+    return Head(weights[:, order], bias[order], lambda features: features)
 
 
 def _corners(encoder: Encoder, canvas: Canvas, rows: np.ndarray) -> Callable[[int], np.ndarray]:
@@ -267,8 +315,9 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
     return resized_crop(pixels, top, left, h, w, None)
 
 
-def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
+def _row(kind: str, made: Sequence[pa.Array], scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
+    values, *errors = made
     known = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
@@ -285,4 +334,5 @@ def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
         text=MEASURES[kind].text,
         spearman=pair.spearman if pair else None,
         kendall=pair.kendall if pair else None,
+        se=pc.mean(errors[0]).as_py() if errors else None,
     )

@@ -212,9 +212,10 @@ def _in_tops(
         values = measured[column(FELDMAN)].take(at).to_numpy()
         group, memorization = scores["group"].to_numpy(), scores["memorization"].to_numpy()
         mine = np.isin(group, CANDIDATES) & np.isfinite(memorization) & np.isfinite(values)
-        n = max(1, round(int(row.at["top"]) * int(mine.sum()) / int(row.at["out_of"])))
-        found = of(memorization[mine], values[mine], n) if mine.any() else np.nan
-        return [float(found)] if np.isfinite(found) else []
+        if mine.sum() < 2:
+            return []
+        n = max(2, round(int(row.at["top"]) * int(mine.sum()) / int(row.at["out_of"])))
+        return [of(memorization[mine], values[mine], n)]
 
     return read
 
@@ -225,9 +226,9 @@ def _overlap(a: np.ndarray, b: np.ndarray, n: int) -> float:
 
 
 def _tau_in_top(a: np.ndarray, b: np.ndarray, n: int) -> float:
-    """Return how alike two numbers order the n that are highest by the first; NaN for one."""
+    """Return how alike two numbers order the n that are highest by the first; 0 for equal ones."""
     top = highest(a, None, n)
-    return float(stats.kendalltau(a[top], b[top]).statistic) if n > 1 else np.nan
+    return float(np.nan_to_num(stats.kendalltau(a[top], b[top]).statistic))
 
 
 def _measure(kind: str) -> Callable[[str, Path, Recipe, Sequence[Row]], str]:

@@ -11,9 +11,9 @@ class FeldmanSoftmax(Contrast):
     """How much likelier networks find the label of x when they were trained on x.
 
     ``mean softmax probability of x's label over the networks trained on x - the same over those
-    that were not``, of the networks of ``feldman``. It is Feldman and Zhang's estimator for a classifier
-    that draws its answer from its probabilities, tells samples apart where a pair of networks is
-    all there is, and is what arXiv 2401.12233 (appendix B.3) ranks by for its Table 12.
+    that were not``, of the networks of ``feldman``. It is Feldman and Zhang's estimator for a
+    classifier that draws its answer from its probabilities, tells samples apart where a pair of
+    networks is all there is, and is what arXiv 2401.12233 (appendix B.3) ranks by for its Table 12.
 
     The standard error is from the spread of the probabilities on each side; undefined where a side
     has fewer than two networks.

@@ -175,10 +175,11 @@ def _samples(
 
 
 def _are_classifiers(run: Run, plan: Plan) -> bool:
-    """Return whether the run's encoders were trained with heads, and all of them have theirs."""
-    folder = run.path / "encoders"
-    return run.recipe.encoder.method == "supervised" and all(
-        (folder / name / classifier.FILE).is_file() for name in plan.encoders
+    """Return whether the run's encoders were trained with heads that were kept."""
+    return all(
+        f"encoders/{name}/{classifier.FILE}"
+        in (run.record(f"train/{name}") or {"outputs": ()})["outputs"]
+        for name in plan.encoders
     )
 
 
@@ -232,7 +233,7 @@ def _compute(
             features=_features(encoder, canvas, rows),
             public=_features(encoder, canvas, public),
             corner=_corners(encoder, canvas, rows),
-            own=_own_head(folder, numbers) if heads else None,
+            own=own_head(folder, numbers) if heads else None,
         )
         if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
             raise DivergedError(
@@ -253,7 +254,7 @@ def _columns(measure: Measure) -> tuple[pa.Array, ...]:
     return tuple(pa.array(values, pa.float64(), from_pandas=True) for values in made)
 
 
-def _own_head(folder: Path, numbers: np.ndarray) -> Head:
+def own_head(folder: Path, numbers: np.ndarray) -> Head:
     """Return the head that an encoder was trained with, its C classes first.
 
     Args:

@@ -99,6 +99,7 @@ def find(
     device: str = "cpu",
     progress: Progress = silent,
     home: Path | None = None,
+    of: np.ndarray | None = None,
 ) -> Pairs:
     """Find the pairs of copies among images.
 
@@ -111,6 +112,9 @@ def find(
         device: ``cpu`` or ``cuda``.
         progress: Progress callback.
         home: Folder in which an unfinished search is kept, for the same search to go on with.
+        of: (Q,) int64 positions of images; only pairs with one of them are asked for, which takes
+            time by their number. What is enough is learned from them alone, so that it may differ
+            a little from what all images teach. None: all.
 
     Raises:
         ResourceError: If FAISS is not installed.
@@ -119,20 +123,13 @@ def find(
     first, same = _equal(images, digests)
     # What is looked up and found: the images that stand for those equal to them.
     stands = np.flatnonzero(first == np.arange(len(images)))
-    key = (device, hashlib.sha256(digests.tobytes() + images.detail.tobytes()).digest())
-    if key not in _latest:
-        code = versions.of_stage("inspect")
-        unfinished = Unfinished.of(home, f"{device} {key[1].hex()} {sorted(code.items())}")
-        searched = matching.searched(images, stands, device, progress, unfinished)
-        _latest.clear()
-        _latest[key] = searched
-        unfinished.end()
-    found, upside, asked, index = _latest[key]
-    found = found.distinct()
-    learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)
-    kept = found.where(
-        decoys.stand_out(found, found, learned.least) & (found.similarity >= threshold)
+    kept, learned, asked, index = (
+        _all(images, stands, digests, threshold, device, progress, home)
+        if of is None
+        else _of_some(images, stands, first[of], threshold, device, progress)
     )
+    if of is not None:
+        same = same[np.isin(same, of) | np.isin(first[same], of)]
     again = np.ones(len(same), np.float32)
     a, b = np.append(kept.a, first[same]), np.append(kept.b, same)
     order = np.lexsort((b, a))
@@ -159,6 +156,64 @@ def find(
             index=index,
         ),
     )
+
+
+def _all(
+    images: Thumbnails,
+    stands: np.ndarray,
+    digests: np.ndarray,
+    threshold: float,
+    device: str,
+    progress: Progress,
+    home: Path | None,
+) -> tuple[matching.Found, decoys.Learned, int, IndexUsed]:
+    """Return the copies among all images, what was learned, from how many decoys, and the index."""
+    key = (device, hashlib.sha256(digests.tobytes() + images.detail.tobytes()).digest())
+    if key not in _latest:
+        code = versions.of_stage("inspect")
+        unfinished = Unfinished.of(home, f"{device} {key[1].hex()} {sorted(code.items())}")
+        searched = matching.searched(images, stands, device, progress, unfinished)
+        _latest.clear()
+        _latest[key] = searched
+        unfinished.end()
+    found, upside, asked, index = _latest[key]
+    found = found.distinct()
+    learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)
+    enough = decoys.stand_out(found, found, learned.least) & (found.similarity >= threshold)
+    return found.where(enough), learned, asked, index
+
+
+def _of_some(
+    images: Thumbnails,
+    stands: np.ndarray,
+    of: np.ndarray,
+    threshold: float,
+    device: str,
+    progress: Progress,
+) -> tuple[matching.Found, decoys.Learned, int, IndexUsed]:
+    """Return the copies of some images among all, and the same besides."""
+    rows = np.unique(of)
+    if len(stands) < 2 or not len(rows):
+        return matching.NOTHING, decoys.Learned(decoys.SURE, 0, 0.0), 0, IndexUsed("flat", None, 0)
+    library = matching.library_of(images, stands, device, progress)
+    found, upside, asked = matching.looked_up(library, rows, progress)
+    learned = decoys.threshold(found.distinct(), upside, len(rows), asked, correlation=threshold)
+
+    def enough() -> matching.Found:
+        pairs = found.distinct()
+        pairs = pairs.where(
+            decoys.stand_out(pairs, pairs, learned.least) & (pairs.similarity >= threshold)
+        )
+        return pairs.where(np.isin(pairs.a, rows) | np.isin(pairs.b, rows))
+
+    # A pair has to stand out from what the other of the two is like as well.
+    kept = enough()
+    others = np.setdiff1d(np.append(kept.a, kept.b), rows)
+    if len(others):
+        more, _, _ = matching.looked_up(library, others, progress, with_decoys=False)
+        found = matching.Found.joined([found, more])
+        kept = enough()
+    return kept, learned, asked, library.indices[0].quality(matching.WHOLE_K)
 
 
 def _equal(images: Thumbnails, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

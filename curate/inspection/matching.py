@@ -116,6 +116,9 @@ class Found:
         )
 
 
+NOTHING = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))
+
+
 @dataclass(frozen=True)
 class Library:
     """All images, as they are looked up.
@@ -173,29 +176,51 @@ def searched(
         What was found for images; for decoys; how many of these there were; and how whole images
         were looked up.
     """
-    nothing = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))
     if len(stands) < 2:
-        return nothing, nothing, 0, IndexUsed("flat", None, 0)
-    library = _library(images, stands, device, progress)
-    found, decoys = [nothing], [nothing]
-    every = max(1, min(int(1 / DECOY_SHARE), len(stands) // DECOY_QUERIES))
+        return NOTHING, NOTHING, 0, IndexUsed("flat", None, 0)
+    library = library_of(images, stands, device, progress)
+    found, decoys, asked = looked_up(library, stands, progress, unfinished)
+    return found, decoys, asked, library.indices[0].quality(WHOLE_K)
+
+
+def looked_up(
+    library: Library,
+    rows: np.ndarray,
+    progress: Progress,
+    unfinished: Unfinished = NOTHING_KEPT,
+    *,
+    with_decoys: bool = True,
+) -> tuple[Found, Found, int]:
+    """Look images up among all.
+
+    Args:
+        library: All.
+        rows: (M,) int64 positions of those that are looked up.
+        progress: Progress callback.
+        unfinished: Where parts of the search are kept as they are made, and taken from.
+        with_decoys: Whether some are looked up upside down as well.
+
+    Returns:
+        What was found for images; for decoys; and how many of these there were.
+    """
+    found, decoys = [NOTHING], [NOTHING]
+    every = max(1, min(int(1 / DECOY_SHARE), len(rows) // DECOY_QUERIES))
     asked = 0
-    progress("copies", 0, len(stands))
-    for start in range(0, len(stands), PART):
-        rows = stands[start : start + PART]
-        upside = rows[(np.arange(len(rows)) + start) % every == 0]
+    progress("copies", 0, len(rows))
+    for start in range(0, len(rows), PART):
+        some = rows[start : start + PART]
+        upside = some[(np.arange(len(some)) + start) % every == 0][: len(some) * with_decoys]
         asked += len(upside)
         kept = unfinished.part(start)
         if kept is None:
-            parts = _part(library, rows, upside, start, len(stands), progress)
+            parts = _part(library, some, upside, start, len(rows), progress)
             unfinished.keep(start, *(vars(part) for part in parts))
         else:
             parts = Found(**kept[0]), Found(**kept[1])
-            progress("copies", start + len(rows), len(stands))
+            progress("copies", start + len(some), len(rows))
         for whole, part in zip((found, decoys), parts, strict=True):
             whole.append(part)
-    index = library.indices[0].quality(WHOLE_K)
-    return Found.joined(found), Found.joined(decoys), asked, index
+    return Found.joined(found), Found.joined(decoys), asked
 
 
 def _part(
@@ -221,8 +246,15 @@ def _crowded(found: Found) -> np.ndarray:
     return np.asarray(rows[number >= WHOLE_K // 2])
 
 
-def _library(images: Thumbnails, stands: np.ndarray, device: str, progress: Progress) -> Library:
-    """Describe and index images."""
+def library_of(images: Thumbnails, stands: np.ndarray, device: str, progress: Progress) -> Library:
+    """Describe and index images.
+
+    Args:
+        images: All.
+        stands: (M,) int64 positions of those that can be found.
+        device: Where pairs are laid upon each other.
+        progress: Progress callback.
+    """
     sample = stands[:: -(-len(stands) // FIT)]
     grey = _floats(images.grey[sample][:, None], "cpu")
     fitted: tuple[Cue, ...] = (
@@ -356,7 +388,7 @@ def _fitted(
     library: Library, flip: Flip, number: int, a: np.ndarray, b: np.ndarray, window: np.ndarray
 ) -> Found:
     """Lay pairs upon each other, and return those for which something speaks."""
-    parts = [Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))]
+    parts = [NOTHING]
     place = registration.begin(torch.from_numpy(np.ascontiguousarray(window)))
     for steps, enough, alike in ((0, BEGUN, ALIKE[0]), (COARSE_STEPS, HOPEFUL, ALIKE[1])):
         hopeful = torch.empty(len(a), dtype=torch.bool)

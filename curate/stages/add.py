@@ -328,6 +328,7 @@ def _near_duplicates(run: Run, context: Context) -> tuple[int, tuple[Alike, ...]
         run.recipe.inspect.duplicate_threshold,
         device=context.resolved_device(),
         progress=context.progress,
+        of=np.arange(first, len(pixels)),
     )
     across = (pairs.a < first) & (pairs.b >= first)
     old, late, similar = pairs.a[across], pairs.b[across], pairs.similarity[across]

@@ -1,14 +1,18 @@
 """What is to be expected of a sample: does it foretell another run, and is it calibrated?
 
     python docs/benchmarks/posterior.py runs [--recipe digits] [--home DIR] [--centre]
+    python docs/benchmarks/posterior.py runs --fashion FOLDER_OF_IDX_FILES [--home DIR]
+    python docs/benchmarks/posterior.py presets --home DIR [--efforts standard,thorough]
     python docs/benchmarks/posterior.py simulations
     python docs/benchmarks/posterior.py speed
 
 ``runs`` scores a recipe with six seeds of plan, training and views, and holds ``expected`` of one
 run against ``memorization`` of another, in three pairs and both directions. How many times the
-encoders
-raw scores would need for that is from the Spearman-Brown formula; intervals are of a bootstrap over
-images and pairs of runs, the runs' own regressions being as they are. ``simulations`` draws truths
+encoders raw scores would need for that is from the Spearman-Brown formula; intervals are of a
+bootstrap over images and pairs of runs, the runs' own regressions being as they are.
+With ``--fashion`` it is the recipe digits on 1,000 images of Fashion-MNIST at 14 pixels.
+``presets`` scores digits by each ``--effort`` with a seed of its own and holds it against the six
+runs of digits in ``--home``. ``simulations`` draws truths
 with light, heavy, skewed and widening tails and counts the intervals that hold them, of all samples
 and of the tenth that is expected to be highest. ``speed`` times 100,000 made-up samples.
 """
@@ -20,11 +24,13 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 import curate
+from curate.runs.recipe import effort
 from curate.runs.run import Run
 from curate.scores.plan import Plan
 from curate.scores.posterior import Estimates, posterior
@@ -67,16 +73,31 @@ def by_repeats(run: Run) -> list[np.ndarray]:
     ]
 
 
-def runs(recipe: str, home: Path, *, centre: bool) -> None:
+FASHION: dict[str, Any] = {
+    "data.source": "idx",
+    "data.size": 14,
+    "data.limit": 1000,
+    "views.train": "crop-flip",
+    "train.epochs": 100,
+}
+"""What differs from the recipe digits for Fashion-MNIST."""
+
+
+def seeded(seed: int) -> dict[str, Any]:
+    """Return overrides that give everything that is drawn at random a seed."""
+    return {f"{section}.seed": seed for section in ("plan", "train", "score", "select")}
+
+
+def runs(recipe: str, home: Path, fashion: Path | None, *, centre: bool) -> None:
     """Print how well one run foretells another."""
+    fixed = {} if fashion is None else FASHION
     raw, own, expected, error, stated, curves, se = {}, {}, {}, {}, {}, {}, {}
     for seed in range(1, 7):
-        asked: dict[str, int] = {
-            f"{section}.seed": seed for section in ("plan", "train", "score", "select")
-        }
         # A run keeps what it was told before, and may have been centred.
-        asked["score.centre"] = False
-        run = curate.open_run(recipe, runs=home, overrides=asked, called=f"{recipe}-{seed}")
+        asked = {**fixed, **seeded(seed), "score.centre": False}
+        run = curate.open_run(
+            recipe, runs=home, overrides=asked, data=fashion, called=f"{recipe}-{seed}"
+        )
         curate.score(run, device="cpu", workers=1)
         table = run.scores(["memorization", "se"])
         raw[seed], se[seed] = (table[name].to_numpy() for name in ("memorization", "se"))
@@ -157,6 +178,42 @@ def runs(recipe: str, home: Path, *, centre: bool) -> None:
         print(f"| {name} | {100 * np.mean(held):.1f} % |")
 
 
+def presets(home: Path, efforts: list[str]) -> None:
+    """Print what the presets of ``--effort`` reach, held against six runs of other seeds."""
+    raw = {}
+    for seed in range(1, 7):
+        run = curate.open_run("digits", runs=home, overrides=seeded(seed), called=f"digits-{seed}")
+        curate.score(run, device="cpu", workers=1)
+        raw[seed] = run.scores(["memorization"])["memorization"].to_numpy()
+    weights = np.ones((1, len(raw[1])))
+    itself = np.mean([correlations(raw[a], raw[b], weights)[0] for a, b in PAIRS])
+    print(
+        "| effort | encoders | seconds | raw: stated | reached | posterior: stated | reached | "
+        "range over the six |\n|---|---|---|---|---|---|---|---|"
+    )
+    for seed, name in enumerate(efforts, start=7):
+        asked = {**effort(name), **seeded(seed)}
+        run = curate.open_run("digits", runs=home, overrides=asked, called=f"digits-{name}")
+        began = time.monotonic()
+        summary = curate.score(run, device="cpu", workers=1)
+        spent = time.monotonic() - began
+        table = run.scores(["memorization", "expected"])
+        own, expected = (
+            np.array([correlations(table[c].to_numpy(), raw[b], weights)[0] ** 2 for b in raw])
+            / itself
+            for c in ("memorization", "expected")
+        )
+        made = summary.expectation
+        assert made is not None and made.reliability is not None
+        assert summary.reliability is not None and summary.reliability.encoders is not None
+        print(
+            f"| {name} | {len(summary.encoders)} | {spent:.0f} | "
+            f"{summary.reliability.encoders:.2f} | {own.mean():.2f} | {made.reliability:.2f} | "
+            f"{expected.mean():.2f} | {expected.min():.2f} to {expected.max():.2f} |",
+            flush=True,
+        )
+
+
 def simulated(
     rng: np.random.Generator, n: int, tail: str, *, noise: float, right: bool
 ) -> tuple[np.ndarray, Estimates, np.ndarray]:
@@ -221,10 +278,12 @@ def speed() -> None:
 def main() -> None:
     """Print the table asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("runs", "simulations", "speed"))
+    parser.add_argument("part", choices=("runs", "presets", "simulations", "speed"))
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--home", type=Path, help="keep the runs here")
     parser.add_argument("--centre", action="store_true", help="centre representations of A")
+    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's files")
+    parser.add_argument("--efforts", default="standard,thorough", help="presets, commas between")
     asked = parser.parse_args()
     if asked.part == "simulations":
         simulations()
@@ -232,7 +291,11 @@ def main() -> None:
         speed()
     else:
         with tempfile.TemporaryDirectory() as folder:
-            runs(asked.recipe, asked.home or Path(folder), centre=asked.centre)
+            home = asked.home or Path(folder)
+            if asked.part == "presets":
+                presets(home, asked.efforts.split(","))
+            else:
+                runs(asked.recipe, home, asked.fashion, centre=asked.centre)
 
 
 if __name__ == "__main__":

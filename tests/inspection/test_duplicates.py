@@ -104,6 +104,33 @@ def groups(n, *found, uids=None):
     return made.groups(n, names).tolist()
 
 
+def test_copies_of_some_images_are_those_of_all_that_have_one_of_them(monkeypatch):
+    copies = [make(image) for make in COPIES.values() for image in SCENES[:6]]
+    thumbs = thumbnails.of_canvas(stacked([*SCENES, *copies, SCENES[50], SCENES[50]]))
+    # Among them one that equals an image that is not asked for, and is the later of three.
+    some = np.append(np.arange(0, 3), [124, 125, 140, len(thumbs) - 1])
+    looked_up, rows = matching.looked_up, []
+
+    def counted(library, of, *rest, **options):
+        rows.append(len(of))
+        return looked_up(library, of, *rest, **options)
+
+    monkeypatch.setattr(matching, "looked_up", counted)
+    asked = duplicates.find(thumbs, 0.5, of=some)
+    assert sum(rows) < len(thumbs) / 2
+    every = duplicates.find(thumbs, 0.5)
+    has = np.isin(every.a, some) | np.isin(every.b, some)
+    assert has.sum() > 15
+    assert asked.a.tolist() == every.a[has].tolist()
+    assert asked.b.tolist() == every.b[has].tolist()
+    assert asked.mirrored.tolist() == every.mirrored[has].tolist()
+
+
+def test_copies_of_nothing_are_none():
+    found = duplicates.find(thumbnails.of_canvas(stacked(SCENES[:5])), of=np.arange(0))
+    assert len(found) == 0
+
+
 def test_groups_are_connected_and_numbered_by_their_first():
     assert groups(7, (4, 6), (1, 5), (1, 2)) == [-1, 0, 0, -1, 1, 0, 1]
     assert groups(3) == [-1, -1, -1]

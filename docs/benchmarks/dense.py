@@ -183,7 +183,8 @@ def row(kind: str, frozen: bool, reached: list[list[float]], gaps: Gaps) -> str:
     assert gap.low is not None and gap.high is not None
     mean, low, high = (f"{shown.scale * v:+.{digits}f}" for v in (gap.mean, gap.low, gap.high))
     how = "frozen" if frozen else "trained on with its decoder"
-    return f"| {kind}{shown.unit} | {how} | {a} | {b} | {mean} [{low}, {high}] | {gap.p:.2g} |"
+    what = f"{kind}, {shown.unit.strip()}" if shown.unit else kind
+    return f"| {what} | {how} | {a} | {b} | {mean} [{low}, {high}] | {gap.p:.2g} |"
 
 
 if __name__ == "__main__":

@@ -56,6 +56,14 @@ SHELVES = {
     "scores/measures": {"base", "heads"},
 }
 """Shelves of plug-ins, and what the plug-ins of each may share."""
+COMPOSED = {
+    "reports/quantities": "the commands of `curate table`",
+    "runs/next_steps": "the commands that follow, and a sentence on one of them",
+    "runtime/engines/slurm": "options of srun",
+    "runtime/options": "the flags that are called otherwise than a parameter",
+    "stages/table": "the commands of `curate table`, word by word",
+}
+"""Modules of the library that compose commands out of flags, and which."""
 LONGEST = 500
 SETTINGS = "settings; tested with the recipes that hold them, in runs/test_recipe.py"
 COMMANDS = "commands; typed in cli/test_app.py"
@@ -183,6 +191,32 @@ def reaches(tree, private):
                 yield from (name for name in last if name in private)
 
 
+def spoken_flags(tree):
+    """Yield the texts of a module that name a flag outside of a whole command to type.
+
+    Docstrings are for who reads the code. A whole command, `curate` and its name first, is a text
+    of its own or stands in quotes.
+    """
+    silent = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant() as text):
+                silent.add(text)
+            case ast.JoinedStr(values=parts):
+                silent |= set(parts)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in silent:
+                pass
+            case ast.JoinedStr(values=parts):
+                text = "".join(p.value if isinstance(p, ast.Constant) else "{}" for p in parts)
+            case _:
+                continue
+        without = re.sub(r"^curate [a-z]+ .*|'curate [a-z]+ [^']*'", "", text)
+        if re.search(r"(?<![\w-])--[a-z]", without):
+            yield text
+
+
 def test_every_room_is_in_the_tuple():
     assert {room(path) for path in modules()} <= set(LAYERS) | {"__main__"}
     assert set(LAYERS) <= {room(path) for path in modules()}
@@ -259,6 +293,33 @@ def test_no_grab_bags():
 def test_no_module_is_too_long_to_read():
     lengths = {name_of(p): len(p.read_text().splitlines()) for p in modules()}
     assert {name: n for name, n in lengths.items() if n > LONGEST} == {}
+
+
+def test_the_library_does_not_speak_of_flags():
+    library = [p for p in modules() if room(p) != "cli"]
+    texts = {name_of(p): list(spoken_flags(ast.parse(p.read_text()))) for p in library}
+    speaking = {name: found for name, found in texts.items() if found}
+    assert {name: found for name, found in speaking.items() if name not in COMPOSED} == {}
+    assert set(speaking) == set(COMPOSED), "a line of COMPOSED is out of date"
+
+
+@pytest.mark.parametrize(
+    ("code", "speaks"),
+    [
+        ('raise UsageError("start over with --fresh.")', True),
+        ('raise UsageError(f"{path} is there; "\n"start over with --fresh.")', True),
+        ('log.warning("%s: --label none", path)', True),
+        ('words += ["--set", setting]', True),
+        ("f\"type 'curate score {run} --set plan.repeats=3', or --fresh\"", True),
+        ("f\"type 'curate score {run} --set plan.repeats=3', or not\"", False),
+        ('f"curate compare {run} " "--seeds 5"', False),
+        ("f'probe it with curate probe --on SOURCE.'", True),
+        ('def ranks():\n    """Take ``--ranks``."""', False),
+        ('f"{a}--{b}", "a -- b", "---"', False),
+    ],
+)
+def test_a_flag_is_heard_however_it_is_spoken(code, speaks):
+    assert bool(list(spoken_flags(ast.parse(code)))) is speaks
 
 
 def test_only_the_command_line_ends_the_process():

@@ -28,22 +28,22 @@ def each(option: str, texts: list[str] | None, names: list[str]) -> dict[str, st
     Raises:
         UsageError: If it is said twice of one.
     """
-    own: dict[str, str] = {}
-    rest: list[str] = []
+    by_name: dict[str, str] = {}
+    for_all: list[str] = []
     for text in texts or []:
         name, sign, value = text.partition("=")
         if not sign or name not in names:
-            rest.append(text)
+            for_all.append(text)
             continue
-        if name in own:
+        if name in by_name:
             raise UsageError(f"--{option} {name}=... is given twice.")
-        own[name] = value
-    if len(rest) > 1 or (rest and len(own) == len(names)):
+        by_name[name] = value
+    if len(for_all) > 1 or (for_all and len(by_name) == len(names)):
         raise UsageError(
-            f"--{option} {rest[-1]}: say of which encoder, --{option} NAME=...; they are "
+            f"--{option} {for_all[-1]}: say of which encoder, --{option} NAME=...; they are "
             f"{', '.join(names)}."
         )
-    return {**dict.fromkeys(names, rest[0]), **own} if rest else own
+    return {**dict.fromkeys(names, for_all[0]), **by_name} if for_all else by_name
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
@@ -168,7 +168,7 @@ def adopt(
             raise UsageError(f"--encoder {called}=... is given twice.")
         files[called] = file
     names = list(files)
-    said = {
+    options = {
         option: each(option, texts, names)
         for option, texts in (
             ("saw", saw),
@@ -181,7 +181,7 @@ def adopt(
         )
     }
     for called in names:
-        if called not in said["saw"]:
+        if called not in options["saw"]:
             raise UsageError(
                 f"encoder {called}: say what it was trained on, --saw {called}=LIST: a file of "
                 "uids or paths, a manifest, split:NAME, all or none."
@@ -193,9 +193,9 @@ def adopt(
         {
             e: Encoder(
                 weights=files[e],
-                saw=said["saw"][e],
-                backbone=said["backbone"].get(e),
-                given=given(*(said[option].get(e) for option in look)),
+                saw=options["saw"][e],
+                backbone=options["backbone"].get(e),
+                given=given(*(options[option].get(e) for option in look)),
             )
             for e in names
         },

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from curate.cli import adoption, evaluation, inspection, pipeline, runs, selection
 from curate.cli.exits import explain
 from curate.cli.options import app
-from curate.runtime import signals
+from curate.runtime import options, signals
 from curate.runtime.signals import Stopped
 from curate.runtime.text import visible_lines
 
@@ -49,7 +49,8 @@ def call(arguments: Sequence[str]) -> int:
     try:
         # typer returns the code of an early exit, such as --help's, and what a command returns.
         words = list(arguments) or ["--help"]
-        return app(words, prog_name="curate", standalone_mode=False) or 0
+        with options.typed():
+            return app(words, prog_name="curate", standalone_mode=False) or 0
     except (Stopped, Exception) as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -119,15 +119,15 @@ class Display:
         rate = f"{speed:,.0f}/s" if speed >= 0.5 else ""
         if self._bars and work.bar is not None:
             self._bars.update(work.bar, description=what, completed=done, total=total, rate=rate)
-        told = f"{what}{', ' if colon else ': '}"
+        opening = f"{what}{', ' if colon else ': '}"
         if done >= total:
             del self._work[name]
             if not self._bars:
-                self._say(f"{told}{total:,} in {spent:.1f} s" + (f", {rate}" if rate else ""))
+                self._say(f"{opening}{total:,} in {spent:.1f} s" + (f", {rate}" if rate else ""))
         elif not self._bars and now - work.told >= EVERY:
             work.told = now
             left = f", about {duration((total - done) / speed)} left" if speed else ""
-            self._say(f"{told}{done / total:.0%}" + (f", {rate}" if rate else "") + left)
+            self._say(f"{opening}{done / total:.0%}" + (f", {rate}" if rate else "") + left)
 
     def hint(self, text: str) -> None:
         """Say on stderr what is good to know, such as which run was taken."""

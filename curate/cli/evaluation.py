@@ -186,9 +186,9 @@ def compare(
     """Retrain on selections of equal size and compare them with random ones, with intervals."""
     import curate
 
-    made = named(display, run, runs, set_)
+    opened = named(display, run, runs, set_)
     comparison = curate.compare(
-        made,
+        opened,
         remove=numbers(remove, "--remove"),
         strategies=[s.strip() for s in strategies.split(",")] if strategies else None,
         seeds=seeds,
@@ -207,7 +207,7 @@ def compare(
     if comparison.ranking is not None:
         lines = [f"verdict     {comparison.ranking.text}", *lines]
     display.result(comparison, lines)
-    display.next(f"curate report {typed(made)}")
+    display.next(f"curate report {typed(opened)}")
 
 
 def numbers(text: str | None, option: str) -> list[int] | None:

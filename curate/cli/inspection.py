@@ -95,7 +95,7 @@ def inspect(
     import curate
 
     space = {"backbone": backbone, "size": size, "prefix": prefix}
-    asked = {key: value for key, value in space.items() if value is not None}
+    network = {key: value for key, value in space.items() if value is not None}
     if out is not None:
         if run is None or sample is not None:
             raise UsageError("--out goes with a SOURCE: curate inspect SOURCE --out DIR.")
@@ -104,7 +104,7 @@ def inspect(
             out,
             encoder=encoder,
             embeddings=embeddings,
-            settings={**_of_inspect(values(set_)), **asked},
+            settings={**_of_inspect(values(set_)), **network},
             data=data,
             device=device,
             progress=display.progress,
@@ -115,7 +115,7 @@ def inspect(
     if encoder is not None and embeddings is not None:
         raise UsageError("say what gives the space: either --encoder or --embeddings.")
     name = encoder if embeddings is None else str(embeddings)
-    chosen: dict[str, Any] = {f"inspect.{key}": value for key, value in asked.items()}
+    chosen: dict[str, Any] = {f"inspect.{key}": value for key, value in network.items()}
     if name is not None:
         # Settings of another space do not hold for this one.
         chosen = {f"inspect.{key}": space[key] for key in space} | {"inspect.encoder": name}
@@ -159,7 +159,7 @@ def copies(
     """Find every copy among images, and every leak between their splits; nothing is trained."""
     import curate
 
-    found = curate.copies(
+    result = curate.copies(
         source,
         out,
         against=against,
@@ -168,7 +168,7 @@ def copies(
         device=device,
         progress=display.progress,
     )
-    display.result(found, copies_lines(found))
+    display.result(result, copies_lines(result))
     display.hint(
         f"open {out / 'pairs.parquet'} in pandas, polars or duckdb; its first rows are the leaks"
     )

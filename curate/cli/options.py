@@ -138,8 +138,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"curate {versions().get('curate', 'is not installed')}")
         raise typer.Exit()
 
@@ -249,19 +249,19 @@ def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        asked = [p.name for p in own if p.annotation is Request]
+        parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        requests = [p.name for p in parameters if p.annotation is Request]
         parts = list(inspect.signature(Request, eval_str=True).parameters.values())
-        if asked:
-            own = parts + [p for p in own if p.annotation is not Request]
+        if requests:
+            parameters = parts + [p for p in parameters if p.annotation is not Request]
 
         def called(*, as_json: bool, quiet: bool, debug: bool, **given: Any) -> None:
             with Display(quiet=quiet, as_json=as_json) as display:
-                if asked:
-                    given[asked[0]] = Request(**{p.name: given.pop(p.name) for p in parts})
+                if requests:
+                    given[requests[0]] = Request(**{p.name: given.pop(p.name) for p in parts})
                 function(display, **given)
 
-        options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [
+        options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters] + [
             _flag("as_json", "--json", text="Print one JSON object on stdout."),
             _flag("quiet", "--quiet", "-q", text="No progress, only results and errors."),
             _flag("debug", "--debug", text="Show the traceback of an error."),
@@ -328,8 +328,8 @@ def warn_of_noise(
     """
     if verdict is None or verdict.grade == RANKING:
         return
-    told = "" if luck is None else f"; {luck:,.0f} of the {places:,} places are luck"
-    display.warn(f"{verdict.text}{told}.")
+    by_luck = "" if luck is None else f"; {luck:,.0f} of the {places:,} places are luck"
+    display.warn(f"{verdict.text}{by_luck}.")
 
 
 def stands(run: Run, summary: ScoreSummary) -> Stand:

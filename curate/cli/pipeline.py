@@ -81,12 +81,12 @@ Outside = Annotated[
 
 
 @command("curate run digits")
-def run(display: Display, asked: Request, require: Require = None) -> None:
+def run(display: Display, request: Request, require: Require = None) -> None:
     """Do the whole line: shard, plan, train, score, inspect, select, compare, report."""
     from curate.stages.run import run_all
 
     stage = functools.partial(run_all, require=require)
-    opened, completed = _stage(display, stage, asked)
+    opened, completed = _stage(display, stage, request)
     display.result(completed, run_lines(completed))
     warn_of_noise(display, completed.summary.verdict)
     stand = stands(opened, completed.summary)
@@ -180,7 +180,7 @@ def add(
 @command("curate train digits --set train.epochs=50")
 def train(
     display: Display,
-    asked: Request,
+    request: Request,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what it would take; write nothing.")
     ] = False,
@@ -206,18 +206,18 @@ def train(
         return
     if dry_run:
         forecast = curate.forecast(
-            asked.name,
-            runs=asked.runs,
-            overrides=asked.overrides(),
-            data=asked.data,
-            device=asked.device,
-            workers=asked.workers,
-            engine=asked.chosen(),
+            request.name,
+            runs=request.runs,
+            overrides=request.overrides(),
+            data=request.data,
+            device=request.device,
+            workers=request.workers,
+            engine=request.chosen(),
         )
         display.result(forecast, forecast_lines(forecast))
-        display.next(f"curate train {asked.typed()}")
+        display.next(f"curate train {request.typed()}")
         return
-    opened, trained = _stage(display, functools.partial(curate.train, ranks=ranks), asked)
+    opened, trained = _stage(display, functools.partial(curate.train, ranks=ranks), request)
     display.result(trained, train_lines(trained))
     if not trained.trained:
         display.hint(f"nothing to do: all encoders of {opened.path} were trained before")
@@ -227,7 +227,7 @@ def train(
 @command("curate score imagenet-100k --data /data/imagenet-100k")
 def score(
     display: Display,
-    asked: Request,
+    request: Request,
     until: Annotated[
         str | None,
         typer.Option(
@@ -262,7 +262,7 @@ def score(
         refine.seconds(budget)
     if fdr is not None:
         significance.check(fdr)
-    opened, scored = _stage(display, curate.score, asked)
+    opened, scored = _stage(display, curate.score, request)
     already = scored.already
     more: dict[str, Result] = {}
     lines: list[str | Listing] = []
@@ -271,10 +271,10 @@ def score(
             opened,
             until,
             budget=budget,
-            data=asked.data,
-            device=asked.device,
-            workers=asked.workers,
-            engine=asked.chosen(),
+            data=request.data,
+            device=request.device,
+            workers=request.workers,
+            engine=request.chosen(),
             progress=display.progress,
         )
         scored, lines = curate.score(opened), refine_lines(refined)
@@ -290,25 +290,25 @@ def score(
     display.next(following(stand, selecting(stand)))
 
 
-def _stage(display: Display, stage: Callable[..., Any], asked: Request) -> tuple[Run, Any]:
+def _stage(display: Display, stage: Callable[..., Any], request: Request) -> tuple[Run, Any]:
     """Open or create the run that is asked for, and call a stage of the library on it."""
     import curate
 
     run = curate.open_run(
-        asked.name,
-        runs=asked.runs,
-        overrides=asked.overrides(),
-        data=asked.data,
-        fresh=asked.fresh,
-        called=asked.called,
-        retrain=asked.retrain,
+        request.name,
+        runs=request.runs,
+        overrides=request.overrides(),
+        data=request.data,
+        fresh=request.fresh,
+        called=request.called,
+        retrain=request.retrain,
     )
     result = stage(
         run,
-        data=asked.data,
-        device=asked.device,
-        workers=asked.workers,
-        engine=asked.chosen(),
+        data=request.data,
+        device=request.device,
+        workers=request.workers,
+        engine=request.chosen(),
         progress=display.progress,
     )
     return run, result

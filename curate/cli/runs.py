@@ -123,8 +123,8 @@ def init(
 
     text = curate.init(source, data=data, overrides=values(set_))
     display.result({"recipe": text}, [text])
-    asked, again = Request(source, set_=set_, data=data), Request("mine.yaml", data=data)
-    display.next(f"curate init {asked.typed()} > mine.yaml && curate run {again.typed()}")
+    request, again = Request(source, set_=set_, data=data), Request("mine.yaml", data=data)
+    display.next(f"curate init {request.typed()} > mine.yaml && curate run {again.typed()}")
 
 
 @command("curate doctor")
@@ -149,14 +149,14 @@ def bench(
     """Measure each stage here, beside one image at a time and the machine's own ceiling."""
     import curate
 
-    asked = Request(name, runs, set_, data, device=device)
+    request = Request(name, runs, set_, data, device=device)
     benchmark = curate.bench(
         name,
         runs=runs,
-        overrides=asked.overrides(),
+        overrides=request.overrides(),
         data=data,
         device=device,
         progress=display.progress,
     )
     display.result(benchmark, bench_lines(benchmark))
-    display.next(f"curate train {asked.typed()} --dry-run", "tells what a run takes")
+    display.next(f"curate train {request.typed()} --dry-run", "tells what a run takes")

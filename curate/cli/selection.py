@@ -162,17 +162,17 @@ def select(
     import curate
 
     short = {"top": top, "drop-top": drop_top, "bottom": bottom}
-    wanted = _selection(short, strategy=strategy, count=count, fraction=fraction)
-    wanted |= {"unscored": unscored, "seed": seed, "name": name, "space": space, "match": match}
-    wanted |= {"per_class": per_class, "always": always, "never": never}
+    settings = _selection(short, strategy=strategy, count=count, fraction=fraction)
+    settings |= {"unscored": unscored, "seed": seed, "name": name, "space": space, "match": match}
+    settings |= {"per_class": per_class, "always": always, "never": never}
     if scores is None:
         if out is not None:
             raise errors.UsageError("--out goes with --scores; a run keeps its manifests.")
-        wanted["by"] = by or "memorization"
-        wanted |= {"drop": [kind.strip() for kind in drop.split(",")] if drop else ()}
-        wanted["copies"] = copies
-        wanted |= {"data": data, "device": device, "progress": display.progress}
-        selected = curate.select(named(display, run, runs), **wanted, require=require)
+        settings["by"] = by or "memorization"
+        settings |= {"drop": [kind.strip() for kind in drop.split(",")] if drop else ()}
+        settings["copies"] = copies
+        settings |= {"data": data, "device": device, "progress": display.progress}
+        selected = curate.select(named(display, run, runs), **settings, require=require)
     elif drop is not None:
         raise errors.UsageError("--drop asks a run for its triage; a table has none.")
     elif copies is not None:
@@ -182,12 +182,14 @@ def select(
     elif run is not None:
         raise errors.UsageError(f"give --scores or the run {run!r}, not both.")
     else:
-        selected = curate.select_table(scores, by=by or "memorization", out=out or Path(), **wanted)
+        selected = curate.select_table(
+            scores, by=by or "memorization", out=out or Path(), **settings
+        )
     display.result(selected, select_lines(selected))
     manifest = shlex.quote(str(selected.path))
     then = f"curate export {manifest} --to csv --out manifest.csv"
     by_scores = (by or "memorization") in ("memorization", "expected")
-    if by_scores and "scores" in STRATEGIES[wanted["strategy"]].needs:
+    if by_scores and "scores" in STRATEGIES[settings["strategy"]].needs:
         warn_of_noise(display, selected.verdict, places=selected.places, luck=selected.luck)
         then = _following(selected.path, then)
     display.next(then)

@@ -78,14 +78,14 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
             f"{name:<11} {account['written']:,} written, {account['rejected']:,} rejected, "
             f"{account['left_out']:,} left out, of {account['in']:,}"
         )
-        for what in ("rejected", "left_out"):
-            reasons = account[f"{what}_for"]
+        for kind in ("rejected", "left_out"):
+            reasons = account[f"{kind}_for"]
             if reasons:
-                out.append(f"  {what.replace('_', ' '):<9} {_reasons(reasons)}")
+                out.append(f"  {kind.replace('_', ' '):<9} {_reasons(reasons)}")
         if account["unlabelled"] and account["unlabelled"] < account["written"]:
             out.append(f"  unlabelled {account['unlabelled']:,}")
         out += [
-            f"  {what:<9} {visible(str(text))}" for what, text in account.get("chosen", {}).items()
+            f"  {kind:<9} {visible(str(text))}" for kind, text in account.get("chosen", {}).items()
         ]
     return [*out, f"{'classes':<11} {_classes(facts)}"] if out else []
 

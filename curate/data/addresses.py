@@ -43,13 +43,13 @@ def check(text: str) -> None:
     Raises:
         UsageError: If one does; the message does not repeat it.
     """
-    for found in ADDRESS.finditer(text):
-        rest = re.split(r"::|\s", text[found.end() :])[0]
-        host, _, path = rest.partition("/")
-        if "@" in host or (found[1] in WEB and re.search(r"[?#]", path or host)):
+    for match in ADDRESS.finditer(text):
+        location = re.split(r"::|\s", text[match.end() :])[0]
+        host, _, path = location.partition("/")
+        if "@" in host or (match[1] in WEB and re.search(r"[?#]", path or host)):
             raise UsageError(
-                f"{redacted(found[0] + rest)}: write the address without user, password, query and "
-                "fragment, which would be recorded; credentials come from the environment "
+                f"{redacted(match[0] + location)}: write the address without user, password, query "
+                "and fragment, which would be recorded; credentials come from the environment "
                 "(docs/scale.md)."
             )
 
@@ -80,8 +80,8 @@ def place(where: str | Path) -> Path:
     check(text)
     if not is_address(where):
         return Path(where)
-    scheme, _, rest = text.partition("://")
-    parts = rest.rstrip("/").split("/")
+    scheme, _, path = text.partition("://")
+    parts = path.rstrip("/").split("/")
     if not parts[0] or any(part in ("", ".", "..") for part in parts):
         raise UsageError(f"{text}: write the address in full, such as s3://bucket/folder.")
     return cache().joinpath("files", scheme, *parts)

@@ -31,16 +31,16 @@ def bound() -> int:
     Raises:
         UsageError: If ``CURATE_CACHE_GIB`` is no size.
     """
-    said = os.environ.get("CURATE_CACHE_GIB", str(GIB))
+    text = os.environ.get("CURATE_CACHE_GIB", str(GIB))
     try:
-        size = float(said) * 2**30
-        return int(size) if size > 0 else _no_size(said)
+        size = float(text) * 2**30
+        return int(size) if size > 0 else _no_size(text)
     except (ValueError, OverflowError):
-        return _no_size(said)
+        return _no_size(text)
 
 
-def _no_size(said: str) -> NoReturn:
-    raise UsageError(f"CURATE_CACHE_GIB={said}: write a number of GiB above 0.") from None
+def _no_size(text: str) -> NoReturn:
+    raise UsageError(f"CURATE_CACHE_GIB={text}: write a number of GiB above 0.") from None
 
 
 def facts_of(path: Path) -> Path:
@@ -76,7 +76,7 @@ def _emptied(home: Path, most: int) -> int:
     """Remove files until the cache has at most ``most`` bytes; returns how many it has."""
     sweep((home / "arriving").glob(f".*{TEMPORARY}"))
     pinned = _pinned_by_anyone(home)
-    found: list[tuple[float, int, Path]] = []
+    entries: list[tuple[float, int, Path]] = []
     held = 0
     for folder, _, inside in os.walk(home / "files"):
         for name in inside:
@@ -87,8 +87,8 @@ def _emptied(home: Path, most: int) -> int:
                 if not any(path == root or root in path.parents for root in pinned):
                     facts = facts_of(path)
                     used = facts.stat().st_mtime if facts.exists() else 0.0
-                    found.append((used, size, path))
-    for _, size, path in sorted(found):
+                    entries.append((used, size, path))
+    for _, size, path in sorted(entries):
         if held <= most:
             break
         path.unlink(missing_ok=True)
@@ -119,12 +119,12 @@ def pin(root: Path) -> None:
 
 def _pinned_by_anyone(home: Path) -> list[Path]:
     """Return the folders that processes keep; forgets those of processes that are gone."""
-    found = []
+    pinned = []
     for path in (home / "pins").glob("*"):
         with path.open("rb") as pin:
             try:
                 fcntl.flock(pin, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             except OSError:
-                found.append(Path(os.fsdecode(pin.read())))
-    return found
+                pinned.append(Path(os.fsdecode(pin.read())))
+    return pinned

@@ -77,14 +77,14 @@ class Canvas:
         Raises:
             DataError: If a uid is not in the dataset.
         """
-        wanted = np.asarray(uids)
-        if wanted.dtype.kind != "S":
-            wanted = np.array([str(uid).encode() for uid in uids], dtype=np.bytes_)
-        place = np.searchsorted(self.uids, wanted, sorter=self._order)
+        requested = np.asarray(uids)
+        if requested.dtype.kind != "S":
+            requested = np.array([str(uid).encode() for uid in uids], dtype=np.bytes_)
+        place = np.searchsorted(self.uids, requested, sorter=self._order)
         rows = self._order[np.minimum(place, len(self.uids) - 1)]
-        unknown = self.uids[rows] != wanted
+        unknown = self.uids[rows] != requested
         if unknown.any():
-            first = wanted[unknown][0].decode()
+            first = requested[unknown][0].decode()
             raise DataError(f"{unknown.sum()} uids are not in this dataset; the first is {first}.")
         return rows.astype(np.int64)
 
@@ -171,12 +171,12 @@ def numbers_on_canvas(values: np.ndarray, *, size: int, fit: Fit, outside: float
     )
     row = np.clip(top + (np.arange(rows) + 0.5) * down / rows, 0, height - 1).astype(np.int64)
     column = np.clip(left + (np.arange(columns) + 0.5) * across / columns, 0, width - 1)
-    found = values[row[:, None], column.astype(np.int64)[None]]
+    sampled = values[row[:, None], column.astype(np.int64)[None]]
     if fit != "pad":
-        return found
+        return sampled
     out = np.full((size, size), outside, dtype=values.dtype)
     above, before = round((size - rows) * 0.5), round((size - columns) * 0.5)
-    out[above : above + rows, before : before + columns] = found
+    out[above : above + rows, before : before + columns] = sampled
     return out
 
 

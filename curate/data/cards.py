@@ -14,6 +14,7 @@ from typing import Any
 
 from curate.data.splits import EVERYTHING, TRAIN, Splits, shown, training_first
 from curate.errors import UsageError
+from curate.runtime.options import option
 from curate.runtime.yaml_text import read_yaml
 
 CARD = "README.md"
@@ -32,29 +33,30 @@ def splits_of(root: Path, paths: Sequence[str]) -> Splits | None:
     Raises:
         UsageError: If it describes several data sets, and none of them as the default.
     """
-    found = {}
+    by_name = {}
     configurations, default = _configurations(root / CARD)
     for name, patterns in configurations.items():
-        of: dict[str, tuple[str, ...]] = {}
+        by_split: dict[str, tuple[str, ...]] = {}
         for split, pattern in patterns:
             mine = [path for path in paths if fits(pattern, path)]
             if mine:
-                of[split] = tuple(dict.fromkeys([*of.get(split, ()), *mine]))
-        if of:
-            found[name] = of
-    if not found:
+                by_split[split] = tuple(dict.fromkeys([*by_split.get(split, ()), *mine]))
+        if by_split:
+            by_name[name] = by_split
+    if not by_name:
         return None
-    if len(found) > 1 and default not in found:
-        first = next(iter(next(iter(found.values())).values()))[0]
+    if len(by_name) > 1 and default not in by_name:
+        first = next(iter(next(iter(by_name.values())).values()))[0]
         raise UsageError(
-            f"{root / CARD} describes several data sets (configurations): {shown(found)}. Say "
-            f"which files: --split {first!r}, or another pattern, or --split {EVERYTHING}."
+            f"{root / CARD} describes several data sets (configurations): {shown(by_name)}. Say "
+            f"which files: {option(split=first, quoted=True)}, or another pattern, or "
+            f"{option(split=EVERYTHING)}."
         )
-    name = default if default in found else next(iter(found))
-    of = {split: found[name][split] for split in sorted(found[name], key=training_first)}
-    used = {path for some in of.values() for path in some}
-    why = f"by {CARD}" + (f", its configuration {name}" if len(found) > 1 else "")
-    return Splits(of, why, tuple(path for path in paths if path not in used))
+    name = default if default in by_name else next(iter(by_name))
+    by_split = {split: by_name[name][split] for split in sorted(by_name[name], key=training_first)}
+    used = {path for files in by_split.values() for path in files}
+    why = f"by {CARD}" + (f", its configuration {name}" if len(by_name) > 1 else "")
+    return Splits(by_split, why, tuple(path for path in paths if path not in used))
 
 
 def _configurations(card: Path) -> tuple[dict[str, list[tuple[str, str]]], str]:
@@ -63,10 +65,10 @@ def _configurations(card: Path) -> tuple[dict[str, list[tuple[str, str]]], str]:
         with card.open("rb") as file:
             text = file.read(LONGEST).decode("utf-8", "replace")
         head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
-        said = read_yaml(head[1]) if head else None
+        header = read_yaml(head[1]) if head else None
     except (OSError, ValueError):
         return {}, DEFAULT
-    listed = said.get("configs") if isinstance(said, dict) else None
+    listed = header.get("configs") if isinstance(header, dict) else None
     out: dict[str, list[tuple[str, str]]] = {}
     default = DEFAULT
     for one in listed if isinstance(listed, list) else ():

@@ -41,13 +41,13 @@ def as_strings(column: pa.Array) -> pa.Array | pa.ChunkedArray:
     while start < len(column):
         stop = int(np.searchsorted(ends, ends[start] + MOST, side="right")) - 1
         stop = max(stop, start + 1)
-        some = ends[start : stop + 1] - ends[start]
-        if some[-1] > MOST:
-            raise DataError(f"a text of {some[-1]:,} bytes cannot be stored.")
+        ends_here = ends[start : stop + 1] - ends[start]
+        if ends_here[-1] > MOST:
+            raise DataError(f"a text of {ends_here[-1]:,} bytes cannot be stored.")
         # Arrow casts no part whose place in its buffer is beyond 32 bits.
         mask = column.slice(start, stop - start).is_valid().buffers()[1]
-        texts = (content or pa.py_buffer(b"")).slice(int(ends[start]), int(some[-1]))
-        places = pa.py_buffer(some.astype(np.int32))
+        texts = (content or pa.py_buffer(b"")).slice(int(ends[start]), int(ends_here[-1]))
+        places = pa.py_buffer(ends_here.astype(np.int32))
         parts.append(pa.Array.from_buffers(pa.string(), stop - start, [mask, places, texts]))
         start = stop
     return parts[0] if len(parts) == 1 else pa.chunked_array(parts, pa.string())
@@ -68,7 +68,7 @@ def lists(values: np.ndarray, kind: pa.DataType) -> pa.ChunkedArray:
     rows = max(1, MOST // max(k, 1))
     parts = []
     for start in range(0, max(len(values), 1), rows):
-        some = values[start : start + rows]
-        ends = pa.array(np.arange(len(some) + 1) * k, pa.int32())
-        parts.append(pa.ListArray.from_arrays(ends, pa.array(some.ravel(), kind)))
+        block = values[start : start + rows]
+        ends = pa.array(np.arange(len(block) + 1) * k, pa.int32())
+        parts.append(pa.ListArray.from_arrays(ends, pa.array(block.ravel(), kind)))
     return pa.chunked_array(parts, pa.list_(kind))

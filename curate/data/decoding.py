@@ -168,8 +168,8 @@ def picture(data: bytes, then: Callable[[Image.Image], Image.Image] | None = Non
     """
     with _opened(data) as image, _room(image, copies=2):
         image.load()
-        found = _plain(_upright(image))
-        return found if then is None else then(found)
+        upright = _plain(_upright(image))
+        return upright if then is None else then(upright)
 
 
 def levels(data: bytes) -> np.ndarray:
@@ -282,8 +282,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise DataError(f"damaged: {str(error) or type(error).__name__}") from error
 
 
-def _too_large(what: str) -> str:
-    return f"{what} pixels are more than the {MAX_PIXELS:,} allowed"
+def _too_large(count: str) -> str:
+    return f"{count} pixels are more than the {MAX_PIXELS:,} allowed"
 
 
 def _kind(image: Image.Image) -> str:
@@ -360,8 +360,8 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 def _largest(image: Image.Image) -> float:
     """Return the largest value of an image of 16 or 32 bits, at least 0."""
-    found = (_finite(np.asarray(strip)).max(initial=0) for strip in _strips(image))
-    return max((float(value) for value in found), default=0.0)
+    maxima = (_finite(np.asarray(strip)).max(initial=0) for strip in _strips(image))
+    return max((float(value) for value in maxima), default=0.0)
 
 
 def _eight_bits(values: np.ndarray, largest: float) -> np.ndarray:

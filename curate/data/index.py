@@ -74,15 +74,15 @@ def open_index(folder: Path) -> Index:
     with _named(path):
         if file_sha256(path) != read_json(folder / "dataset.json")["index"]["sha256"]:
             raise DataError(f"{path} changed since it was written; make the shards again.")
-        made = pq.read_metadata(path)
-        lacking = sorted({*INDEX_SCHEMA.names} - {*made.schema.names})
+        metadata = pq.read_metadata(path)
+        lacking = sorted({*INDEX_SCHEMA.names} - {*metadata.schema.names})
         if lacking:
             raise DataError(
                 f"{path} lacks {', '.join(lacking)}: another version of curate wrote it; make the "
                 "shards again."
             )
         _check_names(path)
-        rows = [made.row_group(shard).num_rows for shard in range(made.num_row_groups)]
+        rows = [metadata.row_group(shard).num_rows for shard in range(metadata.num_row_groups)]
     return Index(path, np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
 
 

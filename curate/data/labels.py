@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import DataError, UsageError, unknown
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 LABEL = "label"
@@ -84,10 +85,10 @@ def of_texts(texts: Iterable[str | None]) -> list[Any]:
     ``001`` and ``0x1F`` are names, and so are dates; ``1.0`` is 1 where every other is whole.
     """
     column = [None if text is None or not text.strip() else text.strip() for text in texts]
-    there = [text for text in column if text is not None]
-    if all(whole_number(text) is not None for text in there):
+    present = [text for text in column if text is not None]
+    if all(whole_number(text) is not None for text in present):
         return [None if text is None else int(text) for text in column]
-    if all(whole_number(text) is not None or _FLOAT.fullmatch(text) for text in there):
+    if all(whole_number(text) is not None or _FLOAT.fullmatch(text) for text in present):
         return [None if text is None else float(text) for text in column]
     return [None if text is None else text for text in column]
 
@@ -98,13 +99,14 @@ def classes_of(labels: Iterable[Label], where: str) -> tuple[str, ...]:
     Raises:
         DataError: If some are names and some are numbers.
     """
-    found = set(labels) - {None}
-    names = {label for label in found if isinstance(label, str)}
-    if names and len(names) < len(found):
-        number = next(label for label in found if not isinstance(label, str))
+    distinct = set(labels) - {None}
+    names = {label for label in distinct if isinstance(label, str)}
+    if names and len(names) < len(distinct):
+        number = next(label for label in distinct if not isinstance(label, str))
         raise DataError(
             f"{where} mixes labels that are numbers and names ({number} and "
-            f"{short(min(names))}); write all of them one way, or name another column: --label."
+            f"{short(min(names))}); write all of them one way, or name another column: "
+            f"{option(label=...)}."
         )
     return tuple(sorted(names))
 
@@ -135,12 +137,12 @@ def candidates(have: Iterable[str]) -> tuple[str | None, list[str]]:
 
 
 def chosen_column(
-    said: str | None, have: Iterable[str], where: str, is_label: Callable[[str], bool]
+    requested: str | None, have: Iterable[str], where: str, is_label: Callable[[str], bool]
 ) -> str | None:
     """Return the column of labels: the one that is said, ``label``, or the only one that can be.
 
     Args:
-        said: What the user said, or None.
+        requested: What the user said, or None.
         have: Names of the columns.
         where: What a message calls the table.
         is_label: Whether what a column holds can be labels.
@@ -149,12 +151,12 @@ def chosen_column(
         UsageError: If the one that is said is not there, or several can be meant.
     """
     names = list(have)
-    if said is not None and said in names:
-        return said
-    if said is not None and said.lower() == NONE:
+    if requested is not None and requested in names:
+        return requested
+    if requested is not None and requested.lower() == NONE:
         return None
-    if said is not None:
-        raise UsageError(f"--label: {unknown(f'column of {where}', said, names)}")
+    if requested is not None:
+        raise UsageError(f"{option(label=...)}: {unknown(f'column of {where}', requested, names)}")
     sure, others = candidates(names)
     if sure is not None:
         return sure
@@ -162,7 +164,8 @@ def chosen_column(
     if len(can) > 1:
         raise UsageError(
             f"{where} has {len(can)} columns that can be labels, {', '.join(can)}; say which: "
-            f"--label {can[0]} (elsewhere --set data.label={can[0]}), or --label {NONE}."
+            f"{option(label=can[0])} (elsewhere {option(overrides={'data.label': can[0]})}), or "
+            f"{option(label=NONE)}."
         )
     return can[0] if can else None
 
@@ -171,4 +174,6 @@ def none_of(have: Iterable[str]) -> str:
     """Return what is said where no column is taken for labels: which could be named."""
     names = [short(name)[1:-1] for name in have]
     more = ", ..." if len(names) > SHOWN else ""
-    return f"none; --label takes one of {', '.join(names[:SHOWN])}{more}" if names else "none"
+    if not names:
+        return "none"
+    return f"none; {option(label=...)} takes one of {', '.join(names[:SHOWN])}{more}"

@@ -31,6 +31,7 @@ from curate.data.sources.base import (
     why_left_out,
 )
 from curate.errors import DataError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 COMPANIONS = (".cls", ".json", ".txt")
@@ -80,13 +81,13 @@ class Found:
 
     def __iter__(self) -> Iterator[Member]:
         self._file.flush()
-        place, rest = 0, b""
+        place, tail = 0, b""
         while place < self._size:
             block = os.pread(self._file.fileno(), 2**20, place)
             if not block:
                 break
             place += len(block)
-            *lines, rest = (rest + block).split(b"\n")
+            *lines, tail = (tail + block).split(b"\n")
             for line in lines:
                 yield Member(*json.loads(line))
 
@@ -219,7 +220,7 @@ def _scan(
             if reason is not None:
                 yield none(inside, rejected=reason)
             elif image is not None and not _has_ending(base, image):
-                yield none(inside, left_out=f"no .{image.lstrip('.')} (--image)")
+                yield none(inside, left_out=f"no .{image.lstrip('.')} ({option(image=...)})")
             elif suffix in MORE_EXTENSIONS and refusal_by_name(suffix):
                 yield none(inside, rejected=str(refusal_by_name(suffix)))
             elif image is not None or suffix in EXTENSIONS or suffix in MORE_EXTENSIONS or (
@@ -270,21 +271,21 @@ def _members(stream: BinaryIO, tar: Path) -> Iterator[tarfile.TarInfo]:
                 yield info
             end = archive.offset
         stream.seek(end)
-        rest = stream.read(tarfile.BLOCKSIZE)
-        whole = len(rest) == tarfile.BLOCKSIZE
+        block = stream.read(tarfile.BLOCKSIZE)
+        whole = len(block) == tarfile.BLOCKSIZE
         passed = 0
-        while rest:
-            passed += len(rest)
-            if rest.strip(b"\0"):
+        while block:
+            passed += len(block)
+            if block.strip(b"\0"):
                 raise DataError(f"{tar} is damaged at offset {end:,}; get it again.")
             if passed > MAX_END:
                 raise DataError(f"{tar} goes on for more than {MAX_END:,} zeros behind its end.")
-            rest = stream.read(2**20)
+            block = stream.read(2**20)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # hostile headers make tarfile raise nearly anything
-        what = str(error) or type(error).__name__
-        raise DataError(f"{tar} is cut short or damaged: {what[:200]}.") from error
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{tar} is cut short or damaged: {reason[:200]}.") from error
     if not whole:
         raise DataError(f"{tar} is cut short at offset {end:,}: the end mark is missing.")
 
@@ -318,7 +319,7 @@ def _is_of_macos(stream: BinaryIO, info: tarfile.TarInfo, base: str, tar: Path) 
 
 
 def _described(
-    inside: str, companions: dict[str, bytes], wanted: str | None, used: set[str]
+    inside: str, companions: dict[str, bytes], requested: str | None, used: set[str]
 ) -> tuple[Label, dict[str, Any]]:
     """Return label and metadata of an image member; adds the companions it has to ``used``.
 
@@ -326,8 +327,8 @@ def _described(
         DataError: If a companion cannot be read; the message is the reason alone.
     """
     folder, slash, base = inside.rpartition("/")
-    own = inside.removesuffix(PurePosixPath(inside).suffix)
-    stems = (own, folder + slash + base.partition(".")[0])
+    stem = inside.removesuffix(PurePosixPath(inside).suffix)
+    stems = (stem, folder + slash + base.partition(".")[0])
 
     def companion(suffix: str) -> str | None:
         name = next((s + suffix for s in stems if s + suffix in companions), None)
@@ -348,9 +349,9 @@ def _described(
             raise DataError("its .json member is no JSON") from error
         if isinstance(content, dict):
             metadata |= content
-            key = wanted if wanted is not None and wanted in content else "label"
+            key = requested if requested is not None and requested in content else "label"
             value = content.get(key)
-            if wanted != labels.NONE and _can_be(value, said=key == wanted):
+            if requested != labels.NONE and _can_be(value, said=key == requested):
                 try:
                     label = labels.label_of(value)
                 except ValueError as error:
@@ -358,11 +359,11 @@ def _described(
                 del metadata[key]
     if (text := companion(".txt")) is not None:
         metadata["text"] = text
-    endings = (".cls",) if wanted is None else (f".{wanted.lstrip('.').lower()}",)
+    endings = (".cls",) if requested is None else (f".{requested.lstrip('.').lower()}",)
     for ending in (*endings, ".cls"):
         if (text := companion(ending)) is not None and ending in endings:
             label = _of_text(text)
-    if wanted == labels.NONE:
+    if requested == labels.NONE:
         label = None
     return label, plain(metadata)
 

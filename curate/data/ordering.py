@@ -30,11 +30,11 @@ def words(texts: pa.Array, lane: int = 0) -> np.ndarray:
     ends = offsets(texts)
     letters = np.frombuffer(content, dtype=np.uint8)
     for start in range(0, len(texts), AT_A_TIME):
-        some = ends[start : start + AT_A_TIME + 1]
+        bounds = ends[start : start + AT_A_TIME + 1]
         word = out[start : start + AT_A_TIME]
         for byte in range(WORD * lane, WORD * (lane + 1)):
-            place = some[:-1] + byte
-            inside = place < some[1:]
+            place = bounds[:-1] + byte
+            inside = place < bounds[1:]
             word <<= np.uint64(8)
             # No branch where all texts are long enough, as uids are.
             if inside.all():
@@ -59,8 +59,8 @@ def order_of_texts(texts: pa.Array) -> np.ndarray:
     alike[:-1] |= equal
     if alike.any():
         # Their texts lie in the order of their numbers, so that they are sorted all at once.
-        some = order[alike]
-        order[alike] = some[pc.sort_indices(texts.take(pa.array(some))).to_numpy()]
+        tied = order[alike]
+        order[alike] = tied[pc.sort_indices(texts.take(pa.array(tied))).to_numpy()]
     return order
 
 
@@ -132,16 +132,16 @@ def repeats(uids: pa.Array | pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.equal(whole[:-1], whole[1:]), min_count=0).as_py())
 
 
-def places(wanted: pa.Array, among: pa.Array) -> pa.Array:
+def places(texts: pa.Array, among: pa.Array) -> pa.Array:
     """Return where each of some uids is among others, (n,) int64, null where it is not.
 
-    Takes little more time than going over both where ``wanted`` is sorted, and no table of hashes.
+    Takes little more time than going over both where ``texts`` is sorted, and no table of hashes.
 
     Args:
-        wanted: (n,) strings.
+        texts: (n,) strings.
         among: (N,) distinct strings.
     """
-    mine, theirs = words(wanted), words(among)
+    mine, theirs = words(texts), words(among)
     order = np.argsort(theirs)
     theirs = theirs[order]
     first = np.searchsorted(theirs, mine)
@@ -149,11 +149,11 @@ def places(wanted: pa.Array, among: pa.Array) -> pa.Array:
     place = np.full(len(mine), -1)
     place[alike > 0] = order[first[alike > 0]]
     candidate = pa.array(place, mask=place < 0)
-    same = pc.equal(among.take(candidate), wanted)
-    found = pc.if_else(same, candidate, pa.scalar(None, pa.int64()))
+    same = pc.equal(among.take(candidate), texts)
+    positions = pc.if_else(same, candidate, pa.scalar(None, pa.int64()))
     unsure = pa.array(alike > 1)
     if alike.max(initial=0) > 1:
         # Several begin alike: those are looked up by their whole texts.
-        at = pc.index_in(wanted.filter(unsure), value_set=among)
-        found = pc.replace_with_mask(found, unsure, at.cast(pa.int64()))
-    return found
+        at = pc.index_in(texts.filter(unsure), value_set=among)
+        positions = pc.replace_with_mask(positions, unsure, at.cast(pa.int64()))
+    return positions

@@ -135,39 +135,39 @@ def _of_folders(root: Path, files: Sequence[str], kind: Kind) -> Pairs:
             f"{root} has no folders {IMAGES[0]}/SPLIT and {kind.folders[0]}/SPLIT with one "
             f"{kind.name} for each image; lay it out so."
         )
-    there: dict[str, dict[str, str]] = {}
+    targets: dict[str, dict[str, str]] = {}
     for path in files:
-        top, _, rest = path.partition("/")
-        split, slash, inside = rest.partition("/")
+        top, _, inner = path.partition("/")
+        split, slash, inside = inner.partition("/")
         if top == beside and slash and not Path(inside).name.startswith("."):
-            there.setdefault(split, {})[str(Path(inside).with_suffix(""))] = path
-    found: dict[str, list[tuple[str, str | None]]] = {}
+            targets.setdefault(split, {})[str(Path(inside).with_suffix(""))] = path
+    by_split: dict[str, list[tuple[str, str | None]]] = {}
     for path in files:
-        top, _, rest = path.partition("/")
-        split, slash, inside = rest.partition("/")
+        top, _, inner = path.partition("/")
+        split, slash, inside = inner.partition("/")
         suffix = Path(inside).suffix.lower()
         if top != images or not slash or Path(inside).name.startswith("."):
             continue
         if suffix in EXTENSIONS or suffix in MORE_EXTENSIONS:
-            mine = there.get(split, {}).get(str(Path(inside).with_suffix("")))
-            found.setdefault(split, []).append((path, mine))
-    roles = _roles(root / images, sorted(found))
+            mine = targets.get(split, {}).get(str(Path(inside).with_suffix("")))
+            by_split.setdefault(split, []).append((path, mine))
+    roles = _roles(root / images, sorted(by_split))
     for split in roles.values():
-        lacking = [path for path, mine in found[split] if mine is None]
+        lacking = [path for path, mine in by_split[split] if mine is None]
         if lacking:
             stem = lacking[0].removeprefix(f"{images}/").rpartition(".")[0]
             raise DataError(
-                f"{len(lacking):,} of {len(found[split]):,} images of {root / images / split} have "
-                f"no {kind.name}; the first is {lacking[0]}, whose {kind.name} would be "
+                f"{len(lacking):,} of {len(by_split[split]):,} images of {root / images / split} "
+                f"have no {kind.name}; the first is {lacking[0]}, whose {kind.name} would be "
                 f"{beside}/{stem}.png. Add it, or take the image away."
             )
 
     def read(role: str) -> Iterator[Pair]:
-        for path, mine in found[roles[role]]:
+        for path, mine in by_split[roles[role]]:
             assert mine is not None
             yield Pair(path, FILE, _reader(root / path), _number_reader(root / mine))
 
-    return Pairs(root, roles, {role: len(found[split]) for role, split in roles.items()}, read)
+    return Pairs(root, roles, {role: len(by_split[split]) for role, split in roles.items()}, read)
 
 
 def _reader(path: Path) -> Callable[[], bytes]:
@@ -210,7 +210,9 @@ def _of_tables(root: Path, files: Sequence[str], kind: Kind) -> Pairs:
     opened = {role: tables.open_parquet(root, laid.of[split]) for role, split in roles.items()}
     for table in opened.values():
         names = table.schema.names
-        columns = [next((n for n in some if n in names), None) for some in (IMAGES, kind.columns)]
+        columns = [
+            next((n for n in names_of if n in names), None) for names_of in (IMAGES, kind.columns)
+        ]
         if None in columns:
             have = splits.shown(names)
             raise DataError(
@@ -221,7 +223,9 @@ def _of_tables(root: Path, files: Sequence[str], kind: Kind) -> Pairs:
     def read(role: str) -> Iterator[Pair]:
         table = opened[role]
         names = table.schema.names
-        image, beside = (next(n for n in some if n in names) for some in (IMAGES, kind.columns))
+        image, beside = (
+            next(n for n in names_of if n in names) for names_of in (IMAGES, kind.columns)
+        )
         row = 0
         for batch in table.batches([image, beside], ROWS):
             for one, other in zip(batch[image], batch[beside], strict=True):
@@ -243,12 +247,12 @@ def _packed(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     try:
-        found = np.array(value)
+        packed = np.array(value)
     except ValueError:  # lists of several lengths
         return value
-    if found.dtype.kind == "f":
-        return found.astype(np.float32)
-    return found if found.dtype.kind in "biu" else value
+    if packed.dtype.kind == "f":
+        return packed.astype(np.float32)
+    return packed if packed.dtype.kind in "biu" else value
 
 
 def _size(value: Any) -> int:
@@ -353,11 +357,11 @@ def write_pairs(
     def brought(pair: Pair) -> tuple[str, np.ndarray, np.ndarray]:
         try:
             data, numbers = pair.image(), pair.numbers()
-            found = check(data)
-            if numbers.shape != (found.height, found.width):
+            checked = check(data)
+            if numbers.shape != (checked.height, checked.width):
                 height, width = numbers.shape
                 raise DataError(
-                    f"it is {found.width} x {found.height} pixels and its {kind.name} "
+                    f"it is {checked.width} x {checked.height} pixels and its {kind.name} "
                     f"{width} x {height}; both must be of one size"
                 )
             image = on_canvas(data, size=size, channels=channels, fit=fit)

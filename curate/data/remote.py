@@ -139,10 +139,10 @@ def _found(url: str, depth: int | None) -> Iterator[tuple[str, About]]:
     system.invalidate_cache()
     home = system._strip_protocol(url).rstrip("/")
     try:
-        found = again(lambda: system.find(url, maxdepth=depth, detail=True), url)
+        listing = again(lambda: system.find(url, maxdepth=depth, detail=True), url)
     except FileNotFoundError:
         return
-    for name, info in found.items():
+    for name, info in listing.items():
         if info["type"] == "file" and name.startswith(f"{home}/"):
             yield name[len(home) + 1 :], About.of(info)
 
@@ -152,10 +152,10 @@ def _linked(url: str, depth: int | None, inside: str = "") -> Iterator[tuple[str
     system = system_of(url)
     here = f"{url}/{inside}"
     try:
-        found = again(lambda: system.ls(here, detail=False), here)
+        links = again(lambda: system.ls(here, detail=False), here)
     except FileNotFoundError:
         return
-    for link in found:
+    for link in links:
         name = link[len(here) :]
         if not link.startswith(here) or not name or re.search("[?#]", name):
             continue
@@ -172,9 +172,9 @@ def digest_of(place: Path) -> str:
         DataError: If the store cannot be reached.
     """
     forget()
-    found = matching(str(place)) or [place / name for name in names(place)]
-    told = [(address(path), about.size, about.tag) for path in found if (about := _about(path))]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    paths = matching(str(place)) or [place / name for name in names(place)]
+    facts = [(address(path), about.size, about.tag) for path in paths if (about := _about(path))]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _as_walked(name: str) -> list[tuple[bool, str]]:
@@ -188,11 +188,11 @@ def matching(pattern: str) -> list[Path]:
     if not is_pattern(pattern):
         return [path] if is_file(path) else []
     fixed = next(n for n, part in enumerate(path.parts) if is_pattern(part))
-    root, rest = Path(*path.parts[:fixed]), path.parts[fixed:]
+    root, variable = Path(*path.parts[:fixed]), path.parts[fixed:]
     if address(root) is None or "/" not in str(address(root)).partition("://")[2] + "/":
         raise UsageError(f"{address(path)}: name the bucket in full.")
-    deep = None if "**" in rest else len(rest)
-    return sorted(root / name for name in names(root, depth=deep) if fits("/".join(rest), name))
+    deep = None if "**" in variable else len(variable)
+    return sorted(root / name for name in names(root, depth=deep) if fits("/".join(variable), name))
 
 
 def is_pattern(text: str) -> bool:
@@ -270,8 +270,8 @@ def mirror(root: Path) -> None:
                 f"be there at once, and the cache {cache()} takes {bound() / 2**30:.1f}; set "
                 "CURATE_CACHE_GIB, or pack them into tars, which are read one by one."
             )
-        wanted = set(files)
-        for old in [p for p in root.rglob("*") if p.is_file() and p not in wanted]:
+        current = set(files)
+        for old in [p for p in root.rglob("*") if p.is_file() and p not in current]:
             old.unlink()  # no longer in the store
         make_room(sum(n for n, path in zip(sizes, files, strict=True) if not path.exists()))
         for _ in pool.map(_bring_one, files):
@@ -312,13 +312,15 @@ def _fetch(path: Path, facts: Path, url: str, about: About) -> None:
         try:
             with writing(str(arriving)):
                 arriving.mkdir(parents=True, exist_ok=True)
-                said = _download(temporary, url, about)
-            wrong = _differs(url, about, said)
+                digests = _download(temporary, url, about)
+            wrong = _differs(url, about, digests)
             if wrong is None:
                 facts.unlink(missing_ok=True)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(path)
-                write_json(facts, {"size": about.size, "tag": about.tag, "sha256": said["sha256"]})
+                write_json(
+                    facts, {"size": about.size, "tag": about.tag, "sha256": digests["sha256"]}
+                )
                 stat = path.stat()
                 _CHECKED[path] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
                 return
@@ -372,18 +374,18 @@ def _part(system: Any, url: str, start: int, end: int, size: int) -> bytes | Non
 
 
 def _digests(path: Path) -> dict[str, str]:
-    found = {}
+    digests = {}
     for kind in ("md5", "sha256"):
         with path.open("rb") as stream:
-            found[kind] = hashlib.file_digest(stream, kind).hexdigest()
-    return found
+            digests[kind] = hashlib.file_digest(stream, kind).hexdigest()
+    return digests
 
 
-def _differs(url: str, about: About, said: Mapping[str, str]) -> str | None:
+def _differs(url: str, about: About, digests: Mapping[str, str]) -> str | None:
     """Return which digest of what came is not what the store says; None where none is known so."""
-    if about.sha256 not in (None, said["sha256"]):
+    if about.sha256 not in (None, digests["sha256"]):
         return "sha256"
-    if about.md5 not in (None, said["md5"]) and not _is_encrypted(url):
+    if about.md5 not in (None, digests["md5"]) and not _is_encrypted(url):
         return "MD5"
     return None
 
@@ -394,6 +396,6 @@ def _is_encrypted(url: str) -> bool:
         return False
     bucket, _, key = url.removeprefix("s3://").partition("/")
     system = system_of(url)
-    found = again(lambda: system.call_s3("head_object", Bucket=bucket, Key=key), url)
-    kind = str(found.get("ServerSideEncryption", ""))
-    return kind.startswith("aws:") or "SSECustomerAlgorithm" in found
+    head = again(lambda: system.call_s3("head_object", Bucket=bucket, Key=key), url)
+    kind = str(head.get("ServerSideEncryption", ""))
+    return kind.startswith("aws:") or "SSECustomerAlgorithm" in head

@@ -72,8 +72,8 @@ def packed_uids(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return a column of uids as an (N,) bytes array, which takes no object a sample."""
     out = np.empty(len(column), dtype=f"S{longest(column)}")
     for start in range(0, len(column), 2**14):
-        some = column.slice(start, 2**14)
-        whole = some if isinstance(some, pa.Array) else some.combine_chunks()
+        part = column.slice(start, 2**14)
+        whole = part if isinstance(part, pa.Array) else part.combine_chunks()
         out[start : start + len(whole)] = packed(whole, out.itemsize)
     return out
 

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from curate.errors import UsageError
+from curate.runtime.options import option
 
 TRAIN, VALIDATION, TEST, MORE = "train", "validation", "test", "extra"
 WORDS: Final[Mapping[str, str]] = {
@@ -69,8 +70,8 @@ def words_in(name: str) -> tuple[str, ...]:
 
 def rest_of(name: str) -> tuple[str, ...]:
     """Return the other words in a name, but for those that say nothing."""
-    found = _WORD.findall(name.lower())
-    return tuple(word for word in found if word not in WORDS and word not in NEUTRAL)
+    words = _WORD.findall(name.lower())
+    return tuple(word for word in words if word not in WORDS and word not in NEUTRAL)
 
 
 def split_of(name: str) -> str | None:
@@ -78,11 +79,11 @@ def split_of(name: str) -> str | None:
     hive = re.fullmatch(r"([^=/]+)=(.*)", name)
     if hive:
         return unquote(hive[2]) if hive[1].lower() == "split" else None
-    found = words_in(name)
-    kinds = {WORDS[word] for word in found}
-    if len(kinds) > 1 and not re.match(rf"{found[0]}(?![^\W\d_])", name.lower()):
+    split_words = words_in(name)
+    kinds = {WORDS[word] for word in split_words}
+    if len(kinds) > 1 and not re.match(rf"{split_words[0]}(?![^\W\d_])", name.lower()):
         return None
-    return found[0] if found else None
+    return split_words[0] if split_words else None
 
 
 def is_pattern(split: str) -> bool:
@@ -128,9 +129,9 @@ def training_first(split: str) -> tuple[bool, str]:
 def for_tests(have: Sequence[str], train: str) -> str | None:
     """Return the split that probes are tested on, or None: the tests', else for validation."""
     for kind in (TEST, VALIDATION):
-        found = [name for name in have if WORDS.get(name.lower()) == kind and name != train]
-        if found:
-            return next((name for name in (kind, "val") if name in found), found[0])
+        candidates = [name for name in have if WORDS.get(name.lower()) == kind and name != train]
+        if candidates:
+            return next((name for name in (kind, "val") if name in candidates), candidates[0])
     return None
 
 
@@ -141,12 +142,12 @@ def shown(names: Iterable[str]) -> str:
     return ", ".join(listed[:SHOWN]) + more
 
 
-def ambiguous(where: str, what: str, *, take: str) -> UsageError:
+def ambiguous(where: str, problem: str, *, take: str) -> UsageError:
     """Return the error for a layout that can be read in two ways; it names both ways to say it."""
     return UsageError(
-        f"{where}: {what}. Say which: --split {take!r} takes those alone, --split {EVERYTHING} "
-        f"everything as one split (and --test PATTERN or SOURCE names the tests; in a recipe: "
-        "data.split, data.test)."
+        f"{where}: {problem}. Say which: {option(split=take, quoted=True)} takes those alone, "
+        f"{option(split=EVERYTHING)} everything as one split (and {option(test='PATTERN')} or "
+        "SOURCE names the tests; in a recipe: data.split, data.test)."
     )
 
 
@@ -163,28 +164,28 @@ def of_files(paths: Sequence[str], where: str) -> Splits:
     Raises:
         UsageError: If a name says two things, or there are several data sets (configurations).
     """
-    said: dict[str, str | None] = {path: _split_of_file(path, where) for path in paths}
-    kinds = {WORDS.get(s.lower(), s) for s in said.values() if s} - {MORE}
+    split_by_path: dict[str, str | None] = {path: _split_of_file(path, where) for path in paths}
+    kinds = {WORDS.get(s.lower(), s) for s in split_by_path.values() if s} - {MORE}
     if not kinds:
         return Splits({TRAIN: tuple(paths)}, "no name says otherwise")
-    without = [path for path, s in said.items() if s is None]
+    without = [path for path, s in split_by_path.items() if s is None]
     if without and kinds == {TRAIN}:
         raise ambiguous(
             where,
             f"some names say that they are for training, and {shown(without)} do not",
-            take=f"*{next(s for s in said.values() if s)}*",
+            take=f"*{next(s for s in split_by_path.values() if s)}*",
         )
     if without and TRAIN not in kinds:
-        said |= dict.fromkeys(without, TRAIN)
+        split_by_path |= dict.fromkeys(without, TRAIN)
         without = []
-    _check_configurations([path for path in paths if said[path]], where)
-    of: dict[str, tuple[str, ...]] = {}
-    for path, split in said.items():
+    _check_configurations([path for path in paths if split_by_path[path]], where)
+    by_split: dict[str, tuple[str, ...]] = {}
+    for path, split in split_by_path.items():
         if split:
-            of[split] = (*of.get(split, ()), path)
+            by_split[split] = (*by_split.get(split, ()), path)
     by = "folders" if any(_of_folders(path) for path in paths) else "files"
-    of = {split: of[split] for split in sorted(of, key=training_first)}
-    return Splits(of, f"by the names of {by}", tuple(without))
+    by_split = {split: by_split[split] for split in sorted(by_split, key=training_first)}
+    return Splits(by_split, f"by the names of {by}", tuple(without))
 
 
 def _of_folders(path: str) -> str | None:
@@ -194,11 +195,11 @@ def _of_folders(path: str) -> str | None:
 
 def _split_of_file(path: str, where: str) -> str | None:
     parts = [part for part in PurePosixPath(path).parts[:-1] if split_of(part)]
-    found = [str(split_of(part)) for part in parts]
-    if len({WORDS.get(split.lower(), split) for split in found}) > 1:
+    splits_above = [str(split_of(part)) for part in parts]
+    if len({WORDS.get(split.lower(), split) for split in splits_above}) > 1:
         raise ambiguous(where, f"{path} lies in {' and in '.join(parts)}", take=f"*{parts[-1]}/*")
-    if found:
-        return found[-1]
+    if splits_above:
+        return splits_above[-1]
     name = path.rpartition("/")[2]
     split = split_of(name)
     if split is None and words_in(name):
@@ -218,8 +219,8 @@ def _check_configurations(paths: Sequence[str], where: str) -> None:
     if len(homes) > 1 and "" not in homes:
         raise UsageError(
             f"{where} holds several data sets (configurations): {shown(homes)}. Name one, "
-            f"{where.rstrip('/')}/{next(iter(homes))}, or say --split PATTERN or --split "
-            f"{EVERYTHING}."
+            f"{where.rstrip('/')}/{next(iter(homes))}, or say {option(split='PATTERN')} or "
+            f"{option(split=EVERYTHING)}."
         )
 
 
@@ -240,10 +241,14 @@ def of_folders(
     Raises:
         UsageError: If they can be read as both.
     """
-    said = {name: split_of(name) for name in folders}
-    rests = {rest_of(name) for name in folders if said[name]}
+    split_by_folder = {name: split_of(name) for name in folders}
+    rests = {rest_of(name) for name in folders if split_by_folder[name]}
     # A name such as 'test tube' says so only where all say the same besides.
-    sure = {n: s for n, s in said.items() if s and (not rest_of(n) or _same_besides(said, rests))}
+    sure = {
+        n: s
+        for n, s in split_by_folder.items()
+        if s and (not rest_of(n) or _same_besides(split_by_folder, rests))
+    }
     kinds = {WORDS.get(split.lower(), split) for split in sure.values()} - {MORE}
     if not kinds:
         return None
@@ -262,19 +267,19 @@ def of_folders(
                 f"{'holds images' if plain else 'lies there'}, too",
                 take=f"{next(iter(sure))}/*",
             )
-    of: dict[str, tuple[str, ...]] = {}
+    by_split: dict[str, tuple[str, ...]] = {}
     for name, split in sure.items():
-        of[split] = (*of.get(split, ()), name)
-    for split, names in list(of.items()):
+        by_split[split] = (*by_split.get(split, ()), name)
+    for split, names in list(by_split.items()):
         if len(names) > 1:
-            del of[split]
-            of |= {name: (name,) for name in names}  # train2014 beside train2017
-    return Splits(of, "by the names of folders", strays)
+            del by_split[split]
+            by_split |= {name: (name,) for name in names}  # train2014 beside train2017
+    return Splits(by_split, "by the names of folders", strays)
 
 
-def _same_besides(said: Mapping[str, str | None], rests: set[tuple[str, ...]]) -> bool:
-    kinds = {WORDS.get(s.lower(), s) for s in said.values() if s}
-    return len(rests) == 1 and len(kinds) > 1 and all(said.values())
+def _same_besides(split_by_folder: Mapping[str, str | None], rests: set[tuple[str, ...]]) -> bool:
+    kinds = {WORDS.get(s.lower(), s) for s in split_by_folder.values() if s}
+    return len(rests) == 1 and len(kinds) > 1 and all(split_by_folder.values())
 
 
 def first_word(path: str) -> str | None:
@@ -288,11 +293,11 @@ def first_word(path: str) -> str | None:
 
 def of_names(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the splits that the names of all images begin with, or none: two kinds at least."""
-    found: dict[str, None] = {}
+    first_words: dict[str, None] = {}
     for path in paths:
         first = first_word(path)
         if first is None:
             return ()
-        found[first] = None
-    kinds = {WORDS[split] for split in found}
-    return tuple(sorted(found)) if len(kinds) > 1 and TRAIN in kinds else ()
+        first_words[first] = None
+    kinds = {WORDS[split] for split in first_words}
+    return tuple(sorted(first_words)) if len(kinds) > 1 and TRAIN in kinds else ()

@@ -87,12 +87,12 @@ def again(ask: Callable[[], T], url: str, where: str = "") -> T:
                 ) from None
             if status is not None and 400 <= status < 500 and status not in BUSY:
                 raise DataError(f"{url}: the store refuses ({text}); check the address.") from None
-            what = f"{url}: the connection failed{where} ({text})"
+            failure = f"{url}: the connection failed{where} ({text})"
         if wait is None:
             raise DataError(
-                f"{what}, {len(WAITS) + 1} times; check the network and type the command again."
+                f"{failure}, {len(WAITS) + 1} times; check the network and type the command again."
             )
-        log.warning("%s; trying again in %.0f s.", what, wait)
+        log.warning("%s; trying again in %.0f s.", failure, wait)
         time.sleep(wait)
     raise AssertionError("the last try returns or raises")
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from curate.data import labels, remote
 from curate.data.labels import Label
 from curate.errors import DataError, UsageError, unknown
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 BATCH = 64
@@ -85,39 +86,49 @@ def choose(
     if twice is not None:
         raise DataError(f"{name} has two columns called {short(twice)}; rename one.")
     taken, also = _image_column(schema, declared, name, image)
-    rest = [n for n in names if n != taken]
-    found = labels.chosen_column(label, rest, name, lambda n: _can_be_label(schema, declared, n))
+    others = [n for n in names if n != taken]
+    label_column = labels.chosen_column(
+        label, others, name, lambda n: _can_be_label(schema, declared, n)
+    )
     chosen = {"images": f"column {taken}" + (f"; also there: {', '.join(also)}" if also else "")}
-    if found is not None and found in schema.names and not declared.get(found, Declared()).names:
-        kind = schema.field(found).type
+    if (
+        label_column is not None
+        and label_column in schema.names
+        and not declared.get(label_column, Declared()).names
+    ):
+        kind = schema.field(label_column).type
         if not _is_label(kind):
             raise DataError(
-                f"column {found!r} of {name} is of type {kind}, which is no label; name "
-                f"another column with --label, or --label {labels.NONE}."
+                f"column {label_column!r} of {name} is of type {kind}, which is no label; name "
+                f"another column with {option(label=...)}, or {option(label=labels.NONE)}."
             )
-    plain = [n for n in rest if n not in schema.names or _is_label(schema.field(n).type)]
-    chosen["labels"] = f"column {found}" if found else labels.none_of(plain)
-    extras = tuple(f.name for f in schema if f.name not in (taken, found) and _is_plain(f.type))
-    return Columns(taken, found, extras, chosen)
+    plain = [n for n in others if n not in schema.names or _is_label(schema.field(n).type)]
+    chosen["labels"] = f"column {label_column}" if label_column else labels.none_of(plain)
+    extras = tuple(
+        f.name for f in schema if f.name not in (taken, label_column) and _is_plain(f.type)
+    )
+    return Columns(taken, label_column, extras, chosen)
 
 
 def _image_column(
-    schema: pa.Schema, declared: Mapping[str, Declared], name: str, said: str | None
+    schema: pa.Schema, declared: Mapping[str, Declared], name: str, image: str | None
 ) -> tuple[str, list[str]]:
     """Return the column of images, and the others that hold some."""
-    if said is not None and said not in schema.names:
-        raise UsageError(f"--image: {unknown(f'column of {name}', said, schema.names)}")
+    if image is not None and image not in schema.names:
+        raise UsageError(
+            f"{option(image=...)}: {unknown(f'column of {name}', image, schema.names)}"
+        )
     by_type = [f.name for f in schema if _holds_bytes(f.type)]
     can = [n for n in schema.names if declared.get(n, Declared()).image and n in by_type]
     can += [n for n in by_type if n not in can and (n.lower() in IMAGE_NAMES or _is_stored(
         schema.field(n).type))]  # fmt: skip
-    if said is not None:
-        if said not in by_type:
+    if image is not None:
+        if image not in by_type:
             raise DataError(
-                f"column {said!r} of {name} is of type {schema.field(said).type}, and holds no "
+                f"column {image!r} of {name} is of type {schema.field(image).type}, and holds no "
                 "encoded images."
             )
-        return said, [n for n in can if n != said]
+        return image, [n for n in can if n != image]
     if not can and len(by_type) == 1:
         can = by_type  # the only bytes that there are
     if not can:
@@ -127,8 +138,8 @@ def _image_column(
     best = next((lower[n] for n in IMAGE_NAMES if n in lower), None)
     if best is None and len(can) > 1:
         raise UsageError(
-            f"{name} has images in {len(can)} columns, {', '.join(can)}; say which: --image "
-            f"{can[0]} (in a recipe data.image)."
+            f"{name} has images in {len(can)} columns, {', '.join(can)}; say which: "
+            f"{option(image=can[0])} (in a recipe data.image)."
         )
     taken = best or can[0]
     return taken, [n for n in can if n != taken]
@@ -198,10 +209,10 @@ def _is_plain(kind: pa.DataType) -> bool:
 def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column as Python values; what Arrow cannot give so is None."""
     try:
-        found: list[Any] = column.to_pylist()
+        values: list[Any] = column.to_pylist()
     except (ValueError, OverflowError, pa.ArrowException, UnicodeDecodeError):
-        found = [_value(column, row) for row in range(len(column))]
-    return found
+        values = [_value(column, row) for row in range(len(column))]
+    return values
 
 
 def _value(column: pa.Array | pa.ChunkedArray, row: int) -> Any:
@@ -228,26 +239,26 @@ def names_of(
     """
     if declared.names or typed:
         return declared.names
-    found: set[Label] = set()
+    distinct: set[Label] = set()
     row = 0
     for batch in batches([column]):
         for value in batch.get(column, ()):
             try:
-                found.add(labels.label_of(value))
+                distinct.add(labels.label_of(value))
             except ValueError as error:
                 raise DataError(
                     f"column {column!r} of {where}, row {row}: {error}; name another column with "
-                    f"--label, or --label {labels.NONE}."
+                    f"{option(label=...)}, or {option(label=labels.NONE)}."
                 ) from error
             row += 1
-    return labels.classes_of(found, f"column {column!r} of {where}")
+    return labels.classes_of(distinct, f"column {column!r} of {where}")
 
 
 def declared_by(metadata: Mapping[bytes, bytes] | None) -> dict[str, Declared]:
     """Return what datasets wrote of the columns; what it does not say, or nobody knows, is left."""
     try:
-        said = json.loads((metadata or {}).get(b"huggingface", b"{}"))
-        features = said["info"]["features"].items()
+        content = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+        features = content["info"]["features"].items()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     out = {}
@@ -289,16 +300,18 @@ class Parquet:
         """Yield values of columns, so many rows at a time; a file may lack some of them."""
         for path in self.files:
             with _file(self.root / path) as file:
-                there = [n for n in names if n in file.schema_arrow.names]
-                said = {n: v for n, v in self.hive[path].items() if n in names and n not in there}
+                present = [n for n in names if n in file.schema_arrow.names]
+                constant = {
+                    n: v for n, v in self.hive[path].items() if n in names and n not in present
+                }
                 rows = 0
                 try:
                     # A file that has none of them has rows all the same.
-                    read = there or file.schema_arrow.names[:1]
+                    read = present or file.schema_arrow.names[:1]
                     for batch in file.iter_batches(batch_size=rows_each, columns=read):
                         rows += batch.num_rows
-                        found = {n: values_of(batch.column(n)) for n in there}
-                        yield found | {n: [v] * batch.num_rows for n, v in said.items()}
+                        columns = {n: values_of(batch.column(n)) for n in present}
+                        yield columns | {n: [v] * batch.num_rows for n, v in constant.items()}
                 except (OSError, ValueError, pa.ArrowException) as error:
                     raise DataError(
                         f"{self.root / path} is damaged after row {rows:,}: {first_line(error)}."
@@ -326,9 +339,9 @@ def open_parquet(root: Path, files: Sequence[str]) -> Parquet:
         with _file(root / path) as file:
             rows += file.metadata.num_rows
             schema = file.schema_arrow
-            for name, said in declared_by(schema.metadata).items():
-                before = declared.setdefault(name, said)
-                if said.names and before.names and said.names != before.names:
+            for name, declaration in declared_by(schema.metadata).items():
+                before = declared.setdefault(name, declaration)
+                if declaration.names and before.names and declaration.names != before.names:
                     raise DataError(
                         f"{root / path}: the classes of column {name!r} are others than those of "
                         f"{root / files[0]}."

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from curate.errors import DataError, UsageError, unknown
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 SMALL = 64
@@ -175,7 +176,7 @@ def check(name: str, *, size: int, patch: int | None) -> None:
     if size % side:
         raise UsageError(
             f"encoder.patch {side} does not divide data.size {size}; "
-            f"use --set encoder.patch={math.gcd(size, side)} or another size."
+            f"use {option(overrides={'encoder.patch': math.gcd(size, side)})} or another size."
         )
 
 

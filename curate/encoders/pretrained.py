@@ -21,6 +21,7 @@ from curate.encoders import backbone as own
 from curate.encoders.backbone import DEVIATION, MEAN, Encoder
 from curate.encoders.state_dicts import Matched, check_fit, match, read_tensors
 from curate.errors import DataError, ResourceError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 TIMM, TIMM_RANDOM = "timm:", "timm-random:"
@@ -304,7 +305,8 @@ def read_encoder(
         if not Path(name).is_file():
             raise UsageError(f"there is no file {name}, and {TIMM}NAME it is not either.")
         raise UsageError(
-            f"say of which network {name} has the weights, such as --backbone timm:resnet50."
+            f"say of which network {name} has the weights, such as "
+            f"{option(backbone='timm:resnet50')}."
         )
     network, found = from_file(Path(name), backbone, given=given, pooling=pooling)
     return network, found.left_over
@@ -436,7 +438,9 @@ def _preprocessing(
         "interpolation": given.interpolation or (kind if kind in INTERPOLATIONS else "bicubic"),
     }
     if not content["size"]:
-        raise UsageError("the weights do not tell the side of their images; say it: --size N")
+        raise UsageError(
+            f"the weights do not tell the side of their images; say it: {option(size='N')}"
+        )
     try:
         look = Preprocessing.of(content)
     except ValueError as error:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from curate.errors import DataError, UsageError
+from curate.runtime.options import option
 
 Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
@@ -213,7 +214,7 @@ def match(
             both = sorted({one[1] for one in found})
             raise UsageError(
                 f"{path} holds {len(both)} encoders that differ, whose names begin with "
-                f"{', '.join(map(repr, both))}; say which: --prefix {both[-1]}"
+                f"{', '.join(map(repr, both))}; say which: {option(prefix=both[-1])}"
             )
     used = {name for name, new in renamed.items() if _target(new) in names}
     return Matched(

@@ -154,10 +154,10 @@ def _pair(a: Ranking, b: Ranking, tops: Sequence[int]) -> Pair:
     tests = {"kendall": stats.kendalltau, "spearman": stats.spearmanr, "pearson": stats.pearsonr}
     correlations = {}
     for kind, test in tests.items():
-        found = test(x, y)
-        r = float(found.statistic)
+        result = test(x, y)
+        r = float(result.statistic)
         interval = correlation_interval(kind, r, n)
-        correlations[kind] = Correlation(r, *interval, float(found.pvalue))
+        correlations[kind] = Correlation(r, *interval, float(result.pvalue))
     sizes = tops or sorted({max(1, round(share * n)) for share in SHARES})
     r = correlations["pearson"].value
     known = a.groups is not None and b.groups is not None

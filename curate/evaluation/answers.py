@@ -75,8 +75,8 @@ class Answers:
         for column in list(schema)[len(ABOUT) :]:
             key = source, column.name
             known = key in self._bits or key in self._numbers
-            found = self.of_image(*key)[part] if known else pa.nulls(len(uids), column.type)
-            columns.append(pa.array(found))
+            values = self.of_image(*key)[part] if known else pa.nulls(len(uids), column.type)
+            columns.append(pa.array(values))
         return pa.table(columns, schema=schema)
 
 

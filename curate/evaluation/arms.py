@@ -49,8 +49,8 @@ class Wanted:
     def label(self, kept: int, scored: int) -> str:
         """Return it in plain words."""
         if self.strategy is None:
-            what = f"manifest {Path(self.name).stem}, " if self.is_manifest else "all "
-            return f"{what}{kept:,}"
+            kind = f"manifest {Path(self.name).stem}, " if self.is_manifest else "all "
+            return f"{kind}{kept:,}"
         text = describe(self.strategy, kept, scored, action=True, by=self.by)
         if self.like is not None and self.like != "top":
             text += f" to {self.like}"
@@ -70,14 +70,14 @@ def wanted(name: str) -> Wanted:
         return Wanted(name, name, like="top" if name == MATCHED else None)
     if file_of(name) is not None or name.replace("-", "_") in COLUMNS:
         return Wanted(name, "top", column_of(name))
-    strategy, colon, rest = name.partition(":")
+    strategy, colon, argument = name.partition(":")
     if colon and strategy in STRATEGIES:
         if strategy == MATCHED:
-            other = wanted(rest)
-            if other.strategy is None or other.like is not None or rest == CONTROL:
+            other = wanted(argument)
+            if other.strategy is None or other.like is not None or argument == CONTROL:
                 raise UsageError(f"{name}: name a strategy or a column that it is to be like.")
-            return Wanted(name, strategy, like=rest)
+            return Wanted(name, strategy, like=argument)
         if "scores" not in STRATEGIES[strategy].needs:
             raise UsageError(f"{name}: {strategy} goes by no number.")
-        return Wanted(name, strategy, column_of(rest))
+        return Wanted(name, strategy, column_of(argument))
     raise unknown("strategy", name, [*STRATEGIES, ALL, *COLUMNS, "MANIFEST.parquet"])

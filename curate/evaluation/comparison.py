@@ -301,8 +301,8 @@ def _same(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
         if row.get("encoder"):
             encoders.setdefault(row["strategy"], {})[row["remove"], row["seed"]] = row["encoder"]
     groups: dict[tuple[tuple[tuple[int, int], str], ...], list[str]] = {}
-    for name, of in encoders.items():
-        groups.setdefault(tuple(sorted(of.items())), []).append(name)
+    for name, trained in encoders.items():
+        groups.setdefault(tuple(sorted(trained.items())), []).append(name)
     return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
@@ -391,19 +391,19 @@ def plot(summary: Summary, path: Path) -> None:
         axis.set_yticks(range(len(mine)), [d.label for d in mine])
         axis.set_ylim(len(mine) - 0.5, -0.5)
         where = "the run's own labels" if source == "self" else source
-        what = f"{kind} probe" if measure.counts_images else measure.axis
-        axis.set_title(f"{what} on {where}", loc="left", fontsize=10)
+        measured = f"{kind} probe" if measure.counts_images else measure.axis
+        axis.set_title(f"{measured} on {where}", loc="left", fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
     if not panels:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, summary.verdict, ha="center", va="center", wrap=True)
-    what = "test accuracy minus that of as many at random, in percentage points"
+    measured = "test accuracy minus that of as many at random, in percentage points"
     if any(not measure.counts_images for measure in measures):
-        what = "what was measured minus that of as many at random"
+        measured = "what was measured minus that of as many at random"
     axes[-1].set_xlabel(
-        f"{what}\n"
+        f"{measured}\n"
         "(diamond: mean; dots: paired seeds; line: 95 % interval over seeds and test images)"
     )
     figure.tight_layout()

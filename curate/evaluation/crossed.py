@@ -89,8 +89,8 @@ class Gaps:
         mean = float(np.mean(self._by_seed))
         if seeds < 2 or images < 2:
             return Paired(seeds, images, mean, mean * images, None, None, None, None, None)
-        of_seeds, of_images, rest = self.mean_squares()
-        return interval(mean, seeds, images, of_seeds, of_images, rest)
+        of_seeds, of_images, residual = self.mean_squares()
+        return interval(mean, seeds, images, of_seeds, of_images, residual)
 
     def mean_squares(self) -> tuple[float, float, float]:
         """Return those of seeds, of images, and of the rest; of two seeds and images at least."""
@@ -99,13 +99,13 @@ class Gaps:
         mean = by_seed.mean()
         of_seeds = images * float(np.square(by_seed - mean).sum())
         of_images = seeds * float(np.square(by_image - mean).sum())
-        rest = max(self._squares - seeds * images * mean**2 - of_seeds - of_images, 0.0)
+        residual = max(self._squares - seeds * images * mean**2 - of_seeds - of_images, 0.0)
         a, b = seeds - 1, images - 1
-        return of_seeds / a, of_images / b, float(rest) / (a * b)
+        return of_seeds / a, of_images / b, float(residual) / (a * b)
 
 
 def interval(
-    mean: float, seeds: int, images: int, of_seeds: float, of_images: float, rest: float
+    mean: float, seeds: int, images: int, of_seeds: float, of_images: float, residual: float
 ) -> Paired:
     """Return a mean gap with its interval.
 
@@ -115,9 +115,9 @@ def interval(
         images: I, two at least.
         of_seeds: Mean square of seeds, A.
         of_images: Mean square of images, B.
-        rest: Mean square of what neither explains, E.
+        residual: Mean square of what neither explains, E.
     """
-    squares = (of_seeds, of_images, rest)
+    squares = (of_seeds, of_images, residual)
     se_seeds, se_images = standard_errors(seeds, images, *squares)
 
     def reach(level: float) -> float:
@@ -147,7 +147,7 @@ def half_width(
     images: int,
     of_seeds: ArrayLike,
     of_images: ArrayLike,
-    rest: ArrayLike,
+    residual: ArrayLike,
     *,
     level: float = 1 - CONFIDENCE,
 ) -> np.ndarray:
@@ -158,10 +158,10 @@ def half_width(
         images: As there.
         of_seeds: As there.
         of_images: As there.
-        rest: As there.
+        residual: As there.
         level: The share of intervals that are to miss the truth.
     """
-    by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, rest)
+    by_seeds, by_images = standard_errors(seeds, images, of_seeds, of_images, residual)
     t_seeds, t_images = (float(stats.t.isf(level / 2, n - 1)) for n in (seeds, images))
     # At levels near 0 scipy's are infinite, and 0 of them is 0 all the same.
     with np.errstate(invalid="ignore"):
@@ -173,12 +173,12 @@ def half_width(
 
 
 def standard_errors(
-    seeds: int, images: int, of_seeds: ArrayLike, of_images: ArrayLike, rest: ArrayLike
+    seeds: int, images: int, of_seeds: ArrayLike, of_images: ArrayLike, residual: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return those that seeds and that images give the mean gap, from mean squares."""
-    least = np.multiply(LEAST, rest)
+    least = np.multiply(LEAST, residual)
     by_seeds = np.maximum(of_seeds, least) / (seeds * images)
-    by_images = np.maximum(np.subtract(of_images, rest), 0.0) / (seeds * images)
+    by_images = np.maximum(np.subtract(of_images, residual), 0.0) / (seeds * images)
     return np.sqrt(by_seeds), np.sqrt(by_images)
 
 

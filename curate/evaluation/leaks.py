@@ -38,12 +38,12 @@ def leaked(
     by_uid = np.argsort(train, kind="stable"), np.argsort(test, kind="stable")
     rows, n = canvas.rows(np.concatenate([train[by_uid[0]], test[by_uid[1]]])), len(train)
     images = thumbnails.of_canvas(canvas.array, progress=progress).take(rows)
-    found = duplicates.find(images, device=device, progress=progress)
+    pairs = duplicates.find(images, device=device, progress=progress)
     copied = np.isin(test.astype(f"S{DIGEST}"), train.astype(f"S{DIGEST}"))[by_uid[1]]
-    copied[found.b[(found.a < n) & (found.b >= n)] - n] = True
+    copied[pairs.b[(pairs.a < n) & (pairs.b >= n)] - n] = True
     # Test images that equal an earlier one make a pair with that alone.
-    equal = (found.a >= n) & (found.similarity == 1.0)
-    copied[found.b[equal] - n] |= copied[found.a[equal] - n]
+    equal = (pairs.a >= n) & (pairs.similarity == 1.0)
+    copied[pairs.b[equal] - n] |= copied[pairs.a[equal] - n]
     out = np.empty_like(copied)
     out[by_uid[1]] = copied
     return out

@@ -74,12 +74,12 @@ def mean_iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
         (I,) float64; the mean is 0 to 1, higher is better.
     """
     both, either = (np.asarray(part, dtype=np.float64) for part in (intersections, unions))
-    there = either.sum(axis=0) > 0
-    both, either = both[:, there], either[:, there]
+    present = either.sum(axis=0) > 0
+    both, either = both[:, present], either[:, present]
     ratio = both.sum(axis=0) / either.sum(axis=0)
     influence = (both - ratio * either) / either.mean(axis=0)
-    found: np.ndarray = ratio.mean() + influence.mean(axis=1)
-    return found
+    by_image: np.ndarray = ratio.mean() + influence.mean(axis=1)
+    return by_image
 
 
 def root_mean_square(squares: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -96,8 +96,8 @@ def root_mean_square(squares: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     root = np.sqrt(mean)
     influence = (squares - mean * pixels) / pixels.mean()
     # The root's own derivative; without any error there is nothing to spread.
-    found: np.ndarray = root + (influence / (2 * root) if root > 0 else 0 * influence)
-    return found
+    by_image: np.ndarray = root + (influence / (2 * root) if root > 0 else 0 * influence)
+    return by_image
 
 
 def mean_over_pixels(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -108,8 +108,8 @@ def mean_over_pixels(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         pixels: (I,) how many pixels each has.
     """
     mean = sums.sum() / pixels.sum()
-    found: np.ndarray = mean + (sums - mean * pixels) / pixels.mean()
-    return found
+    by_image: np.ndarray = mean + (sums - mean * pixels) / pixels.mean()
+    return by_image
 
 
 def over_images(values: np.ndarray) -> tuple[float, float | None, float | None]:

@@ -18,6 +18,7 @@ from curate.errors import DataError
 from curate.evaluation import probes
 from curate.evaluation.probes.base import Tested
 from curate.runtime import randomness
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -94,20 +95,21 @@ def probe_set(name: str, canvas: Canvas, index: pa.Table, test_role: str | None)
     Raises:
         DataError: If no sample has a label, or too few that have one are left on a side.
     """
-    found = index.num_rows
+    total = index.num_rows
     index = index.filter(pc.is_valid(index["label"]))
     if not index.num_rows:
         raise DataError(
-            f"probe on {name}: none of {found:,} samples has a label. Give labels (class folders, "
-            "or a label column: data.label), or name a source that has some: --set "
-            "probe.sources=[SOURCE], and with curate probe --on SOURCE."
+            f"probe on {name}: none of {total:,} samples has a label. Give labels (class folders, "
+            "or a label column: data.label), or name a source that has some: "
+            f"{option(overrides={'probe.sources': ['SOURCE']})}, and with curate probe "
+            f"{option(on=['SOURCE'])}."
         )
-    if index.num_rows < found:
+    if index.num_rows < total:
         log.info(
             "probe on %s: %s of %s samples have no label and are left out",
             name,
-            f"{found - index.num_rows:,}",
-            f"{found:,}",
+            f"{total - index.num_rows:,}",
+            f"{total:,}",
         )
     split = index["split"]
     train = _labelled(index.filter(pc.equal(split, "train")))
@@ -168,5 +170,5 @@ def measure_probes(
 
 def _without(right: np.ndarray, leaked: np.ndarray | None) -> float | None:
     """Return the share that is right of what is not leaked."""
-    rest = right if leaked is None else right[~leaked]
-    return None if leaked is None or not len(rest) else float(rest.mean())
+    clean = right if leaked is None else right[~leaked]
+    return None if leaked is None or not len(clean) else float(clean.mean())

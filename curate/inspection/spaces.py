@@ -20,6 +20,7 @@ from curate.encoders.pretrained import TIMM, TIMM_RANDOM, Given
 from curate.errors import DataError, UsageError, unknown
 from curate.inspection.config import InspectConfig
 from curate.runtime.files import file_sha256
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 
 
@@ -84,7 +85,8 @@ def space_of(
     if path.is_file():
         if config.backbone is None:
             raise UsageError(
-                f"say of which network {name} has the weights, such as --backbone timm:resnet50."
+                f"say of which network {name} has the weights, such as "
+                f"{option(backbone='timm:resnet50')}."
             )
         return Space("weights", name, config.backbone, given)
     raise unknown(key, name, [*encoders, *kinds])

@@ -93,11 +93,11 @@ def _differences_table(rows: list[dict[str, Any]]) -> Table:
     ]
     head = ["selection", "tested on", "probe", "mean difference", "in test images"]
     head += [f"{words.INTERVAL} interval", "paired seeds"]
-    what = _what(row["of"] for row in rows)
-    return f"{what} minus that of random selection", head, cells, {3, 4, 5, 6}
+    measure = _measures(row["of"] for row in rows)
+    return f"{measure} minus that of random selection", head, cells, {3, 4, 5, 6}
 
 
-def _what(kinds: Iterable[str]) -> str:
+def _measures(kinds: Iterable[str]) -> str:
     """Return what some kinds of probes measure, to begin a title."""
     names = list(dict.fromkeys(measure_of(kind).name for kind in kinds)) or ["test accuracy"]
     text = ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
@@ -166,7 +166,7 @@ def _arms_table(comparison: Mapping[str, Any]) -> Table | None:
         ]
         for arm in comparison["arms"]
     ]
-    what = _what(arm["kind"] for arm in comparison["arms"])
-    head = ["trained on", "tested on", "probe", f"mean {what.replace('Test', 'test')}"]
+    measure = _measures(arm["kind"] for arm in comparison["arms"])
+    head = ["trained on", "tested on", "probe", f"mean {measure.replace('Test', 'test')}"]
     head += ["sd over seeds", "seeds"]
-    return (f"{what} of every arm", head, cells, {3, 4, 5}) if cells else None
+    return (f"{measure} of every arm", head, cells, {3, 4, 5}) if cells else None

@@ -74,8 +74,8 @@ class Drawn:
         )
         paper = '<rect width="100%" height="100%" fill="white" />'
         start, end = self.svg.index("<svg"), self.svg.index(">")
-        opening, rest = str(self.svg[start + 4 : end + 1]), str(self.svg[end + 1 :])
-        return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{opening}{paper}{rest}\n'
+        opening, body = str(self.svg[start + 4 : end + 1]), str(self.svg[end + 1 :])
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{opening}{paper}{body}\n'
 
     def png_file(self) -> bytes:
         """Return a PNG of 300 dots an inch, on white."""

@@ -163,13 +163,13 @@ def _thresholds_figure(material: Material) -> Captioned | None:
     values = next(iter(groups.values())) if material.plan == "pair" else material.score
     values = values[~np.isnan(values)]
     cut = float(np.quantile(values, 0.9))
-    of = "candidates" if material.plan == "pair" else "images"
+    scored = "candidates" if material.plan == "pair" else "images"
     note = f"Bands: {INTERVAL} intervals of a share (Wilson)."
     if not cut > 0:
-        return drawn, f"Fewer than a tenth of the {of} score above 0.", note
+        return drawn, f"Fewer than a tenth of the {scored} score above 0.", note
     below = float((values < -cut).mean())
     finding = (
-        f"A tenth of the {of} score above {words.number(cut, 2)} {material.unit}; "
+        f"A tenth of the {scored} score above {words.number(cut, 2)} {material.unit}; "
         f"{words.percent(below, 1)} score below {words.number(-cut, 2)}, where only noise puts "
         "them."
     )

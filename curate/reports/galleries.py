@@ -133,9 +133,9 @@ def _triage_gallery(
     total = pc.sum(pc.equal(material.inspected["triage"], name)).as_py() or 0
     rules = ((material.inspect_facts or {}).get("triage") or {}).get("rules", {})
     rule = words.shown(rules.get(name, ""), limit=400)
-    what = {"tail": "in the tail", "broken": "broken"}[name]
+    state = {"tail": "in the tail", "broken": "broken"}[name]
     share = words.percent(total / max(1, material.inspected.num_rows), 1)
-    note = f"{words.size(total, 'image')} ({share}) {'is' if total == 1 else 'are'} {what}"
+    note = f"{words.size(total, 'image')} ({share}) {'is' if total == 1 else 'are'} {state}"
     note += f": {rule.rstrip('.')}." if rule else "."
     if total > len(members):
         note += f" Shown: the {len(members)} most memorized of them."

@@ -22,6 +22,7 @@ from curate.runs import units
 from curate.runs.dataset import manifest_names
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.scores.table import ScoreTable
 from curate.selection.manifest import Manifest
 
@@ -209,7 +210,9 @@ def gather(path: Path, *, agreement: Agreement | None = None) -> Material:
         raise DataError(f"run {path} has no scores yet; type 'curate score {path.name}'.")
     run = _object(path / "run.json", ("name", "recipe"))
     if "kind" not in run["recipe"].get("plan", {}):
-        raise DataError(f"{path / 'run.json'} names no plan; start the run over with --fresh.")
+        raise DataError(
+            f"{path / 'run.json'} names no plan; start the run over with {option(fresh=True)}."
+        )
     opened = Run.open(path)
     scores = ScoreTable.read(opened.held("score", "scores.parquet"), (*TEXTS, *NUMBERS)).table
     inspect_file = opened.held("inspect", "inspect.parquet")

@@ -178,13 +178,13 @@ def _meaning(material: Material) -> str:
         if summary.get("pairing", "anchored") == "anchored"
         else "random views of an image"
     )
-    of = "the candidates’ scores" if material.plan == "pair" else "scores"
+    averaged = "the candidates’ scores" if material.plan == "pair" else "scores"
     return (
         f"Alignment is the mean distance ({material.long_unit}) between the "
         f"representations of {pairs} ({words.size(summary.get('views', 0), 'view')} each). "
         "Memorization is alignment on encoders that never saw the image minus alignment on those "
         f"that were trained on it, {offsets}; higher = more memorized, 0 = no difference. "
-        f"The paper’s headline, the mean of {of} over their range, is "
+        f"The paper’s headline, the mean of {averaged} over their range, is "
         f"{words.number(summary.get('normalised_mean'))} here (between −1 and 1; it depends on "
         "which images are present)."
     ) + (

@@ -70,24 +70,24 @@ def summary(run: Run) -> ScoreSummary | None:
 
 
 def _sslmem(run: Run, row: Row, place: int) -> list[float]:
-    found = summary(run)
-    return _known(found.normalised_mean if found else None)
+    scores = summary(run)
+    return _known(scores.normalised_mean if scores else None)
 
 
 def _group(run: Run, row: Row, place: int) -> list[float]:
     """Return a group's mean of g - f, in units of the range of the candidates' scores."""
-    found = summary(run)
-    group, candidates = (found.groups.get(g) if found else None for g in (row.at["group"], "C"))
-    if found is None or not (group and candidates and group.mean and candidates.mean):
+    scores = summary(run)
+    group, candidates = (scores.groups.get(g) if scores else None for g in (row.at["group"], "C"))
+    if scores is None or not (group and candidates and group.mean and candidates.mean):
         return []
-    return _known(found.normalised_mean and group.mean * found.normalised_mean / candidates.mean)
+    return _known(scores.normalised_mean and group.mean * scores.normalised_mean / candidates.mean)
 
 
 def _test(kind: str) -> Callable[[Run, Row, int], list[float]]:
     def read(run: Run, row: Row, place: int) -> list[float]:
-        found = summary(run)
+        scores = summary(run)
         name = row.at["test"]
-        test = next((t for t in found.tests if t.name == name), None) if found else None
+        test = next((t for t in scores.tests if t.name == name), None) if scores else None
         value = getattr(test, kind) if test else None
         # The paper's t grows with what the test is to show, also where that is a mean below 0.
         return _known(-value if value is not None and name == "I<0" else value)
@@ -142,8 +142,8 @@ def _is_kept(recipe: Recipe, row: Row) -> bool:
 
 def _probed(run: Run, encoder: str) -> list[float]:
     trained = run.record_path("train/f")
-    made = trained.stat().st_mtime_ns if trained.is_file() else 0
-    paths = [p for p in (run.path / "probes").glob("*.json") if p.stat().st_mtime_ns >= made]
+    trained_at = trained.stat().st_mtime_ns if trained.is_file() else 0
+    paths = [p for p in (run.path / "probes").glob("*.json") if p.stat().st_mtime_ns >= trained_at]
     source = run.recipe.probe.sources[0]
     for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
         content = read_json(path)
@@ -168,9 +168,9 @@ def _along(key: str) -> Callable[[Run, Row, int], list[float]]:
         path = run.path / "snapshots.json"
         if summary(run) is None or not path.is_file():
             return []
-        wanted = _epoch(run.recipe, row)
+        epoch = _epoch(run.recipe, row)
         along = read_json(run.held("snapshots", path.name))["epochs"]
-        return _known(next((at[key] for at in along if at["epoch"] == wanted), None))
+        return _known(next((at[key] for at in along if at["epoch"] == epoch), None))
 
     return read
 
@@ -259,7 +259,7 @@ def _probe_of(arm: Arm) -> tuple[str, str]:
     return arm.source.partition("=")[0], arm.kind
 
 
-def _of_arm(run: Run, row: Row, wanted: Callable[[Arm], bool]) -> list[float]:
+def _of_arm(run: Run, row: Row, fits: Callable[[Arm], bool]) -> list[float]:
     """Return what an arm reached, as it is shown; of several comparisons, the one of most seeds."""
     best: list[float] = []
     if summary(run) is None:
@@ -270,12 +270,12 @@ def _of_arm(run: Run, row: Row, wanted: Callable[[Arm], bool]) -> list[float]:
         if record is None or record["parts"].get("scores") != units.scores_digest(run):
             continue
         run.held(f"compare/{name}", f"comparisons/{name}/comparison.json")
-        found = Comparison.read(folder.parent)
-        if found.settings.get("pool") != POOL:
+        comparison = Comparison.read(folder.parent)
+        if comparison.settings.get("pool") != POOL:
             continue
-        selection = (row.at["strategy"], _removed(row.at, found.scored))
-        for one in found.arms:
-            mine = (one.strategy, one.remove) == selection and wanted(one)
+        selection = (row.at["strategy"], _removed(row.at, comparison.scored))
+        for one in comparison.arms:
+            mine = (one.strategy, one.remove) == selection and fits(one)
             if mine and one.n > len(best):
                 scale = measure_of(one.kind).scale
                 best = [scale * value for value in one.by_seed.values()]

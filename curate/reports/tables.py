@@ -377,10 +377,10 @@ def relations(material: Material) -> Table | None:
     return "What goes together with memorization", head, rows, {1, 2, 3}
 
 
-def agreement(of: Agreement) -> Table:
+def agreement(compared: Agreement) -> Table:
     """Return how alike runs rank the images they share."""
     rows = []
-    for pair in of.pairs:
+    for pair in compared.pairs:
         cells = [words.shown(f"{pair.a} and {pair.b}"), words.count(pair.n)]
         for r in (pair.kendall, pair.spearman, pair.pearson):
             text = f"{words.fixed(r.value, 2)} ({words.fixed(r.low, 2)} to "

@@ -48,17 +48,17 @@ def scores(summary: Mapping[str, Any]) -> Verdict:
     """
     tests = [t for t in summary["tests"] if t["name"] in ("C>S", "C>E")]
     tests = tests or [t for t in summary["tests"] if t["name"] in ("m>0", "C>0")]
-    made = [t for t in tests if t["p"] is not None]
-    found = "; ".join(
+    computed = [t for t in tests if t["p"] is not None]
+    results = "; ".join(
         f"{t['name']}: t{NBSP}={NBSP}{number(t['statistic'])}, {words.p_equals(t['p'])}, "
         f"Cohen’s d{NBSP}={NBSP}{number(t['cohens_d'], 2)}"
-        for t in made
+        for t in computed
     )
-    if not made:
-        found = "no test could be made: too few images are scored, or all have the same score"
+    if not computed:
+        results = "no test could be made: too few images are scored, or all have the same score"
     state, answer = ANSWERS[summary["verdict"]["grade"]]
     text = words.shown(summary["verdict"]["text"], limit=600)
-    because = f"{text[:1].upper()}{text[1:]}. Of the mean: {found}."
+    because = f"{text[:1].upper()}{text[1:]}. Of the mean: {results}."
     return Verdict("What do the scores show?", state, answer, because + _views(summary))
 
 
@@ -123,13 +123,13 @@ def benefit(differences: Sequence[Mapping[str, Any]]) -> Verdict:
         )
         return Verdict(question, "open", "Not shown", text)
     clearest = min(apart, key=lambda d: (_p(d), -abs(d["mean"])))
-    of = clearest.get("of", "linear")
+    kind = clearest.get("of", "linear")
     text = (
         f"{len(apart)} of {words.size(len(known), 'difference')} from random selection "
         f"{'has' if len(apart) == 1 else 'have'} a {INTERVAL} interval that excludes 0 (about "
         f"{LEVEL * len(known):.1f} would by chance). The clearest: {clearest['label']}, "
-        f"{words.apart(clearest['mean'], of)} of {measure_of(of).name} "
-        f"({_bare(clearest['low'], of)} to {_bare(clearest['high'], of)})."
+        f"{words.apart(clearest['mean'], kind)} of {measure_of(kind).name} "
+        f"({_bare(clearest['low'], kind)} to {_bare(clearest['high'], kind)})."
     )
     if _p(clearest) * len(known) >= LEVEL:
         return Verdict(

@@ -145,17 +145,17 @@ def probe(kind: object) -> str:
 
 def measured(value: float, kind: str) -> Number:
     """Return what a kind of probe measured, with its unit; ``value`` as files have it."""
-    of = measure_of(kind)
-    text = fixed(of.scale * value, of.digits)
-    unit = of.unit.strip()
-    return Number(f"{text}{NBSP}{unit}" if unit else text, of.scale * value, unit)
+    measure = measure_of(kind)
+    text = fixed(measure.scale * value, measure.digits)
+    unit = measure.unit.strip()
+    return Number(f"{text}{NBSP}{unit}" if unit else text, measure.scale * value, unit)
 
 
 def apart(value: float, kind: str, *, sign: bool = True) -> Number:
     """Return a difference of what a kind of probe measures, which is scaled as it is shown."""
-    of = measure_of(kind)
-    text = f"{value:{'+' if sign else ''}.{of.digits}f}".replace("-", "−")
-    unit = of.apart.strip()
+    measure = measure_of(kind)
+    text = f"{value:{'+' if sign else ''}.{measure.digits}f}".replace("-", "−")
+    unit = measure.apart.strip()
     named = "percentage points" if unit == "points" else unit
     return Number(f"{text}{NBSP}{unit}" if unit else text, value, named)
 

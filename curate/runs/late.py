@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.runs import units
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.text import duration
 from curate.runtime.versions import difference
 
@@ -80,7 +81,8 @@ def refusal(run: Run, found: Change) -> str:
     if is_adopted(run.resolved):
         return (
             f"run {run.path} has other settings: {'; '.join(found.differences)}. Its encoders were "
-            "adopted: type 'curate adopt' with another name, or use --retrain to measure them anew."
+            f"adopted: type 'curate adopt' with another name, or use {option(retrain=True)} to "
+            "measure them anew."
         )
     cost = (
         f" They would train {len(records)} encoders anew (about {duration(spent)})."
@@ -89,7 +91,8 @@ def refusal(run: Run, found: Change) -> str:
     )
     return (
         f"run {run.path} was made with other settings: {'; '.join(found.differences)}.{cost} "
-        "Use --retrain to do that in place, --name NEW to do it beside, or --fresh to start over."
+        f"Use {option(retrain=True)} to do that in place, {option(called='NEW')} to do it beside, "
+        f"or {option(fresh=True)} to start over."
     )
 
 

@@ -19,6 +19,7 @@ from curate.runs import run as rundir
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.versions import versions
 
 log = logging.getLogger("curate")
@@ -191,8 +192,8 @@ def _run_of(source: str, called: str, folder: Path) -> str | None:
     theirs = Run.open(folder / called).recipe.data.source
     if theirs != source:
         raise MismatchError(
-            f"run {folder / called} is of {theirs}, not of {source}; say --name NAME to make one "
-            "beside it."
+            f"run {folder / called} is of {theirs}, not of {source}; say "
+            f"{option(called='NAME')} to make one beside it."
         )
     return called
 
@@ -277,8 +278,8 @@ def _refuse_half(*places: Path) -> None:
     for path in places:
         if (path / "records").is_dir() and not (path / "run.json").exists():
             raise DataError(
-                f"{path / 'run.json'} is missing; put it back, or start over with --fresh, which "
-                "sets the folder aside."
+                f"{path / 'run.json'} is missing; put it back, or start over with "
+                f"{option(fresh=True)}, which sets the folder aside."
             )
 
 

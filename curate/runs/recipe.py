@@ -23,6 +23,7 @@ from curate.evaluation.config import DENSE, CompareConfig, ProbeConfig
 from curate.inspection.config import InspectConfig
 from curate.runs import recipe_files
 from curate.runtime.files import is_folder
+from curate.runtime.options import option
 from curate.runtime.settings import Section
 from curate.runtime.text import short
 from curate.runtime.yaml_text import read_yaml
@@ -220,14 +221,16 @@ def replace(content: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         if not all([*sections, key]):
-            raise UsageError(f"--set {short(dotted)[1:-1]}: expected section.key=value.")
+            named = option(overrides={short(dotted)[1:-1]: ...})
+            raise UsageError(f"{named}: expected section.key=value.")
         node = content
         for section in sections:
             if node.get(section) is None:
                 node[section] = {}
             node = node[section]
             if not isinstance(node, dict):
-                raise UsageError(f"--set {dotted}: {section!r} has no keys.")
+                named = option(overrides={dotted: ...})
+                raise UsageError(f"{named}: {section!r} has no keys.")
         node[key] = read_value(value) if isinstance(value, str) else copy.deepcopy(value)
 
 

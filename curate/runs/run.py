@@ -25,6 +25,7 @@ from curate.runs.lock import in_use, locked
 from curate.runs.recipe import Recipe, parse
 from curate.runtime import versions
 from curate.runtime.files import TEMPORARY, read_json, sealed, sweep, write_json
+from curate.runtime.options import option
 
 if TYPE_CHECKING:
     from curate.encoders.backbone import Encoder
@@ -79,7 +80,8 @@ class Run:
         facts = read_json(path / "run.json")
         if facts.get("schema_version") != SCHEMA_VERSION:
             raise MismatchError(
-                f"run {path} was made by another version of curate; start over with --fresh."
+                f"run {path} was made by another version of curate; start over with "
+                f"{option(fresh=True)}."
             )
         # Complete and checked when it was stored, so that no method needs to be loaded for it.
         return cls(path, parse(facts.get("recipe", {}), where=str(path / "run.json")))
@@ -104,8 +106,9 @@ class Run:
         # What a process left that was killed while it wrote the first run.json is swept up later.
         if path.exists() and any(not p.name.endswith(TEMPORARY) for p in path.iterdir()):
             raise UsageError(
-                f"{path} is not empty and has no run.json; choose another --runs folder, put back "
-                "what was there, or use --fresh, which sets the folder aside."
+                f"{path} is not empty and has no run.json; choose another {option(runs=...)} "
+                f"folder, put back what was there, or use {option(fresh=True)}, which sets the "
+                "folder aside."
             )
         run = cls(path, recipe)
         run._write_facts(
@@ -317,7 +320,7 @@ class Run:
                 raise MismatchError(
                     f"{self.record_path(unit.name)} is of an encoder with other settings or images "
                     f"than {self.path / 'run.json'} names ({differs}). Put back the one that is "
-                    "not of this run, or use --retrain to train anew."
+                    f"not of this run, or use {option(retrain=True)} to train anew."
                 )
 
     def record_path(self, unit: str) -> Path:

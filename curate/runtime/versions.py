@@ -17,6 +17,7 @@ from typing import Any
 
 from curate.errors import DataError, MismatchError, ResourceError
 from curate.runtime.files import read_json, sealed, write_json
+from curate.runtime.options import option
 
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 """Distributions of FAISS; each overwrites the files of the others."""
@@ -212,7 +213,7 @@ def refuse_other_code(before: Mapping[str, Any], stage: str, what: str) -> None:
     if changes:
         raise MismatchError(
             f"{what} was made by other code: {'; '.join(changes)}. Go on with the code that began "
-            "it, or start over beside it with --fresh."
+            f"it, or start over beside it with {option(fresh=True)}."
         )
 
 
@@ -229,8 +230,8 @@ def refuse_other_device(before: str | None, now: str, what: str) -> None:
     """
     if before not in (None, now):
         raise MismatchError(
-            f"{what} was made on {before}, and numbers on {now} are others. Go on with --device "
-            f"{before}, or start over beside it with --fresh."
+            f"{what} was made on {before}, and numbers on {now} are others. Go on with "
+            f"{option(device=before)}, or start over beside it with {option(fresh=True)}."
         )
 
 

@@ -123,10 +123,10 @@ def align_images(
             with torch.inference_mode():
                 drawn = _drawn(key, states[places], config.views)
                 views = (view_of(clean, spec, d) for d in drawn)
-                found = distances(
+                by_encoder = distances(
                     group, clean, views, config, representation, centres, at_once=at_once
                 )
-            for name, of_batch in found.items():
+            for name, of_batch in by_encoder.items():
                 apart[name].append(of_batch)
     k = config.views
     empty = Alignment(np.zeros(0), np.zeros((0, k if k > 1 else 0), np.float32))
@@ -246,8 +246,8 @@ def distances(
     shown = itertools.chain([clean], views) if anchored else iter(views)
     anchors: dict[str, torch.Tensor] = {}
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
-    while some := list(itertools.islice(shown, at_once)):
-        pixels = some[0] if len(some) == 1 else torch.cat(some)
+    while batch := list(itertools.islice(shown, at_once)):
+        pixels = batch[0] if len(batch) == 1 else torch.cat(batch)
         for name in encoders:
             for z in torch.split(z_of(name, pixels), len(clean)):
                 if not anchored:
@@ -256,7 +256,7 @@ def distances(
                     seen[name].append(distance(anchors[name], z, config.distance))
                 else:
                     # Not with the other views' memory.
-                    anchors[name] = z if len(some) == 1 else z.clone()
+                    anchors[name] = z if len(batch) == 1 else z.clone()
     if not anchored:
         seen = {
             name: [distance(a, b, config.distance) for a, b in itertools.combinations(z, 2)]

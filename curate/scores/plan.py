@@ -15,6 +15,7 @@ from curate.data.sample import longest, packed
 from curate.errors import DataError
 from curate.runtime import randomness
 from curate.runtime.files import on_disk
+from curate.runtime.options import option
 from curate.scores.config import FoldsPlan, HalvesPlan, PairPlan, PartsPlan, SubsetsPlan
 
 BATCH = 2**13
@@ -79,8 +80,8 @@ class Plan:
         try:
             return cls._read(path, empty)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            what = "damaged" if path.is_file() else "missing"
-            raise DataError(f"{path} is {what}; make it again with 'curate train'.") from error
+            state = "damaged" if path.is_file() else "missing"
+            raise DataError(f"{path} is {state}; make it again with 'curate train'.") from error
 
     @classmethod
     def _read(cls, path: Path, empty: Callable[[Any, Any], np.ndarray]) -> Plan:
@@ -169,24 +170,26 @@ def build_plan(
     Raises:
         DataError: If there are fewer samples than the plan needs.
     """
-    own = np.sort(np.asarray(uids, dtype=np.bytes_))
-    n = len(own)
+    own_uids = np.sort(np.asarray(uids, dtype=np.bytes_))
+    n = len(own_uids)
     pieces = _pieces(config)
     need(n, max(2, pieces), f"{pieces} {config.kind}" if pieces else config.kind)
-    drawn = [_draw(config, own, r, held_out=len(extra) > 0) for r in range(config.repeats)]
+    drawn = [_draw(config, own_uids, r, held_out=len(extra) > 0) for r in range(config.repeats)]
     group = drawn[0][0]
     inclusion = np.concatenate([columns for _, columns, _ in drawn], axis=1)
-    names = [n if r == 0 else f"{n}-{r}" for r, (_, _, some) in enumerate(drawn) for n in some]
+    names = [
+        n if r == 0 else f"{n}-{r}" for r, (_, _, encoders) in enumerate(drawn) for n in encoders
+    ]
     for name, count in zip(names, inclusion.sum(axis=0), strict=True):
         if not count:
             raise DataError(
                 f"plan {config.kind}: encoder {name} would be trained on no sample, since {n} "
                 "samples with exact duplicates kept together do not fill it; give it more data."
             )
-    held_out = _held_out(config, own, extra)
+    held_out = _held_out(config, own_uids, extra)
     for more in later:
-        own, group, inclusion = _with(config, own, group, inclusion, more)
-    all_uids = np.concatenate([own, held_out])
+        own_uids, group, inclusion = _with(config, own_uids, group, inclusion, more)
+    all_uids = np.concatenate([own_uids, held_out])
     group = np.concatenate([group, np.full(len(held_out), "E")])
     nothing = np.zeros((len(held_out), len(names)), dtype=bool)
     inclusion = np.concatenate([inclusion, nothing])
@@ -201,12 +204,12 @@ def build_plan(
 
 
 def _with(
-    config: PlanConfig, own: np.ndarray, group: np.ndarray, inclusion: np.ndarray, more: Later
+    config: PlanConfig, own_uids: np.ndarray, group: np.ndarray, inclusion: np.ndarray, more: Later
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return uids (N,), group (N,) and inclusion (N, E) with what came later, sorted by uid."""
     new = np.sort(np.asarray(more.uids, dtype=np.bytes_))
-    every = np.sort(np.concatenate([own, new]))
-    old_rows, new_rows = np.searchsorted(every, own), np.searchsorted(every, new)
+    every = np.sort(np.concatenate([own_uids, new]))
+    old_rows, new_rows = np.searchsorted(every, own_uids), np.searchsorted(every, new)
     groups = np.full(len(every), ADDED, dtype=np.promote_types(group.dtype, np.dtype("U5")))
     groups[old_rows] = group
     out = np.zeros((len(every), inclusion.shape[1]), dtype=bool)
@@ -215,7 +218,7 @@ def _with(
     for repeat in range(more.first_repeat, config.repeats):
         here = slice(repeat * width, (repeat + 1) * width)
         if isinstance(config, PairPlan | HalvesPlan):
-            theirs, seen = _apart(config, new, repeat, len(own))
+            theirs, seen = _apart(config, new, repeat, len(own_uids))
             out[new_rows, here] = seen
         else:
             drawn, out[:, here], _ = _draw(config, every, repeat, held_out=False)
@@ -266,7 +269,7 @@ def adopted_plan(names: Sequence[str], saw: np.ndarray, uids: np.ndarray, late: 
 
 def _draw(
     config: PlanConfig,
-    own: np.ndarray,
+    own_uids: np.ndarray,
     repeat: int,
     *,
     held_out: bool,
@@ -277,18 +280,18 @@ def _draw(
     others are drawn anew: which others a sample is trained with moves its score as well, and
     only then do repeats average over it and the standard errors see it.
     """
-    n = len(own)
+    n = len(own_uids)
     if isinstance(config, PairPlan):
-        return _pair(config, n, *_shuffled(own, config.seed, "plan"), held_out=held_out)
+        return _pair(config, n, *_shuffled(own_uids, config.seed, "plan"), held_out=held_out)
     if isinstance(config, HalvesPlan):
-        part = _parts([n // 2], *_shuffled(own, config.seed, "plan"), n)
+        part = _parts([n // 2], *_shuffled(own_uids, config.seed, "plan"), n)
         group = np.array(["f", "g"])[part]
         return group, np.stack([part == 0, part == 1], axis=1), ["f", "g"]
     again = (repeat,) if repeat else ()
     if isinstance(config, FoldsPlan | PartsPlan):
         pieces = _pieces(config)
         bounds = [n * j // pieces for j in range(1, pieces)]
-        part = _parts(bounds, *_shuffled(own, config.seed, "plan", *again), n)
+        part = _parts(bounds, *_shuffled(own_uids, config.seed, "plan", *again), n)
         group = np.array([str(j) for j in range(pieces)])[part]
         own_part = part[:, None] == np.arange(pieces)[None]
         if isinstance(config, PartsPlan):
@@ -296,7 +299,7 @@ def _draw(
         return group, ~own_part, [f"fold{j}" for j in range(pieces)]
     size = max(1, round(n * config.fraction))
     columns = [
-        _parts([size], *_shuffled(own, config.seed, "subset", j, *again), n) == 0
+        _parts([size], *_shuffled(own_uids, config.seed, "subset", j, *again), n) == 0
         for j in range(config.subsets)
     ]
     names = [f"subset{j}" for j in range(config.subsets)]
@@ -310,24 +313,26 @@ def _pieces(config: PlanConfig) -> int:
     return config.parts if isinstance(config, PartsPlan) else 0
 
 
-def need(have: int, least: int, what: str) -> None:
+def need(have: int, least: int, plan: str) -> None:
     """Check that there are samples enough.
 
     Raises:
         DataError: If there are not.
     """
     if have < least:
-        raise DataError(f"the plan ({what}) needs at least {least} samples; the data has {have}.")
+        raise DataError(f"the plan ({plan}) needs at least {least} samples; the data has {have}.")
 
 
-def _shuffled(own: np.ndarray, seed: int, *purpose: str | int) -> tuple[np.ndarray, np.ndarray]:
+def _shuffled(
+    own_uids: np.ndarray, seed: int, *purpose: str | int
+) -> tuple[np.ndarray, np.ndarray]:
     """Order groups of equal content by keyed hash.
 
     Returns:
         For each sample the position at which its group starts, and the same for sorting: both
         (N,), the second being the sample's group rank.
     """
-    keys = randomness.uid_keys(own)
+    keys = randomness.uid_keys(own_uids)
     unique, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     order = np.argsort(randomness.hash64(randomness.stream(seed, *purpose), unique), kind="stable")
     starts = np.empty(len(unique), dtype=np.int64)
@@ -344,14 +349,14 @@ def _parts(bounds: list[int], starts: np.ndarray, inverse: np.ndarray, n: int) -
 def _pair(
     config: PairPlan, n: int, starts: np.ndarray, inverse: np.ndarray, *, held_out: bool
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    asked = [config.shared, config.candidates, config.independent]
-    asked.append(0 if held_out else config.extra)
-    sizes = [s if isinstance(s, int) else int(s * n + 1e-9) for s in asked]
+    requested = [config.shared, config.candidates, config.independent]
+    requested.append(0 if held_out else config.extra)
+    sizes = [s if isinstance(s, int) else int(s * n + 1e-9) for s in requested]
     if sum(sizes) > n:
         raise DataError(
             f"the plan needs {sum(sizes)} samples (shared {sizes[0]}, candidates {sizes[1]}, "
             f"independent {sizes[2]}, extra {sizes[3]}); the data has {n}. Use smaller numbers "
-            "(--set plan.shared=...) or fractions."
+            f"({option(overrides={'plan.shared': '...'})}) or fractions."
         )
     need(min(sizes[1:3]), 1, "pair: candidates and independent")
     part = _parts(list(np.cumsum(sizes)), starts, inverse, n)
@@ -362,17 +367,17 @@ def _pair(
 
 def _held_out(
     config: PlanConfig,
-    own: np.ndarray,
+    own_uids: np.ndarray,
     extra: Sequence[str] | np.ndarray,
 ) -> np.ndarray:
     """Return the held-out samples to measure: all, or as many as a pair's ``extra`` says."""
     if not len(extra):
         return np.array([], dtype=np.bytes_)
     held_out = np.sort(np.asarray(extra, dtype=np.bytes_))
-    fresh = held_out[~np.isin(randomness.uid_keys(held_out), randomness.uid_keys(own))]
+    fresh = held_out[~np.isin(randomness.uid_keys(held_out), randomness.uid_keys(own_uids))]
     if isinstance(config, PairPlan) and config.extra:
-        asked = config.extra
-        count = asked if isinstance(asked, int) else int(asked * len(own) + 1e-9)
+        requested = config.extra
+        count = requested if isinstance(requested, int) else int(requested * len(own_uids) + 1e-9)
         need(len(fresh), count, "pair: extra")
         key = randomness.stream(config.seed, "extra")
         hashes = randomness.hash64(key, randomness.uid_keys(fresh))

@@ -84,7 +84,7 @@ class Posterior:
 
 
 def posterior(
-    found: Estimates,
+    estimates: Estimates,
     covariates: Covariates,
     folds: np.ndarray,
     *,
@@ -95,30 +95,32 @@ def posterior(
     """Return what is to be expected of samples, given their estimates and covariates.
 
     Args:
-        found: What was measured.
+        estimates: What was measured.
         covariates: What foretells it; without a column each sample is moved to the mean.
         folds: (N,) int, samples of one number are foretold by those of all others.
         names: Of the covariates, and ``note``, what else there is to say of them.
         note: As above.
         scratch: Folder in which arrays as long as the samples lie; None holds them in memory.
     """
-    n = len(found.whole)
+    n = len(estimates.whole)
 
     def room(*more: int) -> np.ndarray:
         shape = (n, *more)
         return np.zeros(shape) if scratch is None else on_disk(shape, np.float64, scratch)
 
-    halves, views = found.cells.shape[1:]
+    halves, views = estimates.cells.shape[1:]
     predicted, penalties = room(halves, views), {}
     for h, v in np.ndindex(halves, views):
         # The opposite cell shares neither repeats nor views, where there are halves of them.
         penalties[h, v] = cross_fit(
-            found.cells[:, halves - 1 - h, views - 1 - v],
+            estimates.cells[:, halves - 1 - h, views - 1 - v],
             partial(_of_cell, covariates, (h, v)),
             folds,
             out=predicted[:, h, v],
         )
-    return _combined(found, predicted, room, names, note, float(np.median([*penalties.values()])))
+    return _combined(
+        estimates, predicted, room, names, note, float(np.median([*penalties.values()]))
+    )
 
 
 def _of_cell(covariates: Covariates, cell: tuple[int, int], rows: slice) -> np.ndarray:
@@ -164,8 +166,8 @@ def cross_fit(
             mine = design[here == fold]
             sums[fold] += mine.T @ mine
     total = np.sum([*sums.values()], axis=0)
-    solved = {fold: _ridges(total - own) for fold, own in sums.items()}
-    errors = np.sum([_squares(own, solved[fold]) for fold, own in sums.items()], axis=0)
+    solved = {fold: _ridges(total - of_fold) for fold, of_fold in sums.items()}
+    errors = np.sum([_squares(of_fold, solved[fold]) for fold, of_fold in sums.items()], axis=0)
     best = int(errors.argmin())
     for rows in blocks(len(target)):
         design = scale.of(rows)
@@ -211,11 +213,11 @@ def _ridges(sums: np.ndarray) -> list[np.ndarray]:
     level = sums[0, -1] / n
     values, vectors = np.linalg.eigh(gram)
     along = vectors.T @ (sums[1:-1, -1] - n * mean * level)
-    found = []
+    coefficients = []
     for penalty in PENALTIES:
         slopes = vectors @ (along / (np.maximum(values, 0.0) + penalty * n))
-        found.append(np.append(level - mean @ slopes, slopes))
-    return found
+        coefficients.append(np.append(level - mean @ slopes, slopes))
+    return coefficients
 
 
 def _squares(sums: np.ndarray, solved: list[np.ndarray]) -> np.ndarray:
@@ -225,7 +227,7 @@ def _squares(sums: np.ndarray, solved: list[np.ndarray]) -> np.ndarray:
 
 
 def _combined(
-    found: Estimates,
+    estimates: Estimates,
     predicted: np.ndarray,
     room: Callable[..., np.ndarray],
     names: tuple[str, ...],
@@ -234,8 +236,8 @@ def _combined(
 ) -> Posterior:
     """Weigh estimates and predictions."""
     sums = _Moments()
-    for rows in blocks(len(found.whole)):
-        sums.add(_known(found, predicted, rows))
+    for rows in blocks(len(estimates.whole)):
+        sums.add(_known(estimates, predicted, rows))
     # The mean of predictions from halves varies less than it should: a slope puts that right.
     slope, level = 0.0, sums.mean("m")
     if sums.variance("p") > 1e-12 * sums.variance("m"):
@@ -248,35 +250,35 @@ def _combined(
         return level + slope * p, np.clip(p / spread, -CLIP, CLIP)
 
     by_itself, moderated, residual = (_Line() for _ in range(3))
-    for rows in blocks(len(found.whole)):
-        known = _scored(found, rows)
+    for rows in blocks(len(estimates.whole)):
+        known = _scored(estimates, rows)
         z = foretold(rows)[1][known]
-        by_itself.add(z, found.variance[rows][known])
-        moderated.add(z, found.se[rows][known] ** 2)
+        by_itself.add(z, estimates.variance[rows][known])
+        moderated.add(z, estimates.se[rows][known] ** 2)
 
     def noise(rows: slice, z: np.ndarray) -> np.ndarray:
         """Moderation moves every sample to one variance; a line puts back what goes with z."""
         ratio = by_itself.at(z, LEAST_NOISE) / np.maximum(moderated.at(z, LEAST_NOISE), 1e-300)
-        own: np.ndarray = np.maximum(found.se[rows] ** 2 * ratio, 1e-300)
-        return own
+        variance: np.ndarray = np.maximum(estimates.se[rows] ** 2 * ratio, 1e-300)
+        return variance
 
     squared = max(by_itself.mean, 1e-300)
     share = float(np.clip(slope * sums.shared() / squared, -MOST_SHARED, MOST_SHARED))
-    for rows in blocks(len(found.whole)):
-        known = _scored(found, rows)
+    for rows in blocks(len(estimates.whole)):
+        known = _scored(estimates, rows)
         mean, z = (values[known] for values in foretold(rows))
-        own = noise(rows, foretold(rows)[1])[known]
-        residual.add(z, (found.whole[rows][known] - mean) ** 2 - (1 - 2 * share) * own)
+        variance = noise(rows, foretold(rows)[1])[known]
+        residual.add(z, (estimates.whole[rows][known] - mean) ** 2 - (1 - 2 * share) * variance)
     truth = residual.positive()
     expected, error, weight = room(), room(), room()
     left = 0.0
-    for rows in blocks(len(found.whole)):
+    for rows in blocks(len(estimates.whole)):
         mean, z = foretold(rows)
-        own, tau = noise(rows, z), truth.at(z, LEAST_TRUTH)
-        w = np.clip((tau - share * own) / (tau + (1 - 2 * share) * own), 0.0, 1.0)
-        square = w**2 * own + (1 - w) ** 2 * tau + 2 * w * (1 - w) * share * own
-        value = w * found.whole[rows] + (1 - w) * mean
-        unknown = ~_scored(found, rows)
+        variance, tau = noise(rows, z), truth.at(z, LEAST_TRUTH)
+        w = np.clip((tau - share * variance) / (tau + (1 - 2 * share) * variance), 0.0, 1.0)
+        square = w**2 * variance + (1 - w) ** 2 * tau + 2 * w * (1 - w) * share * variance
+        value = w * estimates.whole[rows] + (1 - w) * mean
+        unknown = ~_scored(estimates, rows)
         for out, values in (
             (expected, value),
             (error, np.sqrt(np.maximum(square, 0))),
@@ -294,7 +296,7 @@ def _combined(
         slope=slope,
         shared_noise=share,
         penalty=penalty,
-        cells=(found.cells.shape[1], found.cells.shape[2]),
+        cells=(estimates.cells.shape[1], estimates.cells.shape[2]),
         note=note,
     )
     return Posterior(expected, error, weight, facts)
@@ -316,8 +318,8 @@ def prior(expected: np.ndarray, memorization: np.ndarray, weight: np.ndarray) ->
         estimate is all that counts.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (expected - weight * memorization) / (1 - weight)
-    return np.where(weight < 1, found, np.nan)
+        foretold = (expected - weight * memorization) / (1 - weight)
+    return np.where(weight < 1, foretold, np.nan)
 
 
 def blocks(n: int) -> Iterator[slice]:
@@ -326,22 +328,22 @@ def blocks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, n))
 
 
-def _scored(found: Estimates, rows: slice) -> np.ndarray:
+def _scored(estimates: Estimates, rows: slice) -> np.ndarray:
     """Return which samples have an estimate and an error, (n,) bool."""
-    known: np.ndarray = np.isfinite(found.whole[rows]) & np.isfinite(found.se[rows])
+    known: np.ndarray = np.isfinite(estimates.whole[rows]) & np.isfinite(estimates.se[rows])
     return known
 
 
-def _known(found: Estimates, predicted: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
+def _known(estimates: Estimates, predicted: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
     """Return estimates and predictions of the samples that have both, and how cells differ.
 
     ``m`` and ``p`` are the whole estimate and prediction; ``m0`` and ``p0`` their differences
     between halves of the repeats, ``m1`` and ``p1`` between halves of the views, ``m2`` and ``p2``
     those of both.
     """
-    known = _scored(found, rows)
-    out = {"m": found.whole[rows][known], "p": predicted[rows][known].mean(axis=(1, 2))}
-    for name, cells in (("m", found.cells[rows][known]), ("p", predicted[rows][known])):
+    known = _scored(estimates, rows)
+    out = {"m": estimates.whole[rows][known], "p": predicted[rows][known].mean(axis=(1, 2))}
+    for name, cells in (("m", estimates.cells[rows][known]), ("p", predicted[rows][known])):
         if cells.shape[1] == 2:
             out[f"{name}0"] = (cells[:, 0] - cells[:, 1]).mean(axis=1)
         if cells.shape[2] == 2:

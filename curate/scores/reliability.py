@@ -37,15 +37,15 @@ class LeftOut:
         square = np.square(values).sum(axis=1, keepdims=True) - np.square(values)
         error = np.maximum(square - n * mean**2, 0.0) / (n - 1) / n
         sums = (several, mean, mean**2, error)
-        found = [np.where(several, part, 0.0).sum(axis=0) for part in sums]
+        totals = [np.where(several, part, 0.0).sum(axis=0) for part in sums]
         if not self.repeats:
             self.repeats = contrasts.shape[1]
-            self._n, self._sum, self._squares, self._error = found
+            self._n, self._sum, self._squares, self._error = totals
             return
-        self._n = self._n + found[0]
-        self._sum = self._sum + found[1]
-        self._squares = self._squares + found[2]
-        self._error = self._error + found[3]
+        self._n = self._n + totals[0]
+        self._sum = self._sum + totals[1]
+        self._squares = self._squares + totals[2]
+        self._error = self._error + totals[3]
 
     def reliabilities(self, shared: float) -> np.ndarray:
         """Return the reliability that all repeats are foretold to have by all but one, (R,).
@@ -82,9 +82,9 @@ class LeftOut:
         r = self.repeats
         if r < LEAST_REPEATS:
             return None
-        found = self.reliabilities(shared)
-        if not np.isfinite(found).all():
+        jackknifed = self.reliabilities(shared)
+        if not np.isfinite(jackknifed).all():
             return None
-        error = np.sqrt((r - 1) / r * np.square(found - found.mean()).sum())
+        error = np.sqrt((r - 1) / r * np.square(jackknifed - jackknifed.mean()).sum())
         reach = t_quantile(r - 1, confidence) * float(error)
         return reliability - reach, min(reliability + reach, 1.0)

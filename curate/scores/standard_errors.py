@@ -101,7 +101,9 @@ def spread(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> Spr
 def by_repeat(values: np.ndarray, inclusion: np.ndarray, repeat: np.ndarray) -> np.ndarray:
     """Return the contrast of ``values`` (n, E, ...) that each repeat gives alone, (n, R, ...)."""
     mine = [repeat == r for r in np.unique(repeat)]
-    return np.stack([contrast(values[:, some], inclusion[:, some]) for some in mine], axis=1)
+    return np.stack(
+        [contrast(values[:, encoders], inclusion[:, encoders]) for encoders in mine], axis=1
+    )
 
 
 def _within(values: np.ndarray, inclusion: np.ndarray) -> Spread:

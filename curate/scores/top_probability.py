@@ -80,8 +80,8 @@ def shrunk(
         return m, se
     variance = float(m.var(ddof=1))
     error = float(np.mean(se**2)) if reliability is None else (1 - reliability) * variance
-    true, own = max(variance - error, 0.0), se**2
-    part = np.divide(true, true + own, out=np.ones(len(m)), where=own > 0)
+    true, noise = max(variance - error, 0.0), se**2
+    part = np.divide(true, true + noise, out=np.ones(len(m)), where=noise > 0)
     mean = float(m.mean())
     return mean + part * (m - mean), np.sqrt(part) * se
 

@@ -59,11 +59,11 @@ def stated(reliability: Reliability) -> str:
     """Return a reliability in words, with its interval or why it has none."""
     if reliability.encoders is None:
         return "how reliable their order is, one encoder on each side cannot show"
-    found = f"reliability {reliability.encoders:.2f}"
+    point = f"reliability {reliability.encoders:.2f}"
     if reliability.low is None or reliability.high is None:
-        return f"{found}, without an interval: that takes three repeats of the plan"
+        return f"{point}, without an interval: that takes three repeats of the plan"
     level = f"{100 * reliability.confidence:.4g} % interval"
-    return f"{found}, {level} {reliability.low:.2f} to {reliability.high:.2f}"
+    return f"{point}, {level} {reliability.low:.2f} to {reliability.high:.2f}"
 
 
 def _trust(reliability: Reliability) -> str:
@@ -111,10 +111,12 @@ def require(text: str | None, summary: ScoreSummary, run: str, by: str = MEMORIZ
         return
     least = required(text)
     if by == MEMORIZATION:
-        known, told = summary.reliability.encoders, stated(summary.reliability)
+        known, statement = summary.reliability.encoders, stated(summary.reliability)
     elif by == EXPECTED:
         known = summary.expectation.reliability if summary.expectation else None
-        told = f"reliability of {by} " + ("cannot be told" if known is None else f"{known:.2f}")
+        statement = f"reliability of {by} " + (
+            "cannot be told" if known is None else f"{known:.2f}"
+        )
     else:
         raise UsageError(
             f"require {text}: how reliable a ranking by {by} is, a run does not show; ask it of "
@@ -122,6 +124,6 @@ def require(text: str | None, summary: ScoreSummary, run: str, by: str = MEMORIZ
         )
     if known is None or known < least:
         raise UnreliableError(
-            f"{run}: {told}; {least:g} is required, and nothing was selected. Add "
+            f"{run}: {statement}; {least:g} is required, and nothing was selected. Add "
             f"encoders: 'curate score {run} --until reliability={least:g}'."
         )

@@ -83,13 +83,13 @@ def numbers_of(file: Path, column: str, uids: pa.Array, paths: pa.Array) -> np.n
         raise DataError(f"{file} repeats a {name}; every sample stands there once.")
     place = pc.index_in(uids if name == "uid" else paths, value_set=known.drop_null())
     values = values[known.is_valid().to_numpy(zero_copy_only=False)]
-    there = place.is_valid().to_numpy(zero_copy_only=False)
-    if not there.any():
+    in_file = place.is_valid().to_numpy(zero_copy_only=False)
+    if not in_file.any():
         raise DataError(f"{file} has none of these samples by its column {name!r}.")
-    found = np.full(len(uids), np.nan)
-    found[there] = values[place.drop_null().to_numpy()]
-    found[~np.isfinite(found)] = np.nan
-    return found
+    numbers = np.full(len(uids), np.nan)
+    numbers[in_file] = values[place.drop_null().to_numpy()]
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
 
 
 def listed(file: Path, uids: pa.Array, paths: pa.Array) -> np.ndarray:
@@ -112,8 +112,8 @@ def listed(file: Path, uids: pa.Array, paths: pa.Array) -> np.ndarray:
     if not lines:
         raise DataError(f"the list {file} is empty; write a uid or a path on each line.")
     names = pa.array([line for _, line in lines], pa.string())
-    found = [pc.index_in(names, value_set=column) for column in (uids, paths)]
-    strange = pc.and_(found[0].is_null(), found[1].is_null())
+    places = [pc.index_in(names, value_set=column) for column in (uids, paths)]
+    strange = pc.and_(places[0].is_null(), places[1].is_null())
     if pc.any(strange).as_py():
         number, name = lines[pc.index(strange, True).as_py()]
         raise DataError(
@@ -121,6 +121,6 @@ def listed(file: Path, uids: pa.Array, paths: pa.Array) -> np.ndarray:
             f"({pc.sum(strange).as_py():,} of {len(lines):,} lines name none)."
         )
     chosen = np.zeros(len(uids), dtype=bool)
-    for place in found:
+    for place in places:
         chosen[place.drop_null().to_numpy()] = True
     return chosen

@@ -39,11 +39,11 @@ def redundant(folder: Path, uids: pa.Array) -> np.ndarray:
     digests = _digests(uids)
     known, at = np.unique(_digests(table["uid"]), return_index=True)
     place = np.minimum(np.searchsorted(known, digests), max(0, len(known) - 1))
-    there = known[place] == digests if len(known) else np.zeros(len(digests), dtype=bool)
+    unchanged = known[place] == digests if len(known) else np.zeros(len(digests), dtype=bool)
     row = at[place] if len(known) else place
 
     def of(values: np.ndarray) -> np.ndarray:
-        return np.where(there, values[row] if len(values) else -1, -1)
+        return np.where(unchanged, values[row] if len(values) else -1, -1)
 
     group = of(table["group"].to_numpy())
     pixels = of(table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy())

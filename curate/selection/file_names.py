@@ -105,23 +105,23 @@ def class_folders(classes: Sequence[str], labels: Iterable[int | None]) -> dict[
         classes: Name of each class by its label; empty where labels have no names.
         labels: All labels there are, and None where an image has none.
     """
-    there = set(labels)
-    numbers = sorted({label for label in there if label is not None} | {*range(len(classes))})
+    present = set(labels)
+    numbers = sorted({label for label in present if label is not None} | {*range(len(classes))})
     width = len(str(numbers[-1])) if numbers else 1
     digits = {label: f"{label:0{width}d}" for label in numbers}
 
     def folders(first: bool) -> dict[int | None, str]:
         names = Names()
-        found: dict[int | None, str] = {}
+        by_label: dict[int | None, str] = {}
         for label in numbers:
             name = digits[label]
             if 0 <= label < len(classes):
-                own = safe(classes[label], digits[label])
-                name = f"{digits[label]}-{own}" if first else own
-            found[label] = names.take(name)
-        if None in there:
-            found[None] = names.take(UNLABELLED)
-        return found
+                cleaned = safe(classes[label], digits[label])
+                name = f"{digits[label]}-{cleaned}" if first else cleaned
+            by_label[label] = names.take(name)
+        if None in present:
+            by_label[None] = names.take(UNLABELLED)
+        return by_label
 
     plain = folders(False)
     return plain if list(plain.values()) == sorted(plain.values()) else folders(True)

@@ -86,8 +86,8 @@ class Subset(Dataset[tuple[Any, int]]):
             tar = self._reader.folder / name
             size = tar.stat().st_size if tar.is_file() else None
             if size != shards[name]["size"]:
-                found = "missing" if size is None else f"of {size:,} bytes"
-                raise DataError(f"{tar} is {found}; {shards[name]['size']:,} were written.")
+                actual = "missing" if size is None else f"of {size:,} bytes"
+                raise DataError(f"{tar} is {actual}; {shards[name]['size']:,} were written.")
             tars.append(str(tar))
         kept = _Kept(frozenset(self._index["key"].to_pylist()), self._shown)
         dataset = webdataset.WebDataset(

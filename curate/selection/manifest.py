@@ -276,9 +276,9 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         if field.name != "label" or fits:
             return have.cast(field.type)
     # The same nulls again and again, which take no memory.
-    some = pa.nulls(min(table.num_rows, AT_A_TIME), field.type)
+    nulls = pa.nulls(min(table.num_rows, AT_A_TIME), field.type)
     whole, rest = divmod(table.num_rows, AT_A_TIME)
-    return pa.chunked_array([some] * whole + [some[:rest]], field.type)
+    return pa.chunked_array([nulls] * whole + [nulls[:rest]], field.type)
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
@@ -332,15 +332,15 @@ def _reasons(
     high, low = ends(by)
     chosen = because.is_null().to_numpy() & scored
     kept, dropped = (f"{int((chosen & side).sum()):,}" for side in (keep, ~keep))
-    number, what, inside = {
+    number, noun, inside = {
         "top": (kept, high, keep),
         "drop-top": (dropped, high, ~keep),
         "bottom": (kept, low, keep),
     }.get(strategy, (kept, "", keep))
     if strategy in STRATEGIES:
-        what = what or STRATEGIES[strategy].chosen
+        noun = noun or STRATEGIES[strategy].chosen
         end = ", class by class" if parameters.get("per_class") else ""
-        why = (f"not among the {number} {what}{end}", f"among the {number} {what}{end}")
+        why = (f"not among the {number} {noun}{end}", f"among the {number} {noun}{end}")
     else:
         why = (f"dropped by {strategy}", f"kept by {strategy}")
     sentences = [*why, "not scored; dropped as asked", "not scored; kept as asked"]

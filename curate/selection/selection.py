@@ -145,8 +145,8 @@ def select_table(
 def _given(table: pa.Table, config: SelectConfig) -> Given:
     """Return what a table that belongs to no run is selected from with beside its numbers."""
     needs, uids = STRATEGIES[config.strategy].needs, one_chunk(table["uid"])
-    there = "path" in table.column_names
-    paths = one_chunk(table["path"]) if there else pa.nulls(len(uids), pa.string())
+    has_paths = "path" in table.column_names
+    paths = one_chunk(table["path"]) if has_paths else pa.nulls(len(uids), pa.string())
     embeddings = like = None
     if "points" in needs:
         if config.space is None or not config.space.endswith(".parquet"):
@@ -190,8 +190,8 @@ def decide(
         given: What is known of the samples beside the table, in its order.
     """
     m = table["memorization"].to_numpy().astype(np.float64)
-    there = ~np.isnan(m)
-    scored, left = int(there.sum()), int((~there).sum())
+    has_score = ~np.isnan(m)
+    scored, left = int(has_score.sum()), int((~has_score).sum())
     kept = kept_count(config, scored)
     check_unscored(left, len(m), config.unscored)
     path = folder / f"{file_name(name or _default_name(config))}.parquet"
@@ -199,15 +199,15 @@ def decide(
         raise UsageError(f"{path} was made by hand and is not replaced; give another name.")
     why, reasons = given.fixed(len(m))
     keep = np.where(why < 0, config.unscored == "keep", why == 0)
-    rows = np.flatnonzero(there)
-    keep[there], *_ = decided(
+    rows = np.flatnonzero(has_score)
+    keep[has_score], *_ = decided(
         config.strategy,
-        m[there],
-        one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(there))),
+        m[has_score],
+        one_chunk(table["uid"] if not left else table["uid"].filter(pa.array(has_score))),
         kept,
         config.seed,
         given.take(rows) if left else given,
-        labels=labels_of(table)[there],
+        labels=labels_of(table)[has_score],
         per_class=config.per_class,
     )
     settings = {
@@ -405,11 +405,11 @@ def read_scores(path: Path, by: str) -> pa.Table:
     refused = f"{path} repeats or lacks a uid; every sample stands there once."
     if columns["uid"].null_count:
         raise DataError(refused)
-    found = sorted_by_uid(columns)
-    if repeats(found["uid"]):
+    ordered = sorted_by_uid(columns)
+    if repeats(ordered["uid"]):
         raise DataError(refused)
     pa.default_memory_pool().release_unused()
-    return found
+    return ordered
 
 
 def _cast(path: Path, table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:

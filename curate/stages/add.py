@@ -25,6 +25,7 @@ from curate.runs.added import Addition
 from curate.runs.ledger import SCORING
 from curate.runs.run import Run
 from curate.runtime.files import read_json, replacing
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.text import short
@@ -181,7 +182,7 @@ def labels_of(here: Sequence[str], theirs: Sequence[str]) -> dict[int, int] | No
         more = ", ..." if len(here) > CLASSES_NAMED else ""
         raise DataError(
             f"class {short(unknown[0])} is none of the run's: {have}{more}. Add images of classes "
-            "that it has, or without their labels: --label none."
+            f"that it has, or without their labels: {option(label='none')}."
         )
     return {label: here.index(name) for label, name in enumerate(theirs)} if theirs else None
 

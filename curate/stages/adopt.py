@@ -114,7 +114,7 @@ def adopt(
         MismatchError: If a run of that name is of other images, or trained its own encoders.
     """
     if not encoders:
-        raise UsageError("name the encoders to adopt: --encoder f=FILE.")
+        raise UsageError("name one encoder or more to adopt.")
     given, home = dict(overrides or {}), Path(runs)
     place, full = addresses.placed(data), fitting.whole_source(source)
     # Everything is read before anything is made.

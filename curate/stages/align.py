@@ -20,6 +20,7 @@ from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.engines.base import Unit
 from curate.runtime.files import on_disk, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.covariates import REFERENCES, drawn
@@ -301,7 +302,7 @@ def _measured(
         if not np.isfinite(alignment.align).all():
             raise DivergedError(
                 f"encoder {name} of {run.path} gives representations that are not finite; lower "
-                "train.lr or set train.clip_norm, and start over with --fresh."
+                f"train.lr or set train.clip_norm, and start over with {option(fresh=True)}."
             )
         yield name, alignment
 

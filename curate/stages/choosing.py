@@ -16,6 +16,7 @@ from curate.inspection import triage
 from curate.inspection.spaces import embeddings, space_of
 from curate.runs import dataset
 from curate.runs.run import Run
+from curate.runtime.options import option
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
 from curate.scores.posterior import prior
@@ -65,7 +66,7 @@ class Chooser:
             found = self._scored(by)
             advice = (
                 "one encoder on each side cannot show how far off a score is; give the plan "
-                "repeats (--set plan.repeats=3), or leave --by out"
+                f"repeats ({option(overrides={'plan.repeats': 3})}), or leave {option(by=...)} out"
             )
         elif COLUMNS[by] == "measures":
             kind = next(kind for kind in MEASURES if column(kind) == by)

@@ -17,6 +17,7 @@ from curate.runs.run import Run
 from curate.runtime.engines import LOCAL, engine_of
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.engines.local import Local
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.threads import cores
 from curate.stages.ranks import Lead
@@ -74,8 +75,9 @@ class Context:
             return self.resolved_device()
         if ":" in self.device and self.device.startswith("cuda"):
             raise UsageError(
-                f"--device {self.device}: cards by number are this machine's; with --engine each "
-                "unit has a card of its own: use --device cuda."
+                f"{option(device=self.device)}: cards by number are this machine's; with "
+                f"{option(engine=...)} each unit has a card of its own: use "
+                f"{option(device='cuda')}."
             )
         return "cuda" if self.device == "cuda" else self.resolved_device()
 
@@ -95,7 +97,8 @@ class Context:
             return "cpu"
         if kind == "cuda" and not cuda:
             raise UsageError(
-                f"--device {self.device}: no CUDA device is visible; 'curate doctor' tells why."
+                f"{option(device=self.device)}: no CUDA device is visible; 'curate doctor' "
+                "tells why."
             )
         if ":" in self.device:
             torch.cuda.set_device(self.cards()[0])
@@ -114,14 +117,15 @@ class Context:
         for part in named.split(","):
             if not (bounds := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)):
                 raise UsageError(
-                    f"--device {self.device}: name cards by number, such as cuda:0-7 or cuda:0,2."
+                    f"{option(device=self.device)}: name cards by number, such as cuda:0-7 or "
+                    "cuda:0,2."
                 )
             first, last = int(bounds[1]), int(bounds[2] or bounds[1])
             found |= dict.fromkeys(range(first, last + 1))
         there = torch.cuda.device_count()
         if not found or max(found) >= there:
             raise UsageError(
-                f"--device {self.device}: cards 0 to {there - 1} are visible; "
+                f"{option(device=self.device)}: cards 0 to {there - 1} are visible; "
                 "'curate doctor' names them."
             )
         return tuple(found)

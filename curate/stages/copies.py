@@ -24,6 +24,7 @@ from curate.inspection.summary import CopySearch
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.runs import opening
 from curate.runtime.files import write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import in_order
@@ -170,7 +171,7 @@ def copies(
 
 def _check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; choose another for --out.")
+        raise UsageError(f"{folder} is no folder; choose another for {option(out=...)}.")
     names = {"pairs.parquet", "groups.parquet", "copies.json"}
     there = (
         {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.exists() else ()
@@ -278,7 +279,7 @@ def _open(name: str, wanted: Sequence[str] | None, runs: Path) -> _Source | _Sha
     if wanted is None:
         wanted = _splits(name)
     if not wanted or not all(wanted):
-        raise UsageError("--split needs the names of splits with commas between.")
+        raise UsageError(f"{option(split=...)} needs the names of splits with commas between.")
     return _Source(name, [sources.open_source(name, split=split) for split in wanted], wanted)
 
 

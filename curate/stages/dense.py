@@ -24,6 +24,7 @@ from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.files import is_folder, read_json, sealed, write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 from curate.stages.context import Context
 
@@ -44,13 +45,15 @@ def place_of(name: str) -> tuple[str, Path] | None:
     kind, colon, place = name.partition(":")
     if kind not in DENSE or not colon:
         if name.partition("=")[0] in DENSE:
-            raise UsageError(f"--on {name}: write {name.partition('=')[0]}:DIR.")
+            raise UsageError(f"{option(on=[name])}: write {name.partition('=')[0]}:DIR.")
         return None
     if not place:
-        raise UsageError(f"--on {name}: write {kind}:DIR, the folder of images and what is beside.")
+        raise UsageError(
+            f"{option(on=[name])}: write {kind}:DIR, the folder of images and what is beside."
+        )
     folder = Path(place).expanduser()
     if not is_folder(folder):
-        raise UsageError(f"--on {name}: there is no folder {place}.")
+        raise UsageError(f"{option(on=[name])}: there is no folder {place}.")
     return kind, folder
 
 

@@ -21,6 +21,7 @@ from curate.inspection.config import InspectConfig
 from curate.inspection.summary import Inspection
 from curate.runs.fitting import whole_source
 from curate.runtime.files import write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.settings import checked
 from curate.stages import inspect, shard
@@ -74,12 +75,14 @@ def inspect_source(
         ResourceError: If FAISS is not installed, or pretrained weights cannot be had.
     """
     if (encoder is None) == (embeddings is None):
-        raise UsageError("say what gives the space: either --encoder or --embeddings.")
+        either = f"{option(encoder=...)} or {option(embeddings=...)}"
+        raise UsageError(f"say what gives the space: either {either}.")
     place, folder = addresses.placed(data), Path(out)
     name = encoder if embeddings is None else str(embeddings)
     config = checked(InspectConfig, {**(settings or {}), "encoder": name})
     if embeddings is not None and Path(embeddings).suffix not in (".npy", ".parquet"):
-        raise UsageError(f"--embeddings {embeddings}: expected a .npy or a .parquet file.")
+        named = option(embeddings=str(embeddings))
+        raise UsageError(f"{named}: expected a .npy or a .parquet file.")
     space = spaces.space_of(config, [])
     asked = DataConfig(source=whole_source(source), split=split, test=test)
     opened = sources.open_data(asked, data=place)

@@ -17,6 +17,7 @@ from curate.runs import units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores.layers import LayerMeasurement, LayerRow, layer_rows, measure, unit_table
@@ -141,7 +142,8 @@ def _check_finite(measured: LayerMeasurement, run: Run) -> None:
         if not np.isfinite(measured.align[:, i]).all():
             raise DivergedError(
                 f"layer {name} of an encoder of {run.path} gives values that are not finite; lower "
-                "train.lr or set train.clip_norm, and start over with fresh (--fresh)."
+                "train.lr or set train.clip_norm, and start over with fresh "
+                f"({option(fresh=True)})."
             )
 
 

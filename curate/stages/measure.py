@@ -26,6 +26,7 @@ from curate.runs import dataset, units
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
 from curate.runtime.files import write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores import measures
@@ -239,7 +240,7 @@ def _compute(
             raise DivergedError(
                 f"encoder {plan.encoders[e]} of {run.path} gives representations that are not "
                 "finite; lower train.lr or set train.clip_norm, and start over with fresh "
-                "(--fresh)."
+                f"({option(fresh=True)})."
             )
         for m in by_kind.values():
             if m.wants(look.repeat):

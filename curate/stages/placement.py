@@ -14,6 +14,7 @@ from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runs.run import Run
 from curate.runtime.files import on_disk
+from curate.runtime.options import option
 from curate.scores.plan import ADDED, Plan
 
 
@@ -125,7 +126,7 @@ def placed(run: Run, plan: Plan) -> Placed:
     if bounds[-1] != n:
         raise DataError(
             f"{n - bounds[-1]} of {n} samples of {run.path / 'plan.parquet'} are not in the "
-            "shards' index; start over with --fresh."
+            f"shards' index; start over with {option(fresh=True)}."
         )
     return Placed(
         plan.kind,

@@ -33,6 +33,7 @@ from curate.runs.opening import open_run
 from curate.runs.run import Run
 from curate.runtime import versions
 from curate.runtime.files import read_json, sealed, write_json, write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.runtime.settings import Section, checked
@@ -202,7 +203,8 @@ def placed_source(text: str) -> tuple[str, Path | None]:
         return text, None
     folder = Path(place).expanduser()
     if not name or not folder.exists():
-        raise UsageError(f"--on {text}: expected SOURCE=DIR; there is no folder {place!r}.")
+        named = option(on=[text])
+        raise UsageError(f"{named}: expected SOURCE=DIR; there is no folder {place!r}.")
     return name, folder
 
 
@@ -308,8 +310,8 @@ def _without_run(encoder: str | Path, overrides: Mapping[str, Any]) -> ProbeConf
     recipe.replace(content, overrides)
     if content.keys() - {"probe"}:
         raise UsageError(
-            f"{encoder} belongs to no run whose settings could be replaced; --set takes those of "
-            "probe alone."
+            f"{encoder} belongs to no run whose settings could be replaced; "
+            f"{option(overrides=...)} takes those of probe alone."
         )
     return checked(_Alone, content).probe
 

@@ -31,6 +31,7 @@ from curate.errors import CurateError, ResourceError, UsageError
 from curate.runtime import signals
 from curate.runtime.engines.base import Unit, portable
 from curate.runtime.engines.local import die_with
+from curate.runtime.options import option
 from curate.runtime.progress import Together
 from curate.runtime.signals import Stopped
 
@@ -63,15 +64,16 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     """
     there = launched().size
     if asked is not None and there > 1 and asked != there:
-        raise UsageError(f"--ranks {asked}: {there} were launched already; leave it out.")
+        named = option(ranks=asked)
+        raise UsageError(f"{named}: {there} were launched already; leave it out.")
     size = asked or there
     if size > 1 and config.dp is not None:
         raise UsageError("train.dp trains in one process; leave out the ranks.")
     if config.parts % size:
         raise UsageError(
             f"{size} ranks cannot share train.parts {config.parts}, the parts of a batch; use "
-            f"--set train.parts={size} --name NEW, since its encoders are others, or as many ranks "
-            "as divide it."
+            f"{option(overrides={'train.parts': size}, called='NEW')}, since its encoders are "
+            "others, or as many ranks as divide it."
         )
     if size > 1 and not dist.is_available():
         raise ResourceError("this build of PyTorch has no torch.distributed; leave out the ranks.")

@@ -16,6 +16,7 @@ from curate.runs import adopted, more_views, units
 from curate.runs.run import Run
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.scores import top_probability
@@ -168,8 +169,8 @@ def refine(
     context = Context.of(run, data, device, workers, progress, engine)
     if adopted.is_adopted(run):
         raise UsageError(
-            f"the encoders of run {run.path} were adopted, and --until would train more; adopt "
-            "more with 'curate adopt'."
+            f"the encoders of run {run.path} were adopted, and {option(until=...)} would train "
+            "more; adopt more with 'curate adopt'."
         )
     goal, most = Goal.parse(until), None if budget is None else seconds(budget)
     select = run.recipe.select

@@ -24,6 +24,7 @@ from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine
 from curate.runtime.files import on_disk, replacing, write_json
 from curate.runtime.intervals import CONFIDENCE
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.scores import estimator, separation
 from curate.scores.alignment import Alignment
@@ -196,7 +197,8 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
         if value < COLLAPSED:
             raise DivergedError(
                 f"encoder {name} of {run.path} collapsed: all its views have one representation. "
-                "Train longer or with a lower train.lr, with --fresh; no scores were written."
+                f"Train longer or with a lower train.lr, with {option(fresh=True)}; no scores were "
+                "written."
             )
     return fit.offsets()
 

@@ -20,6 +20,7 @@ from curate.runs import units
 from curate.runs.dataset import index
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
 from curate.stages.context import Context
@@ -115,8 +116,8 @@ def shard_run(run: Run, context: Context) -> None:
         if before not in (None, facts["fingerprint"]):
             raise MismatchError(
                 f"{run.recipe.data.source} has other images than when run {run.path} was made "
-                f"(fingerprint {before[:16]} -> {facts['fingerprint'][:16]}); use --fresh to start "
-                "over."
+                f"(fingerprint {before[:16]} -> {facts['fingerprint'][:16]}); use "
+                f"{option(fresh=True)} to start over."
             )
         run.note(
             dataset_fingerprint=facts["fingerprint"],
@@ -139,13 +140,14 @@ def go_on_adding(run: Run) -> None:
     record = run.record(unit.name)
     if record is not None and record["parts"].get("data") != unit.parts["data"]:
         raise MismatchError(
-            f"images were added to run {run.path}, so that it stays with its source; use --name "
-            "NAME for a run of other images."
+            f"images were added to run {run.path}, so that it stays with its source; use "
+            f"{option(called='NAME')} for a run of other images."
         )
     if not (beside / "index.parquet").exists() and not _holds(folder, unit):
         raise DataError(
             f"{run.path / 'shards'} is not what was recorded, and images were added to it that "
-            "are not made again by themselves; restore it, or start over with --fresh and add them."
+            f"are not made again by themselves; restore it, or start over with "
+            f"{option(fresh=True)} and add them."
         )
     last = ("dataset.json", "index.parquet")
     names = sorted(path.name for path in beside.glob("*")) if beside.is_dir() else []

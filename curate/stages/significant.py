@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from curate.errors import DataError
 from curate.runs.run import Run
+from curate.runtime.options import option
 from curate.runtime.results import Result
 from curate.scores.significance import check, tests
 from curate.scores.summary import ScoreSummary
@@ -49,7 +50,7 @@ def significant(run: Run, fdr: float = 0.05) -> Significant:
     if summary.reliability.encoders is None:
         raise DataError(
             f"run {run.path} has one encoder on each side, whose errors cannot be told from "
-            "memorization; give the plan repeats (--set plan.repeats=3)."
+            f"memorization; give the plan repeats ({option(overrides={'plan.repeats': 3})})."
         )
     p, q = tests(
         table["memorization"].to_numpy(),

@@ -80,7 +80,7 @@ def test_no_card_is_none(tmp_path):
 def test_several_data_sets_without_a_default_are_refused(tmp_path):
     card(tmp_path, "configs:\n" + "".join(
         f"- {{config_name: {n}, data_files: data/{n}-*}}\n" for n in "ab"))  # fmt: skip
-    with pytest.raises(UsageError, match=r"several data sets \(configurations\): a, b. .*--split"):
+    with pytest.raises(UsageError, match=r"several data sets \(configurations\): a, b. .*split='"):
         of(tmp_path)
 
 

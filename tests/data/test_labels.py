@@ -51,7 +51,7 @@ def test_a_column_of_a_csv_is_numbers_where_all_of_it_are(texts, column):
 def test_names_and_numbers_do_not_mix():
     assert labels.classes_of(["b", None, "a", "b"], "here") == ("a", "b")
     assert labels.classes_of([3, None, 1], "here") == ()
-    with pytest.raises(DataError, match=r"here mixes labels .*--label"):
+    with pytest.raises(DataError, match=r"here mixes labels .* column: label\."):
         labels.classes_of(["a", 1], "here")
 
 
@@ -77,7 +77,9 @@ def test_a_column_is_taken_for_labels_where_no_other_can_be(have, column):
 
 def test_which_column_is_meant_must_be_said_where_two_can_be():
     have = ["class", "species", "x"]
-    with pytest.raises(UsageError, match=r"class, species; say which: --label class .*none"):
+    with pytest.raises(
+        UsageError, match=r"class, species; say which: label='class' .*label='none'"
+    ):
         labels.chosen_column(None, have, "t", lambda name: True)
     assert labels.chosen_column("x", have, "t", lambda name: False) == "x"
     assert labels.chosen_column("None", have, "t", lambda name: True) is None

@@ -50,7 +50,7 @@ def test_files_are_split_by_their_names(names):
 def test_files_that_can_be_read_in_two_ways_are_refused(names, said):
     with pytest.raises(UsageError, match=said) as caught:
         splits.of_files(names.split(), "t")
-    assert "--split all" in str(caught.value)
+    assert "split='all'" in str(caught.value)
 
 
 FOLDERS = {
@@ -85,7 +85,7 @@ def test_a_class_whose_name_has_a_word_of_a_split_is_a_class():
     ],
 )  # fmt: skip
 def test_folders_that_can_be_both_are_refused(names, loose, nested):
-    with pytest.raises(UsageError, match=r"can be a split, but .* --split 't\w+/\*' .*--test"):
+    with pytest.raises(UsageError, match=r"can be a split, but .* split='t\w+/\*' .*test="):
         splits.of_folders(names.split(), "t", loose=loose.split(), nested=nested.split())
 
 

@@ -41,11 +41,11 @@ def test_columns_are_found(fields, want):
     ("fields", "options", "error"),
     [
         ([("x", pa.int8())], {}, "t has no column of images; it has x"),
-        ([("a", STORED), ("b", STORED)], {}, "images in 2 columns, a, b; say which: --image a"),
+        ([("a", STORED), ("b", STORED)], {}, "images in 2 columns, a, b; say which: image='a'"),
         ([("image", STORED), ("image", pa.int8())], {}, "two columns called 'image'"),
-        ([("image", STORED)], {"image": "imgae"}, "--image: unknown column of t 'imgae'"),
+        ([("image", STORED)], {"image": "imgae"}, "image: unknown column of t 'imgae'"),
         ([("image", STORED), ("n", pa.int8())], {"image": "n"}, "is of type int8, and holds no"),
-        ([("image", STORED), ("label", STORED)], {}, "'label' of t is of type struct.*--label"),
+        ([("image", STORED), ("label", STORED)], {}, "of t is of type struct.*label='none'"),
         ([("image", STORED), ("label", pa.date32())], {}, "'label' of t is of type date32"),
         ([("image", STORED), ("t", pa.binary())], {"label": "t"}, "'t' of t is of type binary"),
     ],
@@ -129,5 +129,7 @@ def test_names_of_classes_are_those_that_stand_there(values, names):
 
 
 def test_a_value_that_is_no_label_is_named_with_its_row():
-    with pytest.raises(DataError, match=r"column 'y' of t, row 2: 1.5 is no whole number.*--label"):
+    with pytest.raises(
+        DataError, match=r"column 'y' of t, row 2: 1.5 is no whole number.*label='none'"
+    ):
         tables.names_of(lambda names: iter([{"y": [1, 2, 1.5]}]), "y", Declared(), "t", typed=False)

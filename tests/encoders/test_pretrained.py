@@ -137,7 +137,7 @@ def test_what_is_given_is_checked(tmp_path):
         ("f.pt", "timm:resnet18", Given(mean=[0.5], deviation=[0.5]), "takes 3 channels"),
         ("f.pt", "timm:resnet18", Given(deviation=[0.0] * 3), "preprocessing: deviation"),
         ("f.pt", "timm:resnet18", Given(interpolation="best"), "interpolation is 'best'"),
-        ("c.pt", "convnet", Given(), "do not tell the side of their images; say it: --size N"),
+        ("c.pt", "convnet", Given(), "do not tell the side of their images; say it: size='N'"),
     ):
         with pytest.raises(UsageError, match=said):
             from_file(tmp_path / path, backbone, given=given)

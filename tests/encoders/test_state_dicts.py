@@ -163,7 +163,7 @@ def test_several_copies_are_asked_about_unless_they_are_the_same(tmp_path):
         torchvision.models.resnet18().state_dict(),
     )
     both = {"student": one, "teacher": two}
-    with pytest.raises(UsageError, match=r"2 encoders that differ.*--prefix teacher\."):
+    with pytest.raises(UsageError, match=r"2 encoders that differ.*prefix='teacher\."):
         matched(both, resnet(), tmp_path)
     found = matched(both, resnet(), tmp_path, prefix="teacher.")
     assert torch.equal(found.tensors["conv1.weight"], two["conv1.weight"])

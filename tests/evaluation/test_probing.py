@@ -54,7 +54,7 @@ def test_without_a_test_split_a_fifth_is_held_out_by_content():
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        ([None] * 1000, r"none of 1,000 samples .* data.label.* --set probe.sources="),
+        ([None] * 1000, r"none of 1,000 samples .* overrides={.probe.sources.: .*probe on="),
         ([None] * 3 + [1] * 997, "of 1 classes"),
         ([1] * 1000, "of 1 classes"),
     ],

@@ -104,7 +104,7 @@ def test_a_source_names_its_run_and_finds_it_again(tmp_path):
         again = curate.open_run(name, runs=runs)
         assert again.path == run.path and again.recipe.resolved() == run.recipe.resolved()
     other = write(tmp_path / "other" / "photos", 12)
-    with pytest.raises(MismatchError, match="--name"):
+    with pytest.raises(MismatchError, match="called='NAME'"):
         curate.open_run(str(other), runs=runs)
     beside = curate.open_run(str(other), runs=runs, called="photos-2")
     assert beside.path == runs / "photos-2" and beside.recipe.data.source == str(other)

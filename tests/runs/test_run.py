@@ -77,7 +77,7 @@ def test_a_run_of_another_recipe_is_not_taken_over(run):
     other = load_recipe(str(TINY), {"train.lr": 1.0, "description": "other words"})
     with pytest.raises(MismatchError) as found:
         Run.create(run.path, other, {})
-    assert "other settings: train.lr: 0.002 -> 1.0. Use --retrain" in str(found.value)
+    assert "other settings: train.lr: 0.002 -> 1.0. Use retrain=True" in str(found.value)
     same = load_recipe(str(TINY), {"score.batch_size": 3})
     assert Run.create(run.path, same, {}).recipe.score.batch_size == 3
 
@@ -146,7 +146,7 @@ def test_a_stage_is_made_by_one_code_from_first_to_last(run, monkeypatch):
     now = versions.of_stage("train")
     assert {"curate", "torch", "numpy", "curate code"} <= set(now)
     monkeypatch.setattr(versions, "of_stage", lambda stage: {**now, "curate code": "another"})
-    with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*--fresh"):
+    with pytest.raises(MismatchError, match=r"curate code: '\w{12}' -> 'another'.*fresh=True"):
         run.check_code("train", [unit])
     run.check_code("align", [Unit(run, "align/f", {})])  # a later stage may be of newer code
 
@@ -159,7 +159,7 @@ def test_a_stage_is_made_on_one_kind_of_device_from_first_to_last(run):
     assert run.done("train/f")["device"] == "cuda"
     run.check_code("train", [unit], "cuda")
     run.check_code("train", [unit])
-    with pytest.raises(MismatchError, match=r"was made on cuda, .* Go on with --device cuda, or"):
+    with pytest.raises(MismatchError, match=r"was made on cuda, .* Go on with device='cuda', or"):
         run.check_code("train", [unit], "cpu")
     unit.complete([out])  # by a version that recorded none
     run.check_code("train", [unit], "cpu")

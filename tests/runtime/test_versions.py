@@ -41,7 +41,7 @@ def test_other_code_is_refused_with_what_changed():
     with pytest.raises(MismatchError) as caught:
         versions.refuse_other_code({**made, "torch": "1.0"}, "train", "stage train")
     assert str(caught.value).startswith("stage train was made by other code: torch: '1.0' -> ")
-    assert "--fresh" in str(caught.value)
+    assert "fresh=True" in str(caught.value)
 
 
 def _copied(tmp_path, number):

@@ -91,7 +91,7 @@ def test_torchrun_starts_the_ranks(tmp_path, alone):
 @pytest.mark.parametrize(
     ("settings", "asked", "message"),
     [
-        ({}, 3, r"3 ranks cannot share train\.parts 2.*--set train\.parts=3"),
+        ({}, 3, r"3 ranks cannot share train\.parts 2.*overrides={.train.parts.: 3}"),
         ({"train.parts": 1}, 2, r"2 ranks cannot share train\.parts 1"),
         ({"train.parts": 1, "train.dp": {"noise": 1.0}}, 2, r"train\.dp trains in one process"),
     ],

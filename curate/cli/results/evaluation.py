@@ -47,16 +47,20 @@ def _dense(results: list[DenseResult]) -> Listing:
     head = ("tested on", "measure", "value", "95 % interval", "trained", "test images", "classes")
     rows, lines = [], []
     for r in results:
-        of = measure_of(r.kind)
-        value, ends = f"{r.value * of.scale:.{of.digits}f}{of.unit}", "none: one image"
+        measure = measure_of(r.kind)
+        value, ends = (
+            f"{r.value * measure.scale:.{measure.digits}f}{measure.unit}",
+            "none: one image",
+        )
         if r.low is not None and r.high is not None:
-            ends = f"{r.low * of.scale:.{of.digits}f} to {r.high * of.scale:.{of.digits}f}"
-        what = f"{r.decoder} alone" if r.frozen else f"encoder and {r.decoder}"
+            low, high = (f"{end * measure.scale:.{measure.digits}f}" for end in (r.low, r.high))
+            ends = f"{low} to {high}"
+        trained = f"{r.decoder} alone" if r.frozen else f"encoder and {r.decoder}"
         classes = f"{r.classes:,}" if r.classes else ""
-        rows.append((r.source, r.kind, value, ends, what, f"{r.n_test:,}", classes))
+        rows.append((r.source, r.kind, value, ends, trained, f"{r.n_test:,}", classes))
         lines.append(
             f"{r.source} {r.kind}: {value} on {r.n_test:,} images (95 % interval over them: "
-            f"{ends}), {what} trained" + (f", {classes} classes" if classes else "")
+            f"{ends}), {trained} trained" + (f", {classes} classes" if classes else "")
         )
     return Listing(head, rows, lines)
 
@@ -75,36 +79,38 @@ def _without_leaks(comparison: Comparison, tests: Tests) -> list[str]:
     ]
     if not tests.leaked:
         return []
-    said = f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
-    return [f"{said}; accuracy without them: {', '.join(arms)}" if arms else said]
+    line = f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
+    return [f"{line}; accuracy without them: {', '.join(arms)}" if arms else line]
 
 
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     """Return every arm with its difference from the random one, and what all of it shows."""
     points = ("against random", "images", "95 % interval", "seeds", "pays back after")
     kinds = {arm.kind for arm in comparison.arms}
-    what = "accuracy" if all(measure_of(kind).counts_images for kind in kinds) else "measured"
-    head = ("trained on", "tested on", "probe", what, *points)
+    column = "accuracy" if all(measure_of(kind).counts_images for kind in kinds) else "measured"
+    head = ("trained on", "tested on", "probe", column, *points)
     gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
     for arm in comparison.arms:
         gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
-        of = measure_of(arm.kind)
-        accuracy = f"{arm.mean * of.scale:.{of.digits}f}{of.unit.strip()}"
+        measure = measure_of(arm.kind)
+        accuracy = f"{arm.mean * measure.scale:.{measure.digits}f}{measure.unit.strip()}"
         paid = _paid(comparison, arm)
         if gap is None:
             rows.append((arm.label, arm.source, arm.kind, accuracy, "", "", "", str(arm.n), paid))
             continue
-        mean, ends = f"{gap.mean * of.scale:+.{of.digits}f}", "none: one seed"
+        mean, ends = f"{gap.mean * measure.scale:+.{measure.digits}f}", "none: one seed"
         interval = "no interval: one seed"
         seeds = f"{gap.n} seeds"
         images = "" if gap.images is None else f"{gap.images:+.1f} of {gap.n_test:,}"
         if gap.low is not None and gap.high is not None:
-            low, high = (f"{end * of.scale:+.{of.digits}f}" for end in (gap.low, gap.high))
+            low, high = (
+                f"{end * measure.scale:+.{measure.digits}f}" for end in (gap.low, gap.high)
+            )
             ends = f"{low} to {high}"
             interval = f"95 % interval {ends} over {seeds} and the images"
         lines.append(
-            f"{gap.label} against random, {gap.source} {gap.kind}: {mean}{of.apart} "
+            f"{gap.label} against random, {gap.source} {gap.kind}: {mean}{measure.apart} "
             f"({f'{images} images; ' if images else ''}{interval}){_told(paid)}"
         )
         about = (gap.label, gap.source, gap.kind, accuracy, mean)
@@ -121,11 +127,11 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
 
 def _tests(tests: Tests) -> str:
     """Return what arms were tested on, in words."""
-    what = f"{tests.n_test:,} images of {tests.source}"
+    images = f"{tests.n_test:,} images of {tests.source}"
     if not tests.held_out:
-        return f"{what}: its test split"
+        return f"{images}: its test split"
     return (
-        f"{what}, a fifth of its training split: it has no test split, so that encoders may have "
+        f"{images}, a fifth of its training split: it has no test split, so that encoders may have "
         "seen them, without labels"
     )
 

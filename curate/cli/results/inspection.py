@@ -55,15 +55,15 @@ def inspect_lines(inspection: Inspection) -> list[str]:
     return [*lines, f"neighbours  {inspection.path}"]
 
 
-def copies_lines(found: Copies) -> list[str]:
+def copies_lines(result: Copies) -> list[str]:
     """Return which leaks and copies there are, leaks first."""
     lines = [
         f"leak        {leak.images:,} images of {leak.other} have a copy in {leak.split} "
         f"({leak.pairs:,} pairs)"
-        for leak in found.leaks
+        for leak in result.leaks
     ]
     kinds = ", ".join(
-        f"{getattr(found, name):,} {text}"
+        f"{getattr(result, name):,} {text}"
         for name, text in (
             ("exact", "of one file"),
             ("mirrored", "mirrored"),
@@ -72,14 +72,14 @@ def copies_lines(found: Copies) -> list[str]:
         )
     )
     lines += [
-        f"copies      {found.copies:,} of {found.images:,} images, in {found.groups:,} groups",
-        f"pairs       {found.pairs:,}: {kinds}",
-        f"false       about {found.search.false_rate:.2%} of pairs: {found.search.decoys:,} of "
-        f"{found.search.decoy_queries:,} images turned upside down have a copy as well",
-        f"tables      {found.out / 'pairs.parquet'}, {found.out / 'groups.parquet'}",
+        f"copies      {result.copies:,} of {result.images:,} images, in {result.groups:,} groups",
+        f"pairs       {result.pairs:,}: {kinds}",
+        f"false       about {result.search.false_rate:.2%} of pairs: {result.search.decoys:,} of "
+        f"{result.search.decoy_queries:,} images turned upside down have a copy as well",
+        f"tables      {result.out / 'pairs.parquet'}, {result.out / 'groups.parquet'}",
     ]
-    if found.rejected:
-        lines.append(f"rejected    {found.rejected:,} that cannot be read")
+    if result.rejected:
+        lines.append(f"rejected    {result.rejected:,} that cannot be read")
     return lines
 
 
@@ -120,11 +120,11 @@ def sample_lines(card: SampleCard) -> list[str]:
     ]
 
 
-def _label(of: SampleCard | Neighbour) -> str:
-    if of.label is None:
+def _label(sample: SampleCard | Neighbour) -> str:
+    if sample.label is None:
         return "none"
-    plain = of.class_ in (None, "", str(of.label))
-    return str(of.label) + ("" if plain else f" ({_printable(of.class_ or '')})")
+    plain = sample.class_ in (None, "", str(sample.label))
+    return str(sample.label) + ("" if plain else f" ({_printable(sample.class_ or '')})")
 
 
 def _printable(text: str) -> str:

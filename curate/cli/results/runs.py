@@ -133,7 +133,7 @@ def doctor_lines(machine: Machine) -> list[str]:
     lines.append(f"{'FAISS':<16} {machine.faiss or 'missing'}")
     lines.append(f"{'neighbours':<16} by {machine.search or 'nothing'}")
     lines.append(f"{'free disk':<16} {machine.free_disk_gib} GiB")
-    return lines + [f"missing: {what}" for what in machine.missing]
+    return lines + [f"missing: {piece}" for piece in machine.missing]
 
 
 def bench_lines(benchmark: Benchmark) -> list[str | Listing]:

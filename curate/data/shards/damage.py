@@ -54,26 +54,28 @@ def faults(folder: Path, *, full: bool, progress: Progress = silent) -> tuple[in
         return 0, [Fault(UNFINISHED, "the shards were never finished; make them again")]
     try:
         facts = read_json(folder / "dataset.json")
-        made = {_checked_name(name): _checked_facts(m) for name, m in facts["shards"].items()}
+        shards = {_checked_name(name): _checked_facts(m) for name, m in facts["shards"].items()}
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         return 0, [Fault("dataset.json", f"cannot be read ({str(error).rstrip('.')})")]
     try:
         index = open_index(folder)
     except DataError as error:
         # Without it a change is told by the digest of the whole shard.
-        found = [Fault("index.parquet", _reason(error, folder / "index.parquet"))]
-        for name, shard in made.items():
-            found += _without_index(folder / name, shard, full=full)
-        return 0, found
-    if len(made) != len(index.starts) - 1:
-        problem = f"names {len(made)} shards, and the index has {len(index.starts) - 1}"
+        problems = [Fault("index.parquet", _reason(error, folder / "index.parquet"))]
+        for name, shard in shards.items():
+            problems += _without_index(folder / name, shard, full=full)
+        return 0, problems
+    if len(shards) != len(index.starts) - 1:
+        problem = f"names {len(shards)} shards, and the index has {len(index.starts) - 1}"
         return len(index), [Fault("dataset.json", problem)]
-    found, done = [], 0
-    for number, (name, shard) in enumerate(sorted(made.items(), key=lambda item: _order(item[0]))):
-        found += _shard(folder / name, shard, index, number, full=full)
+    problems, done = [], 0
+    for number, (name, shard) in enumerate(
+        sorted(shards.items(), key=lambda item: _order(item[0]))
+    ):
+        problems += _shard(folder / name, shard, index, number, full=full)
         done += int(index.starts[number + 1] - index.starts[number])
         progress("verify", done, len(index))
-    return len(index), found
+    return len(index), problems
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -87,52 +89,56 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_facts(made: dict[str, Any]) -> dict[str, Any]:
-    return {"sha256": str(made["sha256"]), "size": int(made["size"]), "end": int(made["end"])}
+def _checked_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"sha256": str(facts["sha256"]), "size": int(facts["size"]), "end": int(facts["end"])}
 
 
 def _reason(error: DataError, path: Path) -> str:
     return str(error).removeprefix(str(path)).strip().rstrip(".")
 
 
-def _without_index(path: Path, made: dict[str, Any], *, full: bool) -> list[Fault]:
+def _without_index(path: Path, recorded: dict[str, Any], *, full: bool) -> list[Fault]:
     if not path.is_file():
         return [Fault(path.name, "is missing")]
-    if (size := path.stat().st_size) != made["size"]:
-        return [Fault(path.name, f"has {size:,} bytes, not {made['size']:,}")]
-    if full and file_sha256(path) != made["sha256"]:
+    if (size := path.stat().st_size) != recorded["size"]:
+        return [Fault(path.name, f"has {size:,} bytes, not {recorded['size']:,}")]
+    if full and file_sha256(path) != recorded["sha256"]:
         return [Fault(path.name, "changed since it was written")]
     return []
 
 
 def _shard(
-    path: Path, made: dict[str, Any], index: Index, number: int, *, full: bool
+    path: Path, recorded: dict[str, Any], index: Index, number: int, *, full: bool
 ) -> list[Fault]:
     """Return the faults of one shard, of which the index has row group ``number``."""
     if not path.is_file():
         return [Fault(path.name, "is missing")]
     try:
         size = path.stat().st_size
-        if size == made["size"] and not (full and file_sha256(path) != made["sha256"]):
+        if size == recorded["size"] and not (full and file_sha256(path) != recorded["sha256"]):
             return []
         samples = list(_samples(index, number))
-        found = []
+        problems = []
         if full:
             with path.open("rb") as stream:
-                found = [*_changed(stream, path.name, samples, made, min(size, made["size"]))]
+                problems = [
+                    *_changed(stream, path.name, samples, recorded, min(size, recorded["size"]))
+                ]
     except OSError as error:
         return [Fault(path.name, f"cannot be read ({error.strerror})")]
     except DataError as error:
         return [Fault("index.parquet", _reason(error, index.path))]
-    if size < made["size"]:
+    if size < recorded["size"]:
         key = next((s.key for s in reversed(samples) if s.offset - BLOCK <= size), None)
-        key = key if size < made["end"] else None
-        problem = f"is cut short at offset {size:,} of {made['size']:,} bytes"
-        found.append(Fault(path.name, problem, size, key))
-    elif size > made["size"]:
-        problem = f"goes on behind its end, for {size - made['size']:,} bytes"
-        found.append(Fault(path.name, problem, made["size"]))
-    return found or [Fault("dataset.json", f"has another sha256 for {path.name} than its samples")]
+        key = key if size < recorded["end"] else None
+        problem = f"is cut short at offset {size:,} of {recorded['size']:,} bytes"
+        problems.append(Fault(path.name, problem, size, key))
+    elif size > recorded["size"]:
+        problem = f"goes on behind its end, for {size - recorded['size']:,} bytes"
+        problems.append(Fault(path.name, problem, recorded["size"]))
+    return problems or [
+        Fault("dataset.json", f"has another sha256 for {path.name} than its samples")
+    ]
 
 
 def _samples(index: Index, number: int) -> Iterator[Sample]:
@@ -142,11 +148,11 @@ def _samples(index: Index, number: int) -> Iterator[Sample]:
 
 
 def _changed(
-    stream: BinaryIO, name: str, samples: list[Sample], made: dict[str, Any], size: int
+    stream: BinaryIO, name: str, samples: list[Sample], recorded: dict[str, Any], size: int
 ) -> Iterator[Fault]:
     """Yield what differs in the first ``size`` bytes of a shard, sample by sample, then its end."""
     starts = [sample.offset - BLOCK for sample in samples]
-    for sample, start, end in zip(samples, starts, [*starts[1:], made["end"]], strict=True):
+    for sample, start, end in zip(samples, starts, [*starts[1:], recorded["end"]], strict=True):
         if end > size:
             return
         stream.seek(start)
@@ -157,7 +163,7 @@ def _changed(
         elif zlib.crc32(record) != sample.crc32:
             problem = "header, label, metadata or filling changed; the image did not"
             yield Fault(name, problem, start, sample.key)
-    stream.seek(made["end"])
+    stream.seek(recorded["end"])
     while (at := stream.tell()) < size:
         zeros = stream.read(min(READ, size - at))
         if zeros.strip(b"\0"):

@@ -41,8 +41,8 @@ class Reader:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Name of each class by its label; empty where labels have no names."""
-        found = read_json(self.folder / "dataset.json").get("classes") or ()
-        return tuple(storable_text(str(name)) for name in found)
+        names = read_json(self.folder / "dataset.json").get("classes") or ()
+        return tuple(storable_text(str(name)) for name in names)
 
     def __len__(self) -> int:
         """Return the number of samples; errors as for ``index``."""
@@ -108,14 +108,14 @@ class Reader:
             shard = np.searchsorted(self._index.starts, batch, side="right") - 1
             needed = np.unique(shard).tolist()
             missing = [s for s in needed if s not in held]
-            found = []
+            pieces = []
             with contextlib.closing(self._index.parts(shards=missing)) as parts:
                 for s in needed:
                     part = held[s] if s in held else next(parts)
-                    found.append(part.take(pa.array(batch[shard == s] - self._index.starts[s])))
+                    pieces.append(part.take(pa.array(batch[shard == s] - self._index.starts[s])))
             held = {needed[-1]: part}
             order = np.argsort(np.argsort(shard, kind="stable"), kind="stable")
-            for row in pa.concat_tables(found).take(pa.array(order)).to_pylist():
+            for row in pa.concat_tables(pieces).take(pa.array(order)).to_pylist():
                 yield Sample(**row)
 
     def _shard(self, name: str, opened: OrderedDict[str, BinaryIO]) -> BinaryIO:

@@ -32,6 +32,7 @@ from curate.runtime.files import (
     sealed,
     write_json,
 )
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.text import visible
 from curate.runtime.threads import in_order
@@ -217,13 +218,13 @@ def _claimed(folder: Path) -> Iterator[None]:
     marker = folder / UNFINISHED
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir())
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"{folder} is no folder; choose a new one for the shards.") from error
     except OSError as error:
         raise ResourceError(f"cannot write {folder}: {error.strerror}.") from error
-    if there and UNFINISHED not in there:
-        raise UsageError(f"{folder} is not empty (it holds {there[0]}); choose a new folder.")
+    if names and UNFINISHED not in names:
+        raise UsageError(f"{folder} is not empty (it holds {names[0]}); choose a new folder.")
     lock = filelock.FileLock(marker, timeout=0)
     try:
         lock.acquire()
@@ -232,16 +233,16 @@ def _claimed(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ResourceError(f"cannot write {marker}: {error.strerror}.") from error
     try:
-        _empty(folder, there)
+        _empty(folder, names)
         yield
         marker.unlink()
     finally:
         lock.release()
 
 
-def _empty(folder: Path, there: list[str]) -> None:
+def _empty(folder: Path, names: list[str]) -> None:
     try:
-        for name in there:
+        for name in names:
             if OURS.fullmatch(name):
                 (folder / name).unlink()
     except OSError as error:
@@ -249,11 +250,11 @@ def _empty(folder: Path, there: list[str]) -> None:
 
 
 def _classes(parts: Sequence[tuple[Source, str]]) -> tuple[str, ...]:
-    found = [source for source, _ in parts if source.classes]
-    for source in found[1:]:
-        if source.classes != found[0].classes:
-            raise DataError(f"{source.name} and {found[0].name} differ in their classes.")
-    return found[0].classes if found else ()
+    with_classes = [source for source, _ in parts if source.classes]
+    for source in with_classes[1:]:
+        if source.classes != with_classes[0].classes:
+            raise DataError(f"{source.name} and {with_classes[0].name} differ in their classes.")
+    return with_classes[0].classes if with_classes else ()
 
 
 # Samples
@@ -277,18 +278,18 @@ def _samples(
 
     def listed() -> Iterator[Found]:
         for (source, role), (select, count) in zip(parts, selected, strict=True):
-            told = seen = 0
+            reported = seen = 0
             for entry in source.entries(select):
-                for path, reason in source.rejected[told:]:
+                for path, reason in source.rejected[reported:]:
                     yield Found(path, role, reason=reason)
                 if source.left_out:
                     yield from _left_out(source, role)
-                seen += 1 + len(source.rejected) - told
-                told = len(source.rejected)
+                seen += 1 + len(source.rejected) - reported
+                reported = len(source.rejected)
                 yield Found(entry.path, role, entry)
-            yield from (Found(p, role, reason=r) for p, r in source.rejected[told:])
+            yield from (Found(p, role, reason=r) for p, r in source.rejected[reported:])
             yield from _left_out(source, role)
-            seen += len(source.rejected) - told
+            seen += len(source.rejected) - reported
             if select is None and seen != count:
                 raise DataError(
                     f"{source.name} held {count:,} samples when it was opened and {seen:,} when it "
@@ -329,11 +330,11 @@ def _selected(source: Source, limit: int | None) -> tuple[Callable[[str], bool] 
     if limit is None:
         return None, sum(1 for _ in source.paths()), 0
     chosen, count = chosen_by_hash(source.paths(), limit)
-    wanted = frozenset(chosen)
-    if len(wanted) == len(chosen):
-        return wanted.__contains__, len(chosen), count - len(chosen)
-    taken = sum(1 for path in source.paths() if path in wanted)  # a tar may repeat a name
-    return wanted.__contains__, taken, count - taken
+    selected = frozenset(chosen)
+    if len(selected) == len(chosen):
+        return selected.__contains__, len(chosen), count - len(chosen)
+    taken = sum(1 for path in source.paths() if path in selected)  # a tar may repeat a name
+    return selected.__contains__, taken, count - taken
 
 
 def _check_label(label: int | None, classes: int) -> None:
@@ -441,8 +442,8 @@ def _add(tar: Tar, sample: Found, tally: Tally) -> dict[str, Any]:
 
 def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_bad: float) -> None:
     """Refuse a dataset that is empty, or that has more bad samples than are allowed."""
-    there = tally.before.written.total() if tally.before else 0
-    written, bad = tally.written.total() - there, tally.rejected.total()
+    before = tally.before.written.total() if tally.before else 0
+    written, bad = tally.written.total() - before, tally.rejected.total()
     names = ", ".join(dict.fromkeys(source.name for source, _ in parts))
     known = sum(account.left_out[THERE] for account in tally.accounts.values())
     if known and not written and not bad:
@@ -454,8 +455,8 @@ def _judge(parts: Sequence[tuple[Source, str]], folder: Path, tally: Tally, max_
     if not written or bad > max_bad * (written + bad):
         raise DataError(
             f"{names}: {bad} of {written + bad} samples rejected, {max_bad:.2%} are allowed "
-            f"(shard --max-bad, or else --set data.max_bad); such as "
-            f"{_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
+            f"(shard {option(max_bad=...)}, or else {option(overrides={'data.max_bad': ...})}); "
+            f"such as {_told(tally.reasons)}. All are in {folder / 'rejected.jsonl'}."
         )
 
 

@@ -70,9 +70,9 @@ def open_source(
     if data is None and addresses.is_address(where):
         afar = Path(addresses.places(where))
     # Of a path the kind is told by what lies there.
-    told = kind if kind in SOURCES else "" if not kind or "/" in kind else None
-    if afar is not None and told is not None:
-        return _from_afar(told, afar, choice)
+    known = kind if kind in SOURCES else "" if not kind or "/" in kind else None
+    if afar is not None and known is not None:
+        return _from_afar(known, afar, choice)
     if not kind:
         name = str(data) if data else name
     elif kind in SOURCES:
@@ -148,11 +148,11 @@ def open_data(config: DataConfig, *, data: Path | None, split: str | None = None
     )
 
 
-def open_tests(wanted: str, source: Source, *, reopen: Callable[[str], Source]) -> Source:
+def open_tests(tests: str, source: Source, *, reopen: Callable[[str], Source]) -> Source:
     """Open what probes are tested on.
 
     Args:
-        wanted: A split of the source, a pattern of its paths, a folder, or another SOURCE.
+        tests: A split of the source, a pattern of its paths, a folder, or another SOURCE.
         source: What is trained on; classes get its numbers.
         reopen: Opens another split of it.
 
@@ -160,12 +160,12 @@ def open_tests(wanted: str, source: Source, *, reopen: Callable[[str], Source]) 
         UsageError: If there is nothing of that name.
         DataError: If the tests have classes that the source has not.
     """
-    kind, colon, _ = wanted.partition(":")
-    elsewhere = (kind in SOURCES and bool(colon)) or addresses.is_address(wanted)
-    elsewhere = elsewhere or (wanted not in source.splits and Path(wanted).is_dir())
+    kind, colon, _ = tests.partition(":")
+    elsewhere = (kind in SOURCES and bool(colon)) or addresses.is_address(tests)
+    elsewhere = elsewhere or (tests not in source.splits and Path(tests).is_dir())
     if not elsewhere:
-        return _renumbered(reopen(wanted), source)
-    return _renumbered(_whole_test(wanted), source)
+        return _renumbered(reopen(tests), source)
+    return _renumbered(_whole_test(tests), source)
 
 
 def _whole_test(name: str) -> Source:
@@ -174,9 +174,9 @@ def _whole_test(name: str) -> Source:
         source = open_source(name, split=splits.TEST)
     except UsageError:
         source = open_source(name)
-        found = splits.for_tests(source.splits, "")
-        if found:
-            return open_source(name, split=found)
+        split = splits.for_tests(source.splits, "")
+        if split:
+            return open_source(name, split=split)
     return source
 
 
@@ -225,13 +225,13 @@ def kind_of(place: Path) -> str:
     return _one_of(_kinds(_walked(place)), str(place))
 
 
-def _one_of(found: Mapping[str, str], place: str) -> str:
-    if len(found) > 1:
-        both = " or ".join(f"{kind}:{place}" for kind in found)
+def _one_of(kinds: Mapping[str, str], place: str) -> str:
+    if len(kinds) > 1:
+        both = " or ".join(f"{kind}:{place}" for kind in kinds)
         raise UsageError(
-            f"{place} holds {' and '.join(found.values())}; say which is meant: {both}."
+            f"{place} holds {' and '.join(kinds.values())}; say which is meant: {both}."
         )
-    return next(iter(found), "folder")
+    return next(iter(kinds), "folder")
 
 
 def _walked(place: Path) -> Iterator[str]:
@@ -243,7 +243,7 @@ def _walked(place: Path) -> Iterator[str]:
 
 def _kinds(names: Iterator[str]) -> dict[str, str]:
     """Return the kinds of source that files can be, by the first names, each with what it holds."""
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     images = looked = 0
     for name in itertools.islice(names, LOOKED_AT):
         looked += 1
@@ -251,16 +251,16 @@ def _kinds(names: Iterator[str]) -> dict[str, str]:
         if name.startswith(".") or name in NAMES:
             continue
         if suffix in EXTENSIONS or suffix in MORE_EXTENSIONS:
-            found.setdefault("folder", "images")
+            kinds.setdefault("folder", "images")
             images += 1
         elif suffix == huggingface.PARQUET:
-            found.setdefault("hf", "parquet files")
+            kinds.setdefault("hf", "parquet files")
         elif name.endswith(webdataset.SUFFIXES):
-            found.setdefault("wds", "tars")
+            kinds.setdefault("wds", "tars")
         elif "idx3-ubyte" in name:
-            found.setdefault("idx", "MNIST-format files")
+            kinds.setdefault("idx", "MNIST-format files")
     # An archive beside the images that came out of it is left out, and counted.
-    return {"folder": "images"} if images > MOSTLY * looked else found
+    return {"folder": "images"} if images > MOSTLY * looked else kinds
 
 
 def _check_images(source: Source, place: Path) -> None:

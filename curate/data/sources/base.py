@@ -18,6 +18,7 @@ from curate.data.decoding import MAX_BYTES, decodes, install, looks_like
 from curate.data.labels import storable_text
 from curate.data.sample import Entry
 from curate.errors import DataError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 EXTENSIONS = frozenset(
@@ -118,9 +119,13 @@ def no_columns(kind: str, choice: Choice) -> None:
     Raises:
         UsageError: If one is.
     """
-    for option, said in (("--label", choice.label), ("--image", choice.image)):
-        if said is not None:
-            raise UsageError(f"source {kind} has no columns; leave out {option} {said}.")
+    if choice.label is not None:
+        named = option(label=choice.label)
+    elif choice.image is not None:
+        named = option(image=choice.image)
+    else:
+        return
+    raise UsageError(f"source {kind} has no columns; leave out {named}.")
 
 
 def chosen_by_hash(paths: Iterable[str], most: int) -> tuple[list[str], int]:
@@ -149,8 +154,8 @@ def plain(extras: Mapping[str, Any]) -> dict[str, Any]:
         text = json.dumps({str(k): v for k, v in extras.items() if v is not None}, default=_as_text)
     except (ValueError, TypeError, RecursionError):  # too deep, or keys of another kind
         return {str(k): short(v) for k, v in extras.items() if v is not None}
-    found: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
-    return _whole_text(found) if "\\ud" in text else found
+    content: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
+    return _whole_text(content) if "\\ud" in text else content
 
 
 def _as_text(value: Any) -> str:
@@ -187,8 +192,8 @@ def matching(pattern: str) -> list[Path]:
         return remote.matching(pattern)
     if Path(pattern).is_file():
         return [Path(pattern)]
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    return sorted(path for path in map(Path, found) if path.is_file())
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return sorted(path for path in map(Path, names) if path.is_file())
 
 
 def read_file(path: str | Path) -> bytes:
@@ -200,21 +205,21 @@ def read_file(path: str | Path) -> bytes:
     try:
         handle = os.open(path, READING)
         try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise DataError("not a plain file")
-            if found.st_size > MAX_BYTES:
-                raise DataError(f"{found.st_size:,} bytes are more than the {MAX_BYTES:,} allowed")
-            data = os.read(handle, found.st_size)
-            while len(data) < found.st_size and (more := os.read(handle, found.st_size)):
+            if status.st_size > MAX_BYTES:
+                raise DataError(f"{status.st_size:,} bytes are more than the {MAX_BYTES:,} allowed")
+            data = os.read(handle, status.st_size)
+            while len(data) < status.st_size and (more := os.read(handle, status.st_size)):
                 data += more
             return data
         finally:
             os.close(handle)
     except OSError as error:
         if not Path(path).is_file():
-            what = "a link to nowhere" if Path(path).is_symlink() else "not a plain file"
-            raise DataError(what) from error
+            problem = "a link to nowhere" if Path(path).is_symlink() else "not a plain file"
+            raise DataError(problem) from error
         raise DataError(f"cannot be read: {error.strerror}") from error
 
 
@@ -258,7 +263,7 @@ OF_SHARDS = ({".unfinished"}, {"index.parquet", "dataset.json"})
 
 def holds_shards(names: set[str]) -> bool:
     """Return whether a folder is one of our own shards, by the names in it."""
-    return any(some <= names for some in OF_SHARDS)
+    return any(required <= names for required in OF_SHARDS)
 
 
 def files_below(root: Path) -> Iterator[str]:
@@ -282,15 +287,15 @@ def _below_afar(names: Sequence[str]) -> Iterator[str]:
         folder, _, file = name.rpartition("/")
         inside.setdefault(folder, set()).add(file)
     shards = {folder for folder, files in inside.items() if folder and holds_shards(files)}
-    told = set()
+    seen = set()
     for name in names:
         parts = name.split("/")
         above = ("/".join(parts[:n]) for n in range(1, len(parts)))
         whole = next((folder for folder in above if folder in shards), None)
         if whole is None:
             yield name
-        elif whole not in told:
-            told.add(whole)
+        elif whole not in seen:
+            seen.add(whole)
             yield f"{whole}/"
 
 
@@ -315,4 +320,7 @@ class Inside:
         return any(place.startswith(r) or place == r.rstrip(os.sep) for r in self._roots)
 
 
-OUTSIDE = "leads out of the folder (--outside follows it, elsewhere --set data.outside=true)"
+def leads_out() -> str:
+    """Return what is said of a link, or of a name in a row, that leads out of the folder."""
+    how, elsewhere = option(outside=True), option(overrides={"data.outside": True})
+    return f"leads out of the folder ({how} follows it, elsewhere {elsewhere})"

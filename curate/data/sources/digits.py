@@ -40,11 +40,11 @@ class Digits(Whole):
         """Yield the digits as 8-bit grey PNG."""
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        pixels = np.rint(found.images * (255 / LEVELS)).astype(np.uint8)
+        digits = load_digits()
+        pixels = np.rint(digits.images * (255 / LEVELS)).astype(np.uint8)
         for i in SPLITS[self.split]:
             if select is None or select(_path(i)):
-                yield Entry(_path(i), encode_png(pixels[i]), int(found.target[i]))
+                yield Entry(_path(i), encode_png(pixels[i]), int(digits.target[i]))
 
 
 def _path(i: int) -> str:

@@ -13,12 +13,12 @@ from curate.data.sample import Entry
 from curate.data.sources.base import (
     EXTENSIONS,
     MORE_EXTENSIONS,
-    OUTSIDE,
     Choice,
     Inside,
     Select,
     head_of,
     holds_shards,
+    leads_out,
     read_file,
     refusal_by_name,
     storable,
@@ -28,6 +28,7 @@ from curate.data.sources.metadata import NAMES, Metadata, read_metadata
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import is_folder
+from curate.runtime.options import option
 
 IMAGE, REJECTED, LEFT = "image", "rejected", "left"
 DEEPEST = 8
@@ -170,31 +171,33 @@ def open_folder(where: str, choice: Choice, data: Path | None) -> Folder:
     metadata lists them.
     """
     if not (data or where):
-        raise UsageError("source folder needs a folder: write folder:DIR, or give --data DIR.")
+        raise UsageError(
+            f"source folder needs a folder: write folder:DIR, or give {option(data='DIR')}."
+        )
     root = data or Path(where)
     if not root.is_dir():
         raise UsageError(f"source folder: there is no folder {root}.")
     inside = Inside(root, outside=choice.outside)
-    found, described = _survey(root, inside)
+    folders, described = _survey(root, inside)
     everything = choice.split == splits.EVERYTHING
     laid = Splits({}, "all of it, as was said" if everything else "")
     if not everything and not splits.is_pattern(choice.split):
-        laid = _layout(root, sorted(found))
+        laid = _layout(root, sorted(folders))
     homes = tuple(home for places in laid.of.values() for home in places)
-    bare = [_below(folder, homes) for folder in found]
+    bare = [_below(folder, homes) for folder in folders]
     metadata = read_metadata(root, sorted(described), choice, classes=any(bare))
-    holding = {*found, *_holding_rows(root, set(found), metadata)}
+    holding = {*folders, *_holding_rows(root, set(folders), metadata)}
     tree = Tree(root, inside, tuple(sorted(holding)), metadata)
     if not laid.of and not everything and not splits.is_pattern(choice.split):
         laid = _by_names(tree) or laid
     return _opened(tree, choice, laid, homes)
 
 
-def _holding_rows(root: Path, found: set[str], metadata: Metadata) -> Iterator[str]:
+def _holding_rows(root: Path, known: set[str], metadata: Metadata) -> Iterator[str]:
     """Yield the folders of files that are images by the metadata alone."""
     for path in metadata.rows:
         folder = path.rpartition("/")[0]
-        if folder not in found and (root / path).is_file():
+        if folder not in known and (root / path).is_file():
             yield folder
 
 
@@ -224,9 +227,9 @@ def _opened(tree: Tree, choice: Choice, laid: Splits, homes: tuple[str, ...]) ->
         )
     else:
         places = homes or (within,)
-        found = {_class(f"{folder}/x", home) for folder in tree.holding if folder
+        named = {_class(f"{folder}/x", home) for folder in tree.holding if folder
                  for home in places if not home or f"{folder}/".startswith(f"{home}/")}  # fmt: skip
-        classes = tuple(sorted(name for name in found if name))
+        classes = tuple(sorted(name for name in named if name))
         if choice.label is not None and choice.label.lower() == labels.NONE:
             classes = ()
     chosen = _chosen(tree, laid, split, names, by_metadata=by_metadata, classes=classes)
@@ -270,7 +273,7 @@ def _chosen(
         how = out.get("labels")
         out["labels"] = (
             f"{how}; not {splits.shown(metadata.ignored)} of {splits.shown(metadata.files)} "
-            f"(--label {metadata.ignored[0]})"
+            f"({option(label=metadata.ignored[0])})"
             if how
             else labels.none_of(metadata.ignored)
         )
@@ -289,15 +292,15 @@ def _layout(root: Path, holding: list[str]) -> Splits:
         names = list(dict.fromkeys(tail.partition("/")[0] for tail in tails if tail))
         nested = {tail.partition("/")[0] for tail in tails if "/" in tail}
         where = str(root / above)
-        found = splits.of_folders(names, where, loose=loose, nested=nested)
-        if found:
+        laid = splits.of_folders(names, where, loose=loose, nested=nested)
+        if laid:
             inside = f"{above}/" if above else ""
-            of = {
+            by_split = {
                 split: tuple(f"{inside}{place}" for place in places)
-                for split, places in found.of.items()
+                for split, places in laid.of.items()
             }
-            of = {split: of[split] for split in sorted(of, key=splits.training_first)}
-            return Splits(of, found.why, tuple(f"{inside}{stray}" for stray in found.strays))
+            in_order = {s: by_split[s] for s in sorted(by_split, key=splits.training_first)}
+            return Splits(in_order, laid.why, tuple(f"{inside}{stray}" for stray in laid.strays))
         if len(names) != 1 or loose:
             _check_below(tails, where)
             return Splits({}, "")
@@ -313,9 +316,9 @@ def _check_below(tails: list[str], where: str) -> None:
         if len(parts) > 1 and parts[1] not in below.setdefault(parts[0], []):
             below[parts[0]].append(parts[1])
     for name, inside in below.items():
-        found = splits.of_folders(inside, f"{where}/{name}", loose=(), nested=())
-        if found and len(found.of) > 1:
-            first = next(iter(found.of.values()))[0]
+        split_below = splits.of_folders(inside, f"{where}/{name}", loose=(), nested=())
+        if split_below and len(split_below.of) > 1:
+            first = next(iter(split_below.of.values()))[0]
             raise splits.ambiguous(
                 where, f"{splits.shown(f'{name}/{n}' for n in inside)} can be splits",
                 take=f"*/{first}/*",
@@ -331,9 +334,9 @@ def _by_names(tree: Tree) -> Splits | None:
     """Return the splits that the names of all images begin with, or None."""
     paths = (i.path for i in _walk(tree.root, "", tree.metadata.rows, tree.inside)
              if i.kind == IMAGE)  # fmt: skip
-    found = splits.of_names(paths)
-    of = dict.fromkeys(sorted(found, key=splits.training_first), ("",))
-    return Splits(of, "by the names of files") if found else None
+    names = splits.of_names(paths)
+    by_split = dict.fromkeys(sorted(names, key=splits.training_first), ("",))
+    return Splits(by_split, "by the names of files") if names else None
 
 
 def _below(path: str, homes: tuple[str, ...]) -> str:
@@ -401,8 +404,9 @@ def _survey(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
             if os.path.islink(place) and not inside.holds(place):  # noqa: PTH114
                 # A whole class may lie there: it is no single file, to be rejected and counted.
                 raise DataError(
-                    f"{place} is a link to a folder outside of {root}; to follow it, say --outside "
-                    "(elsewhere --set data.outside=true), else remove it."
+                    f"{place} is a link to a folder outside of {root}; to follow it, say "
+                    f"{option(outside=True)} (elsewhere "
+                    f"{option(overrides={'data.outside': True})}), else remove it."
                 )
             look(place, f"{path}/{name}" if path else name, (*above, me))
 
@@ -440,7 +444,7 @@ def _walk(
         name = storable(item.name)
         here = f"{path}/{name}" if path else name
         if item.is_symlink() and not inside.holds(item.path) and os.path.exists(item.path):  # noqa: PTH110
-            yield Item(REJECTED, here, item.path, f"a link that {OUTSIDE}")
+            yield Item(REJECTED, here, item.path, f"a link that {leads_out()}")
         elif _is_folder(item):
             if name.startswith("."):
                 yield Item(LEFT, f"{here}/", item.path, "a hidden folder")

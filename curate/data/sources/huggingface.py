@@ -12,12 +12,12 @@ from typing import Any
 from curate.data import cards, labels, splits, tables
 from curate.data.sample import Entry
 from curate.data.sources.base import (
-    OUTSIDE,
     Choice,
     Inside,
     Select,
     files_below,
     is_place,
+    leads_out,
     matching,
     plain,
     read_file,
@@ -26,6 +26,7 @@ from curate.data.sources.base import (
 from curate.data.splits import Splits
 from curate.data.tables import Batches, Columns, Declared
 from curate.errors import CurateError, DataError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 PARQUET = ".parquet"
@@ -115,7 +116,7 @@ class HuggingFace:
             raise DataError(f"the row names an address, which is not fetched: {shown}")
         place = self.home / named
         if "\0" in named or not self.inside.holds(place):
-            raise DataError(f"the row names a file that {OUTSIDE}: {shown}")
+            raise DataError(f"the row names a file that {leads_out()}: {shown}")
         if not os.path.exists(place):  # noqa: PTH110 (Path.exists raises for a name too long)
             raise DataError(f"the row names a file that is not there: {shown}")
         try:
@@ -128,7 +129,9 @@ def open_huggingface(where: str, choice: Choice, data: Path | None) -> HuggingFa
     """Open a folder that ``save_to_disk`` wrote, parquet files, or a data set of the hub."""
     place = str(data) if data else where
     if not place:
-        raise UsageError("source hf needs a hub id or a path: write hf:NAME, or give --data PATH.")
+        raise UsageError(
+            f"source hf needs a hub id or a path: write hf:NAME, or give {option(data='PATH')}."
+        )
     if any((Path(place) / f).is_file() for f in SAVED):
         return _saved(place, choice)
     root, files, others = _parquet(place)
@@ -145,12 +148,12 @@ def _saved(place: str, choice: Choice) -> HuggingFace:
     import datasets
 
     try:
-        found = datasets.load_from_disk(place)
+        saved = datasets.load_from_disk(place)
     except MemoryError:
         raise
     except Exception as error:  # what others wrote makes datasets raise nearly anything
         raise DataError(f"cannot read {place}: {tables.first_line(error)}.") from error
-    parts = dict(found) if isinstance(found, datasets.DatasetDict) else {_name(found): found}
+    parts = dict(saved) if isinstance(saved, datasets.DatasetDict) else {_name(saved): saved}
     inside = Inside(place, outside=choice.outside)
     return _mapped(f"hf:{place}", place, parts, choice, inside)
 
@@ -199,11 +202,13 @@ def _mapped(
     }
 
     def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
-        there = [n for n in names if n in dataset.column_names]
+        present = [n for n in names if n in dataset.column_names]
         try:
-            found = dataset.select_columns(there).with_format("arrow").iter(batch_size=tables.BATCH)
-            for batch in found:
-                yield {n: tables.values_of(batch[n]) for n in there}
+            chunks = (
+                dataset.select_columns(present).with_format("arrow").iter(batch_size=tables.BATCH)
+            )
+            for batch in chunks:
+                yield {n: tables.values_of(batch[n]) for n in present}
         except (OSError, ValueError) as error:
             raise DataError(f"{name} is damaged: {tables.first_line(error)}.") from error
 
@@ -236,9 +241,9 @@ def _classes(
 ) -> tuple[str, ...]:
     if columns.label is None:
         return ()
-    said = declared.get(columns.label, Declared())
+    declaration = declared.get(columns.label, Declared())
     typed = tables.whole_numbers(schema, columns.label)
-    return tables.names_of(batches, columns.label, said, name, typed=typed)
+    return tables.names_of(batches, columns.label, declaration, name, typed=typed)
 
 
 # Parquet files
@@ -248,7 +253,7 @@ def _parquet(place: str) -> tuple[Path, list[str], list[tuple[str, str]]]:
     """Return the folder of parquet files, their paths within it, and what lies there besides."""
     others: list[tuple[str, str]] = []
     if is_place(Path(place)):
-        root, found = Path(place), []
+        root, paths = Path(place), []
         for inside in files_below(root):
             path, name = root / inside, storable(inside)
             if inside.endswith("/"):
@@ -256,14 +261,14 @@ def _parquet(place: str) -> tuple[Path, list[str], list[tuple[str, str]]]:
                 continue
             hidden = any(part.startswith(".") for part in name.split("/"))
             if path.suffix == PARQUET and not hidden:
-                found.append(path)
+                paths.append(path)
             else:
                 why = "hidden" if hidden else f"no parquet: ending {path.suffix.lower() or 'none'}"
                 others.append((name, why))
     else:
-        found = [file for file in matching(place) if file.suffix == PARQUET]
-        root = Path(os.path.commonpath([file.parent for file in found])) if found else Path()
-    return root, [os.path.relpath(file, root) for file in found], others
+        paths = [file for file in matching(place) if file.suffix == PARQUET]
+        root = Path(os.path.commonpath([file.parent for file in paths])) if paths else Path()
+    return root, [os.path.relpath(file, root) for file in paths], others
 
 
 def _from_parquet(
@@ -276,9 +281,11 @@ def _from_parquet(
     if splits.is_pattern(choice.split):
         chosen = tuple(file for file in files if splits.matches(choice.split, file))
         if not chosen:
-            raise UsageError(f"{place}: --split {choice.split!r} fits no parquet file.")
+            pattern = option(split=choice.split, quoted=True)
+            raise UsageError(f"{place}: {pattern} fits no parquet file.")
         laid = Splits({choice.split: chosen}, "by the pattern")
-        others = [*others, *((f, "does not fit --split") for f in files if f not in chosen)]
+        unfit = f"does not fit {option(split=...)}"
+        others = [*others, *((f, unfit) for f in files if f not in chosen)]
     elif choice.split == splits.EVERYTHING:
         laid = Splits({choice.split: tuple(files)}, "all of it, as was said")
     else:
@@ -287,10 +294,10 @@ def _from_parquet(
     first = split == laid.names[0] or splits.WORDS.get(split) == splits.TRAIN
     beside = [*others, *((stray, "in no split") for stray in laid.strays)] if first else []
     # Class names are numbered over all splits, so that all are looked at.
-    everything = tables.open_parquet(root, [f for some in laid.of.values() for f in some])
+    everything = tables.open_parquet(root, [f for paths in laid.of.values() for f in paths])
     mine = tables.open_parquet(root, laid.of[split])
     name = f"hf:{place}"
-    more = dict.fromkeys(key for said in everything.hive.values() for key in said)
+    more = dict.fromkeys(key for keys in everything.hive.values() for key in keys)
     columns = tables.choose(
         mine.schema, everything.declared, name, image=choice.image, label=choice.label,
         more=list(more),
@@ -319,8 +326,8 @@ def _over_all(table: tables.Parquet, columns: Columns, name: str) -> tuple[str, 
     if columns.label is None:
         return ()
     if columns.label not in table.schema.names:  # in the names of folders
-        said = [labels_.get(columns.label) for labels_ in table.hive.values()]
-        return labels.classes_of(map(labels.label_of, labels.of_texts(said)), name)
+        texts = [labels_.get(columns.label) for labels_ in table.hive.values()]
+        return labels.classes_of(map(labels.label_of, labels.of_texts(texts)), name)
     return _classes(columns, table.batches, table.declared, table.schema, name)
 
 
@@ -329,8 +336,8 @@ def _numbered(table: tables.Parquet, columns: Columns) -> Batches:
     if columns.label is None or columns.label in table.schema.names:
         return table.batches
     label = columns.label
-    said = [values.get(label) for values in table.hive.values()]
-    numbers = dict(zip(said, labels.of_texts(said), strict=True))
+    texts = [values.get(label) for values in table.hive.values()]
+    numbers = dict(zip(texts, labels.of_texts(texts), strict=True))
 
     def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
         for batch in table.batches(names):

@@ -17,6 +17,7 @@ from curate.data.sample import Entry
 from curate.data.sources.base import Choice, Select, Whole, no_columns
 from curate.data.splits import find
 from curate.errors import DataError, UsageError
+from curate.runtime.options import option
 
 STEMS = {"train": "train", "test": "t10k"}
 """What the file names of each split begin with."""
@@ -81,16 +82,16 @@ def open_idx(where: str, choice: Choice, data: Path | None) -> Idx:
     """Open ``train-images-idx3-ubyte`` and its like in a folder."""
     no_columns("idx", choice)
     if not (data or where):
-        raise UsageError("source idx needs a folder: write idx:DIR, or give --data DIR.")
+        raise UsageError(f"source idx needs a folder: write idx:DIR, or give {option(data='DIR')}.")
     folder = data or Path(where)
     if not folder.is_dir():
         raise UsageError(f"source idx: there is no folder {folder}.")
-    found = {name: _file(folder, f"{stem}-images", 3) for name, stem in STEMS.items()}
-    splits = tuple(name for name, file in found.items() if file)
+    files = {name: _file(folder, f"{stem}-images", 3) for name, stem in STEMS.items()}
+    splits = tuple(name for name, file in files.items() if file)
     if not splits:
         raise DataError(f"{folder} holds no train-images-idx3-ubyte or t10k-images-idx3-ubyte.")
     split = find(choice.split, splits, str(folder))
-    images = cast(Path, found[split])
+    images = cast(Path, files[split])
     return Idx(f"idx:{folder}", split, splits, images, _file(folder, f"{STEMS[split]}-labels", 1))
 
 

@@ -16,6 +16,7 @@ from curate.data.csv import check_names, read_csv
 from curate.data.labels import Label
 from curate.data.sources.base import Choice, plain
 from curate.errors import DataError, UsageError
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -73,18 +74,22 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
         for file in files:
             tables[folder] = (file, list(_rows(file, choice)))
     if not tables and (choice.label or labels.NONE).lower() != labels.NONE:
-        raise UsageError(f"--label {choice.label}: {root} has no metadata file with columns.")
+        named = option(label=choice.label)
+        raise UsageError(f"{named}: {root} has no metadata file with columns.")
     if not tables and choice.image is not None:
-        raise UsageError(f"--image {choice.image}: {root} has no metadata file with columns.")
+        named = option(image=choice.image)
+        raise UsageError(f"{named}: {root} has no metadata file with columns.")
     name_column = choice.image or FILE_NAME
     columns = dict.fromkeys(key for _, rows in tables.values() for row in rows for key in row)
     where = str(root / next(iter(tables.values()))[0].name) if tables else f"the metadata of {root}"
-    rest = [name for name in columns if name != name_column]
-    sure, others = labels.candidates(rest)
+    candidates = [name for name in columns if name != name_column]
+    sure, others = labels.candidates(candidates)
     label, ignored = None, tuple(others)
     if not classes or sure is not None or choice.label is not None:
-        label = labels.chosen_column(choice.label, rest, where, lambda n: _are_labels(tables, n))
-        ignored = () if label or choice.label else tuple(rest)
+        label = labels.chosen_column(
+            choice.label, candidates, where, lambda n: _are_labels(tables, n)
+        )
+        ignored = () if label or choice.label else tuple(candidates)
     listed: dict[str, Listed] = {}
     for folder, (file, rows) in tables.items():
         texts = _texts(rows, label) if file.suffix == ".csv" and label else None
@@ -93,7 +98,8 @@ def read_metadata(root: Path, folders: Iterable[str], choice: Choice, *, classes
             if not isinstance(name, str) or not name:
                 raise DataError(
                     f"{file} has a row without {name_column} (row {number + 1}); its columns: "
-                    f"{', '.join(map(short, row)) or 'none'} (--image names the one of files)."
+                    f"{', '.join(map(short, row)) or 'none'} ({option(image=...)} names the one of "
+                    "files)."
                 )
             path = os.path.normpath(f"{folder}/{name}" if folder else name)
             if path.startswith(("../", "/")) or path == ".." or "\0" in path:
@@ -171,5 +177,6 @@ def _label(value: Any, file: Path, name: str, number: int, column: str | None) -
     except ValueError as error:
         raise DataError(
             f"{file}: {column} {short(value)} of {short(name)} is no whole number or name (row "
-            f"{number + 1}); name another column with --label, or --label {labels.NONE}."
+            f"{number + 1}); name another column with {option(label=...)}, or "
+            f"{option(label=labels.NONE)}."
         ) from error

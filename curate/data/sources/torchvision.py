@@ -16,6 +16,7 @@ from curate.data.sources.base import Choice, Select, Source, Whole, no_columns
 from curate.data.sources.idx import open_idx
 from curate.data.splits import find
 from curate.errors import DataError, unknown
+from curate.runtime.options import option
 
 ROOT = Path("data")
 """Where data sets lie unless ``--data`` says otherwise."""
@@ -98,7 +99,7 @@ def open_torchvision(where: str, choice: Choice, data: Path | None) -> Source:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(
             f"torchvision:{where} is not in {root} and cannot be downloaded ({reason}). "
-            "Put it there as torchvision lays it out, or name the folder with --data."
+            f"Put it there as torchvision lays it out, or name the folder with {option(data=...)}."
         ) from error
     classes = tuple(getattr(dataset, "classes", ()))
     return Torchvision(f"torchvision:{where}", split, splits, classes, dataset)

@@ -34,6 +34,7 @@ from curate.data.sources.base import (
 from curate.data.splits import Splits
 from curate.errors import DataError, UsageError
 from curate.runtime.files import read_json
+from curate.runtime.options import option
 from curate.runtime.text import short
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -139,7 +140,7 @@ def open_webdataset(where: str, choice: Choice, data: Path | None) -> Tars | Own
     """Open tars by glob, braces or folder; every tar is looked through before any is used."""
     place = str(data) if data else where
     if not place:
-        raise UsageError("source wds needs tars: write wds:GLOB, or give --data FOLDER.")
+        raise UsageError(f"source wds needs tars: write wds:GLOB, or give {option(data='FOLDER')}.")
     if (Path(place) / "index.parquet").is_file():
         return _own(Path(place), choice)
     tars, others = _tars(place)
@@ -173,17 +174,22 @@ def _laid(named: list[tuple[str, Path]], choice: Choice, place: str) -> Splits:
     if splits.is_pattern(choice.split):
         fit = tuple(name for name in names if splits.matches(choice.split, name))
         if not fit:
-            raise UsageError(f"wds:{place}: --split {choice.split!r} fits no tar.")
-        rest = tuple(name for name in names if name not in fit)
-        return Splits({choice.split: fit}, "by the pattern", rest)
+            pattern = option(split=choice.split, quoted=True)
+            raise UsageError(f"wds:{place}: {pattern} fits no tar.")
+        strays = tuple(name for name in names if name not in fit)
+        return Splits({choice.split: fit}, "by the pattern", strays)
     if choice.split == splits.EVERYTHING:
         return Splits({choice.split: tuple(names)}, "all of it, as was said")
     if is_place(Path(place)):
         inside = {os.path.relpath(path, place): name for name, path in named}
-        said = cards.splits_of(Path(place), [*inside])
-        if said is not None:
-            of = {split: tuple(inside[path] for path in some) for split, some in said.of.items()}
-            return replace(said, of=of, strays=tuple(inside[path] for path in said.strays))
+        by_card = cards.splits_of(Path(place), [*inside])
+        if by_card is not None:
+            by_split = {
+                split: tuple(inside[path] for path in paths) for split, paths in by_card.of.items()
+            }
+            return replace(
+                by_card, of=by_split, strays=tuple(inside[path] for path in by_card.strays)
+            )
     return splits.of_files(names, f"wds:{place}")
 
 
@@ -196,7 +202,7 @@ def _check_labels(looked: Scan, place: str) -> frozenset[str]:
     if looked.names and looked.numbered:
         raise DataError(
             f"wds:{place} mixes labels that are numbers and names ({short(min(looked.names))}); "
-            f"name others with --label, or --label {NONE}."
+            f"name others with {option(label=...)}, or {option(label=NONE)}."
         )
     return frozenset(looked.odd if looked.numbered else ())
 
@@ -213,8 +219,8 @@ def _chosen(looked: Scan, laid: Splits, split: str, choice: Choice) -> dict[str,
 
 def _own(folder: Path, choice: Choice) -> Own:
     index = open_index(folder)
-    found = (pc.unique(part["split"]).to_pylist() for part in index.parts(["split"]))
-    have = tuple(dict.fromkeys(split for some in found for split in some))
+    per_part = (pc.unique(part["split"]).to_pylist() for part in index.parts(["split"]))
+    have = tuple(dict.fromkeys(split for names in per_part for split in names))
     split = splits.find(choice.split, have, str(folder))
     classes = read_json(folder / "dataset.json").get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -228,8 +234,8 @@ def _own(folder: Path, choice: Choice) -> Own:
 def _tars(place: str) -> tuple[list[Path], list[tuple[str, str]]]:
     """Return the tars at a place, and (path, reason) of what lies beside them in a folder."""
     if not is_place(Path(place)):
-        found = [path for one in _alternatives(place) for path in _named(one, place)]
-        return [path for path in dict.fromkeys(found) if path.name.endswith(SUFFIXES)], []
+        paths = [path for one in _alternatives(place) for path in _named(one, place)]
+        return [path for path in dict.fromkeys(paths) if path.name.endswith(SUFFIXES)], []
     root = Path(place)
     every = list(files_below(root))
     tars = [name for name in every if name.endswith(SUFFIXES)]
@@ -246,10 +252,10 @@ def _tars(place: str) -> tuple[list[Path], list[tuple[str, str]]]:
 
 
 def _named(one: str, place: str) -> list[Path]:
-    found = matching(one)
-    if not found and "{" in place:
+    paths = matching(one)
+    if not paths and "{" in place:
         raise UsageError(f"source wds: {place} stands for {one}, which is not there.")
-    return found
+    return paths
 
 
 def _alternatives(place: str) -> list[str]:
@@ -260,7 +266,7 @@ def _alternatives(place: str) -> list[str]:
     """
     if "{" not in place or Path(place).exists():
         return place.split("::") if "::" in place and not Path(place).exists() else [place]
-    return [made for part in place.split("::") for made in _expanded(part)]
+    return [name for part in place.split("::") for name in _expanded(part)]
 
 
 def _expanded(place: str) -> list[str]:
@@ -279,7 +285,7 @@ def _expanded(place: str) -> list[str]:
     head, tail = place[: braces.start()], _expanded(place[braces.end() :])
     if len(values) * len(tail) > MOST:
         raise UsageError(f"source wds: {short(place)} stands for more than {MOST:,} tars.")
-    return [f"{head}{value}{rest}" for value in values for rest in tail]
+    return [f"{head}{value}{ending}" for value in values for ending in tail]
 
 
 def _labels(tars: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:

@@ -17,6 +17,7 @@ from curate.encoders.methods.base import Batch
 from curate.encoders.parts import averaged
 from curate.encoders.views.spec import ViewSpec
 from curate.errors import UsageError
+from curate.runtime.options import option
 
 GLOBAL = 2
 """Large crops of each image, which alone the teacher sees; the recipe's views are the first."""
@@ -284,6 +285,6 @@ def build(encoder: Encoder, config: Config, classes: int) -> DINO:
     if side % patch:
         raise UsageError(
             f"encoder.local_side {side} is not a multiple of the patch; "
-            f"use --set encoder.local_side={side // patch * patch or patch}."
+            f"use {option(overrides={'encoder.local_side': side // patch * patch or patch})}."
         )
     return DINO(encoder, config, side)

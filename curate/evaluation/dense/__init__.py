@@ -67,7 +67,7 @@ def measured(
     data: DenseSet, config: DenseConfig, sums: Mapping[str, np.ndarray]
 ) -> list[tuple[DenseResult, np.ndarray]]:
     """Return each measure of a task, and its part of every test image, (m,) float64."""
-    found = []
+    results = []
     for kind, parts in TASKS[data.kind].measures.items():
         values = parts(sums)
         value, low, high = over_images(values)
@@ -84,5 +84,5 @@ def measured(
             decoder=config.decoder,
             frozen=config.frozen,
         )
-        found.append((about, values))
-    return found
+        results.append((about, values))
+    return results

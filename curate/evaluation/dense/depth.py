@@ -38,28 +38,28 @@ def prepare(data: DenseSet) -> Prepared:
     """
     count, total, square = 0, 0.0, 0.0
     for start in range(0, len(data.targets), BLOCK):
-        some = data.targets[start : start + BLOCK].astype(np.float64)
-        some = some[~np.isnan(some)]
-        count, total = count + some.size, total + float(some.sum())
-        square += float(np.square(some).sum())
+        depths = data.targets[start : start + BLOCK].astype(np.float64)
+        depths = depths[~np.isnan(depths)]
+        count, total = count + depths.size, total + float(depths.sum())
+        square += float(np.square(depths).sum())
     mean = total / count
     spread = float(np.sqrt(max(0.0, square / count - mean**2)))
     if not spread > 1e-6 * mean:
         raise DataError(f"{data.name}: all depths of the training images are {mean:g} m.")
 
     def loss(out: Tensor, truth: Tensor) -> Tensor:
-        there = known(truth)
-        error = out[:, 0] - (torch.where(there, truth, mean) - mean) / spread
-        return (error.square() * there).sum() / there.sum().clamp(min=1)
+        is_known = known(truth)
+        error = out[:, 0] - (torch.where(is_known, truth, mean) - mean) / spread
+        return (error.square() * is_known).sum() / is_known.sum().clamp(min=1)
 
     def sums(out: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        there = known(truth)
-        metres = torch.where(there, truth, 1).double()
-        error = (out[:, 0].double() * spread + mean - metres) * there
+        is_known = known(truth)
+        metres = torch.where(is_known, truth, 1).double()
+        error = (out[:, 0].double() * spread + mean - metres) * is_known
         return {
             "squared_error": error.square().flatten(1).sum(dim=1),
             "relative_error": (error.abs() / metres).flatten(1).sum(dim=1),
-            "pixels": there.flatten(1).sum(dim=1),
+            "pixels": is_known.flatten(1).sum(dim=1),
         }
 
     return Prepared(1, loss, sums)

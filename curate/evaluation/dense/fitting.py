@@ -112,9 +112,9 @@ def _train(
             progress(data.kind, step, total)
 
 
-def _draws(seed: int, what: str, epoch: int, keys: np.ndarray) -> np.ndarray:
+def _draws(seed: int, purpose: str, epoch: int, keys: np.ndarray) -> np.ndarray:
     """Return a draw in [0, 1) for each image, (n,) float64."""
-    drawn: np.ndarray = randomness.hash64(randomness.stream(seed, "dense", what, epoch), keys)
+    drawn: np.ndarray = randomness.hash64(randomness.stream(seed, "dense", purpose, epoch), keys)
     return drawn / 2.0**64
 
 
@@ -139,6 +139,6 @@ def _test(
     for start in range(0, n, TESTED):
         rows = np.arange(start, min(start + TESTED, n))
         pixels, truth = _batch(data.test_images, data.test_targets, rows, device)
-        found = prepared.sums(network(pixels).float(), truth)
-        parts.append({name: sums.double().cpu() for name, sums in found.items()})
+        by_measure = prepared.sums(network(pixels).float(), truth)
+        parts.append({name: sums.double().cpu() for name, sums in by_measure.items()})
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}

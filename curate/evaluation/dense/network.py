@@ -66,7 +66,7 @@ class Dense(nn.Module):
         else:
             self.pyramid = Extended(len(maps))
         channels = self.pyramid.to(device).eval()(maps)
-        widths = [found.shape[1] for found in channels]
+        widths = [channel_map.shape[1] for channel_map in channels]
         decoder: Any
         if self.upernet:
             # Of the five maps that it takes it leaves the first two out.
@@ -90,8 +90,8 @@ class Dense(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return maps (B, outputs, S, S) of pixels (B, C, S, S) in [0, 1]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            found = feature_maps(self.encoder, pixels)
-        maps = self.pyramid(found)
+            levels = feature_maps(self.encoder, pixels)
+        maps = self.pyramid(levels)
         if self.upernet:
             maps = [pixels, *maps]
         out: Tensor = self.head(self.decoder([pixels, *maps]))
@@ -137,10 +137,10 @@ def feature_maps(encoder: Encoder, pixels: Tensor) -> list[Tensor]:
         every = net.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
     else:
         every = [net.forward_features(x)]
-    by_side = {found.shape[-1]: found for found in every if found.ndim == 4}
+    by_side = {feature_map.shape[-1]: feature_map for feature_map in every if feature_map.ndim == 4}
     if not by_side:
         raise DataError(NO_MAP)
-    return [found.float() for found in by_side.values()][-LEVELS:]
+    return [feature_map.float() for feature_map in by_side.values()][-LEVELS:]
 
 
 class SimplePyramid(nn.Module):
@@ -191,13 +191,13 @@ class ChannelNorm(nn.Module):
 class Extended(nn.Module):
     """A network's own maps, and behind the last one what is pooled of it, four in all."""
 
-    def __init__(self, there: int) -> None:
+    def __init__(self, n_maps: int) -> None:
         super().__init__()
-        self.there = there
+        self.n_maps = n_maps
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Return four maps (B, D, h, w), the finest first."""
         out = list(maps)
-        for _ in range(LEVELS - self.there):
+        for _ in range(LEVELS - self.n_maps):
             out.append(nn.functional.max_pool2d(out[-1], 2, ceil_mode=True))
         return out

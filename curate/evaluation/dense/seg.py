@@ -35,25 +35,25 @@ def prepare(data: DenseSet) -> Prepared:
     count = len(data.classes)
 
     def loss(out: Tensor, truth: Tensor) -> Tensor:
-        there = known(truth)
+        is_known = known(truth)
         each = nn.functional.cross_entropy(
-            out, torch.where(there, truth, 0).long(), reduction="none"
+            out, torch.where(is_known, truth, 0).long(), reduction="none"
         )
-        return (each * there).sum() / there.sum().clamp(min=1)
+        return (each * is_known).sum() / is_known.sum().clamp(min=1)
 
     def sums(out: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        there = known(truth)
-        named, truth = out.argmax(dim=1), torch.where(there, truth, 0).long()
+        is_known = known(truth)
+        named, truth = out.argmax(dim=1), torch.where(is_known, truth, 0).long()
         first = torch.arange(len(out), device=out.device).view(-1, 1, 1) * count
 
         def counted(numbers: Tensor, which: Tensor) -> Tensor:
             cells = torch.bincount((first + numbers)[which], minlength=len(out) * count)
             return cells.view(len(out), count)
 
-        both = counted(truth, there & (named == truth))
+        both = counted(truth, is_known & (named == truth))
         return {
             "intersection": both,
-            "union": counted(truth, there) + counted(named, there) - both,
+            "union": counted(truth, is_known) + counted(named, is_known) - both,
         }
 
     return Prepared(count, loss, sums)

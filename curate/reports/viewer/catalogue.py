@@ -72,11 +72,11 @@ class Catalogue:
         """Return the names of the run's manifests."""
         return sorted(path.stem for path in (self.run.path / "manifests").glob("*.parquet"))
 
-    def page(self, asked: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
+    def page(self, query: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
         """Return one page of the samples that fit.
 
         Args:
-            asked: ``low``, ``high`` (score), ``first``, ``last`` (rank), ``label``, ``triage``,
+            query: ``low``, ``high`` (score), ``first``, ``last`` (rank), ``label``, ``triage``,
                 ``manifest`` and ``decision``, ``mark`` (or ``none``), ``text`` (in uid, class or
                 path), ``order`` (``most`` or ``least`` memorized first) and ``page`` from 0.
             marks: Of single samples.
@@ -90,33 +90,33 @@ class Catalogue:
             for name, column, sign in (
                 ("low", score, 1), ("high", score, -1), ("first", rank, 1), ("last", rank, -1)
             ):  # fmt: skip
-                if asked.get(name):
-                    fits &= sign * column >= sign * _number(name, asked[name])
-        if asked.get("label"):
-            fits &= self._is("label", int(_number("label", asked["label"])))
-        if asked.get("triage"):
-            fits &= self._is("triage", asked["triage"])
-        if asked.get("text"):
+                if query.get(name):
+                    fits &= sign * column >= sign * _number(name, query[name])
+        if query.get("label"):
+            fits &= self._is("label", int(_number("label", query["label"])))
+        if query.get("triage"):
+            fits &= self._is("triage", query["triage"])
+        if query.get("text"):
             matches = [
-                pc.match_substring(self.table[name], asked["text"], ignore_case=True)
+                pc.match_substring(self.table[name], query["text"], ignore_case=True)
                 .fill_null(False)
                 .to_numpy()
                 for name in ("uid", "class", "path")
             ]
             fits &= np.any(matches, axis=0)
-        decision = self._decisions(asked.get("manifest"))
-        if decision is not None and asked.get("decision"):
-            fits &= decision == asked["decision"]
+        decision = self._decisions(query.get("manifest"))
+        if decision is not None and query.get("decision"):
+            fits &= decision == query["decision"]
         uids = self.table["uid"]
-        if asked.get("mark"):
-            chosen = [u for u, m in marks.items() if asked["mark"] in (m, "none")]
+        if query.get("mark"):
+            chosen = [u for u, m in marks.items() if query["mark"] in (m, "none")]
             among = pc.is_in(uids, value_set=pa.array(chosen, pa.string())).to_numpy()
-            fits &= ~among if asked["mark"] == "none" else among
-        order = ORDERS.get(asked.get("order") or "most")
+            fits &= ~among if query["mark"] == "none" else among
+        order = ORDERS.get(query.get("order") or "most")
         if order is None:
-            raise UsageError(f"order {asked['order']!r} is none of {', '.join(ORDERS)}.")
+            raise UsageError(f"order {query['order']!r} is none of {', '.join(ORDERS)}.")
         rows = np.flatnonzero(fits)[::order]
-        at = max(0, int(_number("page", asked.get("page") or "0")))
+        at = max(0, int(_number("page", query.get("page") or "0")))
         shown = rows[at * PAGE : (at + 1) * PAGE]
         return {
             "total": len(rows),

@@ -76,16 +76,16 @@ def save(run: Run, marks: dict[str, str], *, name: str, base: str | None) -> Sav
             continue
         keep[row], why[row] = mark == "keep", f"{'kept' if mark == 'keep' else 'dropped'} by hand"
         by_hand += 1
-    made = Manifest.build(
+    manifest = Manifest.build(
         table,
         keep,
         strategy=STRATEGY,
         parameters={"base": base, "marked": by_hand, "marks": digest(marks, digits=32)},
         provenance=dataset.provenance(run),
     )
-    at = made.table.column_names.index("reason")
-    table = made.table.set_column(at, made.table.schema.field(at), pa.array(why.tolist()))
+    at = manifest.table.column_names.index("reason")
+    table = manifest.table.set_column(at, manifest.table.schema.field(at), pa.array(why.tolist()))
     with run.lock():
-        Manifest(table, made.facts).write(path)
+        Manifest(table, manifest.facts).write(path)
     kept = int(keep.sum())
     return Saved(path, kept, len(keep) - kept, by_hand)

@@ -33,6 +33,7 @@ from curate.reports.viewer.catalogue import Catalogue, open_catalogue
 from curate.reports.viewer.marks import save
 from curate.runs.marks import KINDS, Marks
 from curate.runs.run import Run
+from curate.runtime.options import option
 
 log = logging.getLogger("curate")
 
@@ -131,12 +132,13 @@ def serve(run: Run, *, port: int = 0, started: Callable[[str], None] | None = No
     try:
         server = View(run, port)
     except OverflowError as error:
-        raise UsageError(f"--port {port}: ports go from 0 to 65535.") from error
+        raise UsageError(f"{option(port=port)}: ports go from 0 to 65535.") from error
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         why = "in use" if error.errno == errno.EADDRINUSE else "not allowed"
-        raise UsageError(f"port {port} is {why}; choose another --port, or none.") from error
+        other = option(port=...)
+        raise UsageError(f"port {port} is {why}; choose another {other}, or none.") from error
     try:
         if started is not None:
             started(server.url)
@@ -167,18 +169,18 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: whoever opened the page knows."""
 
     def _answer(self, how: Callable[[str, dict[str, str]], None]) -> None:
-        asked = urllib.parse.urlsplit(self.path)
+        url = urllib.parse.urlsplit(self.path)
         here = (f"{LOOPBACK}:{self.server.server_port}", f"localhost:{self.server.server_port}")
-        _, token, *rest = [*asked.path.split("/", 2), ""]
+        _, token, *rest = [*url.path.split("/", 2), ""]
         known = secrets.compare_digest(token.encode(), self.server.token.encode())
         if self.headers.get("Host") not in here:
             self._json({"error": "this is another host's name."}, http.HTTPStatus.FORBIDDEN)
-        elif not known or "/" not in asked.path[1:]:
+        elif not known or "/" not in url.path[1:]:
             self._json({"error": "nothing here."}, http.HTTPStatus.NOT_FOUND)
         else:
             self.server.spoke(self.connection)
             try:
-                how(rest[0], dict(urllib.parse.parse_qsl(asked.query)))
+                how(rest[0], dict(urllib.parse.parse_qsl(url.query)))
             except CurateError as error:
                 code = CODES.get(type(error), http.HTTPStatus.INTERNAL_SERVER_ERROR)
                 self._json({"error": str(error)}, code)
@@ -186,11 +188,11 @@ class Handler(BaseHTTPRequestHandler):
                 raise
             except Exception as error:
                 log.debug("a request of the view failed", exc_info=True)
-                what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                text = f"this cannot be shown: {what}. 'curate verify' says what is damaged."
+                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                text = f"this cannot be shown: {reason}. 'curate verify' says what is damaged."
                 self._json({"error": text}, http.HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    def _get(self, path: str, asked: dict[str, str]) -> None:
+    def _get(self, path: str, query: dict[str, str]) -> None:
         server = self.server
         if path in FILES:
             name, kind = FILES[path]
@@ -198,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "facts":
             self._json({**server.catalogue.facts(), "marks": self._counts()})
         elif path == "samples":
-            self._json(server.catalogue.page(asked, server.marks.read()))
+            self._json(server.catalogue.page(query, server.marks.read()))
         elif path.startswith("neighbours/"):
             uid = path.removeprefix("neighbours/")
             self._json(server.catalogue.neighbours(uid, server.marks.read()))

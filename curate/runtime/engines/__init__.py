@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from curate.errors import UsageError, unknown
 from curate.runtime.engines import ray, slurm
 from curate.runtime.engines.base import Engine
+from curate.runtime.options import option
 from curate.runtime.settings import Section, checked
 
 LOCAL = "local"
@@ -30,7 +31,8 @@ def engine_of(name: str, settings: Mapping[str, Any] | None = None) -> Engine | 
     given = dict(settings or {})
     if name == LOCAL:
         if given:
-            raise UsageError("--engine local has no --engine-set; ray and slurm have.")
+            named = option(engine=name)
+            raise UsageError(f"{named} has no {option(settings=...)}; ray and slurm have.")
         return None
     if name == "ray" or name.startswith(ray.SCHEME):
         address = None if name == "ray" else name
@@ -48,8 +50,8 @@ def _settings(section: type[Settings], given: Mapping[str, Any]) -> Settings:
     """
     for key in given:
         if key not in section.model_fields:
-            raise unknown("--engine-set", key, section.model_fields)
+            raise unknown(option(settings=...), key, section.model_fields)
     try:
         return checked(section, given)
     except UsageError as error:
-        raise UsageError(f"--engine-set {error}") from error
+        raise UsageError(f"{option(settings=...)} {error}") from error

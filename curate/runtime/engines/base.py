@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from curate.errors import CurateError
-from curate.runtime import signals
+from curate.runtime import options, signals
 from curate.runtime.progress import Progress, Together
 
 log = logging.getLogger("curate")
@@ -40,6 +40,7 @@ class Unit:
         key: What shapes the result, as digits; units of equal name and key make the same.
         cpus: Threads that it computes with.
         gpus: Cards that it computes on: 0 or 1.
+        typed: Whether a command asked for it, which its errors speak to.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Unit:
     key: str = ""
     cpus: int = 1
     gpus: int = 0
+    typed: bool = field(default_factory=options.are_typed)
 
     def anywhere(self) -> Unit:
         """Return the unit with paths that lead to the same files from whatever folder."""
@@ -87,7 +89,8 @@ def attempt(unit: Unit, tell: Callable[[int, int], None]) -> Exception | None:
         Its error, as one that can be sent; None for none.
     """
     try:
-        unit.function(**unit.arguments, progress=rarely(tell))
+        with options.typed(unit.typed):
+            unit.function(**unit.arguments, progress=rarely(tell))
     except Exception as error:
         return portable(unit.name, error)
     return None

@@ -17,6 +17,7 @@ from typing import Any
 from curate.errors import ResourceError
 from curate.runtime import signals
 from curate.runtime.engines.base import GRACE, Unit, portable
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, Together
 
 
@@ -103,8 +104,8 @@ def _follow(processes: list[Any], events: Any, left: int, report: Together) -> N
             dead = [p.exitcode for p in processes if p.exitcode not in (None, 0)]
             if dead and dead[0] == -signal.SIGKILL:
                 raise ResourceError(
-                    "a worker process was killed, probably for want of memory; lower --workers or "
-                    "train.batch_size, and type the same command again."
+                    "a worker process was killed, probably for want of memory; lower "
+                    f"{option(workers=...)} or train.batch_size, and type the same command again."
                 ) from None
             if dead:
                 raise RuntimeError(f"a worker process ended with code {dead[0]}") from None

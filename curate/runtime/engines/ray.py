@@ -16,6 +16,7 @@ from pydantic import Field
 from curate.errors import ResourceError
 from curate.runtime import signals
 from curate.runtime.engines.base import GRACE, Unit, attempt, main_thread, obeying
+from curate.runtime.options import option
 from curate.runtime.progress import Together
 from curate.runtime.settings import Positive, Section
 from curate.runtime.signals import Stopped
@@ -149,7 +150,7 @@ def _library() -> Any:
         import ray
     except ImportError as error:
         raise ResourceError(
-            "Ray is not installed, which --engine ray needs: pip install 'curate[ray]'."
+            f"Ray is not installed, which {option(engine='ray')} needs: pip install 'curate[ray]'."
         ) from error
     return ray
 

@@ -21,6 +21,7 @@ from pydantic import Field
 from curate.errors import DataError, ResourceError
 from curate.runtime.engines.base import GRACE, Unit, attempt, obeying
 from curate.runtime.files import read_json, write_json
+from curate.runtime.options import option
 from curate.runtime.progress import Together
 from curate.runtime.settings import Positive, Section
 from curate.runtime.signals import Stopped
@@ -282,7 +283,8 @@ def _library() -> Any:
         import submitit
     except ImportError as error:
         raise ResourceError(
-            "submitit is not installed, which --engine slurm needs: pip install 'curate[slurm]'."
+            f"submitit is not installed, which {option(engine='slurm')} needs: "
+            "pip install 'curate[slurm]'."
         ) from error
     submitit.JobEnvironment.USR_SIG = name
     return submitit

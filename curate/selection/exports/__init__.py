@@ -101,5 +101,5 @@ def export(
     write = functools.partial(paths.write, null=True) if null else EXPORTS[to]
     written = write(manifest, shards or Path(), out, progress)
     by_chance = manifest.facts.get("strategy") == "random"
-    said = None if by_chance else manifest.facts.get("verdict")
-    return Exported(to, out, written, Verdict.from_json(said) if said else None)
+    verdict = None if by_chance else manifest.facts.get("verdict")
+    return Exported(to, out, written, Verdict.from_json(verdict) if verdict else None)

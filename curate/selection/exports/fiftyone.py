@@ -33,8 +33,8 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
         table = described(manifest, reader, rows)
         labels = {}
         for start in range(0, len(rows), 4096):
-            some = table.slice(start, 4096).to_pylist()
-            for place, sample in zip(places[start : start + 4096], some, strict=True):
+            batch = table.slice(start, 4096).to_pylist()
+            for place, sample in zip(places[start : start + 4096], batch, strict=True):
                 labels[str(PurePosixPath(place).with_suffix(""))] = _label(sample)
         # Names, not numbers: with numbers FiftyOne would look them up in a list of its own.
         write_json(folder / "labels.json", {"classes": None, "labels": labels})

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from curate.data.shards import Reader
 from curate.runtime.files import replacing
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 from curate.selection.exports.subset import check_lines, kept_rows
 from curate.selection.manifest import Manifest
@@ -32,7 +33,8 @@ def write(manifest: Manifest, shards: Path, out: Path, progress: Progress) -> in
     reader = Reader(shards)
     rows = kept_rows(manifest, reader)
     index = reader.index(["path", "label"]).take(pa.array(rows))
-    check_lines(index["path"], otherwise="use --to paths with -0, or --to csv")
+    otherwise = f"use {option(to='paths')} with {option(null=True)}, or {option(to='csv')}"
+    check_lines(index["path"], otherwise=otherwise)
     done = 0
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         for batch in index.to_batches(max_chunksize=1 << 16):

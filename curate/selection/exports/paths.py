@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curate.data.shards import Reader
 from curate.runtime.files import replacing
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 from curate.selection.exports.subset import check_lines, kept_rows
 from curate.selection.manifest import Manifest
@@ -35,11 +36,11 @@ def write(
     reader, end = Reader(shards), "\0" if null else "\n"
     rows = kept_rows(manifest, reader)
     names = reader.index(["path"])["path"].take(pa.array(rows))
-    otherwise = "" if null else "end paths with null bytes (-0)"
+    otherwise = "" if null else f"end paths with null bytes ({option(null=True)})"
     check_lines(names, otherwise=otherwise, null=null)
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         for start in range(0, len(names), AT_A_TIME):
-            some = names[start : start + AT_A_TIME].to_pylist()
-            stream.writelines(f"{name}{end}" for name in some)
+            batch = names[start : start + AT_A_TIME].to_pylist()
+            stream.writelines(f"{name}{end}" for name in batch)
             progress("export", min(start + AT_A_TIME, len(names)), len(names))
     return len(rows)

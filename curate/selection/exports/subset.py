@@ -19,6 +19,7 @@ from curate.data.ordering import places
 from curate.data.shards import Reader
 from curate.errors import DataError
 from curate.runtime.files import write_table, write_text
+from curate.runtime.options import option
 from curate.runtime.progress import Progress
 from curate.runtime.text import short, visible
 from curate.selection import file_names
@@ -115,14 +116,15 @@ def check_lines(names: pa.ChunkedArray, *, otherwise: str, null: bool = False) -
     Raises:
         DataError: If there is one.
     """
-    for pattern, what in (
+    others = f"{option(to='csv')} or {option(to='folder')}"
+    for pattern, problem in (
         ("\0" if null else BREAKS, f"hold a line break; {otherwise}"),
-        (SPELLED, "hold bytes that are no UTF-8; rename the files, or use --to csv or --to folder"),
+        (SPELLED, f"hold bytes that are no UTF-8; rename the files, or use {others}"),
     ):
         wrong = names.filter(pc.match_substring_regex(names, pattern))
         if len(wrong):
             first = short(wrong[0].as_py())
-            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {what}.")
+            raise DataError(f"{len(wrong):,} kept paths, such as {first}, {problem}.")
 
 
 def _samples(index: pa.Table) -> Iterator[dict[str, Any]]:
@@ -149,11 +151,11 @@ def described(manifest: Manifest, reader: Reader, rows: np.ndarray) -> pa.Table:
     inspected = reader.folder.parent / "inspect.parquet"
     if inspected.is_file():
         columns = {"uid", *INSPECTED} & {*pq.read_schema(inspected).names}
-        found = pq.read_table(inspected, columns=sorted(columns))
-        at = pc.index_in(uids, value_set=one_chunk(found["uid"]))
+        inspection = pq.read_table(inspected, columns=sorted(columns))
+        at = pc.index_in(uids, value_set=one_chunk(inspection["uid"]))
         for name in INSPECTED:
             if name in columns:
-                table = table.append_column(name, found[name].take(at))
+                table = table.append_column(name, inspection[name].take(at))
     return table
 
 

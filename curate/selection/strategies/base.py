@@ -53,8 +53,8 @@ class Candidates:
 
     def drawn(self, rows: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Return n of some rows at random, (n,) int64: those with the smallest hashes."""
-        some = self.uids.take(pa.array(rows))
-        hashes = hash_strings(randomness.stream(seed, "select", "random"), some)
+        chosen = self.uids.take(pa.array(rows))
+        hashes = hash_strings(randomness.stream(seed, "select", "random"), chosen)
         return np.asarray(rows[highest(~hashes, None, n)])
 
 

@@ -26,9 +26,9 @@ def d2(candidates: Candidates, n: int, seed: int) -> np.ndarray:
     scores = candidates.scores - candidates.scores.min()
     if len(scores) < 2:
         return np.ones(len(scores), dtype=bool)
-    found = among(candidates.space(), NEIGHBOURS, exact=SEARCHED)
-    squares = np.square(found.distance)
-    return mask(passed(scores, found.near, squares, n), len(scores))
+    neighbours = among(candidates.space(), NEIGHBOURS, exact=SEARCHED)
+    squares = np.square(neighbours.distance)
+    return mask(passed(scores, neighbours.near, squares, n), len(scores))
 
 
 def passed(scores: np.ndarray, near: np.ndarray, squares: np.ndarray, n: int) -> np.ndarray:

@@ -55,10 +55,10 @@ def _evened(points: np.ndarray, k: int, seed: int) -> Clusters:
             rows[np.argsort(-clusters.similarity[rows], kind="stable")[:NEAREST]]
             for rows in clusters.members()
         ]
-        some = np.ascontiguousarray(points[np.sort(np.concatenate(nearest))])
-        if len(some) <= k:
+        closest = np.ascontiguousarray(points[np.sort(np.concatenate(nearest))])
+        if len(closest) <= k:
             break
-        clusters = assigned(points, k_means(some, k, seed).centres)
+        clusters = assigned(points, k_means(closest, k, seed).centres)
     return clusters
 
 

@@ -46,8 +46,8 @@ def farthest(points: np.ndarray, n: int, first: int) -> np.ndarray:
         batch, outside = _farthest_batch(near)
         # Of unit vectors, distance^2 = 2 - 2 cosine.
         enough = 1 - slack**2 * (1 - outside)
-        some = points[batch]
-        alike, here = some @ some.T, near[batch]
+        block = points[batch]
+        alike, here = block @ block.T, near[batch]
         new: list[int] = []
         while len(chosen) + len(new) < n and len(new) < len(batch):
             j = int(here.argmin())

@@ -20,8 +20,8 @@ def moderate(candidates: Candidates, n: int, seed: int) -> np.ndarray:
     kept = []
     for label, share in enumerate(apportioned(sizes.astype(np.float64), sizes, n)):
         rows = np.flatnonzero(which == label)
-        some = points[rows]
-        distance = np.linalg.norm(some - some.mean(axis=0), axis=1)
+        members = points[rows]
+        distance = np.linalg.norm(members - members.mean(axis=0), axis=1)
         unusual = np.abs(distance - np.median(distance))
         kept.append(rows[highest(-unusual, None, int(share))])
     return mask(np.concatenate(kept), len(candidates))

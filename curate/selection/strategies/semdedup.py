@@ -30,13 +30,13 @@ def semdedup(candidates: Candidates, n: int, seed: int) -> np.ndarray:
 
 def before(points: np.ndarray) -> np.ndarray:
     """Return the highest cosine of each point with one before it, (m,); -inf of the first."""
-    found = np.full(len(points), -np.inf, dtype=np.float32)
+    closest = np.full(len(points), -np.inf, dtype=np.float32)
     for start in range(0, len(points), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(points)))
         alike = points[rows] @ points[: rows[-1] + 1].T
         alike[np.arange(rows[-1] + 1)[None, :] >= rows[:, None]] = -np.inf
-        found[rows] = alike.max(axis=1)
-    return found
+        closest[rows] = alike.max(axis=1)
+    return closest
 
 
 STRATEGY = Strategy(

@@ -105,7 +105,7 @@ def test_files_that_can_be_read_in_two_ways_are_refused(tmp_path, files, message
         table(tmp_path / f"{name}.parquet", 2)
     with pytest.raises(UsageError, match=message) as caught:
         open_source(f"hf:{tmp_path}")
-    assert "--split" in str(caught.value)
+    assert "split='" in str(caught.value)
     assert count(f"hf:{tmp_path}", "all") == 2 * len(files)
 
 
@@ -150,7 +150,7 @@ def test_split_folders_are_told_whatever_lies_beside(tmp_path, name):
 )
 def test_folders_that_can_be_read_in_two_ways_are_refused(tmp_path, files):
     lay(tmp_path, dict.fromkeys(files))
-    with pytest.raises(UsageError, match=r"--split .* --split all .*--test"):
+    with pytest.raises(UsageError, match=r"split=.* split='all' .*test="):
         open_source(f"folder:{tmp_path}")
     assert count(f"folder:{tmp_path}", "all") == len(files)
     part = open_source(f"folder:{tmp_path}", split="*train/*")
@@ -244,7 +244,7 @@ def test_labels_of_other_names_are_found_and_said(tmp_path, name):
     assert open_source(f"hf:{tmp_path}").classes == ("a", "b")
     table(tmp_path / "train.parquet", 2, odd=["a", "b"], label=[7, 8])
     assert open_source(f"hf:{tmp_path}", label="odd").classes == ("a", "b")
-    with pytest.raises(UsageError, match=r"--label: unknown column .*'oddd'. Did you mean 'odd'"):
+    with pytest.raises(UsageError, match=r"label: unknown column .*'oddd'. Did you mean 'odd'"):
         open_source(f"hf:{tmp_path}", label="oddd")
 
 
@@ -253,7 +253,7 @@ def test_of_several_columns_that_can_be_labels_one_must_be_named(tmp_path):
     lay(tmp_path / "m", {"0.jpg": None, "1.jpg": None})
     lay(tmp_path / "m", {"metadata.csv": "file_name,target,species\n0.jpg,03,a\n1.jpg,04,b\n"})
     for source in (f"hf:{tmp_path / 'p'}", f"folder:{tmp_path / 'm'}"):
-        said = "2 columns that can be labels, target, species; say which: --label target .*none"
+        said = "2 columns that can be labels, target, species; say which: label='target' .*'none'"
         with pytest.raises(UsageError, match=said):
             open_source(source)
         assert open_source(source, label="species").classes == ("a", "b")
@@ -269,12 +269,12 @@ def test_a_column_that_may_be_labels_and_is_not_is_said_to_be_left(tmp_path, val
     assert open_source(f"hf:{tmp_path / 'p'}").classes == ("a", "b")
     table(tmp_path / "p" / "train.parquet", 2, y=values, caption=["a", "b"])
     told = open_source(f"hf:{tmp_path / 'p'}").chosen["labels"]
-    assert told.startswith("none; --label takes one of ") and "caption" in told
+    assert told.startswith("none; label takes one of ") and "caption" in told
     rows = [{"file_name": f"{i}.jpg", "y": y, "note": "a"} for i, y in enumerate(values)]
     lines = "\n".join(map(json.dumps, rows))
     lay(tmp_path / "m", {"0.jpg": None, "1.jpg": None, "metadata.jsonl": lines})
     told = open_source(f"folder:{tmp_path / 'm'}").chosen["labels"]
-    assert told == "none; --label takes one of y, note"
+    assert told == "none; label takes one of y, note"
 
 
 def test_a_named_column_of_a_csv_is_taken_as_it_stands(tmp_path):
@@ -299,7 +299,9 @@ def test_the_column_called_image_is_taken_and_others_are_named(tmp_path):
     rows = {n: [{"bytes": d, "path": None} for d in IMAGES[:2]] for n in ("left", "right")}
     (tmp_path / "d").mkdir()
     pq.write_table(pa.table(rows), tmp_path / "d" / "train.parquet")
-    with pytest.raises(UsageError, match="images in 2 columns, left, right; say which: --image"):
+    with pytest.raises(
+        UsageError, match="images in 2 columns, left, right; say which: image='left'"
+    ):
         open_source(f"hf:{tmp_path / 'd'}")
 
 

@@ -280,13 +280,13 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     assert labels(source) == {
         "cat/a.jpg": 0, "cat/d.jpg": 0, "dog/b.jpg": 1, "dog/c.jpg": 1,
     }  # fmt: skip
-    with pytest.raises(DataError, match=r"dog is a link to a folder outside of .*--outside"):
+    with pytest.raises(DataError, match=r"dog is a link to a folder outside of .*outside=True"):
         opened(tmp_path / "in")
     (tmp_path / "in" / "dog").unlink()
     within = opened(tmp_path / "in")
     assert labels(within) == {"cat/a.jpg": 0}
     assert [path for path, _ in within.rejected] == ["cat/d.jpg"]
-    assert all("leads out of the folder (--outside" in why for _, why in within.rejected)
+    assert all("leads out of the folder (outside=True" in why for _, why in within.rejected)
     assert [path for path, _ in within.left_out] == ["cat/loop/"]
 
 
@@ -363,6 +363,6 @@ def test_every_known_extension_is_an_image(tmp_path):
 @pytest.mark.parametrize("said", [{"label": "x"}, {"image": "x"}])
 def test_a_column_of_a_folder_without_metadata_is_refused(tmp_path, said):
     lay(tmp_path, {"cat/a.jpg": None})
-    with pytest.raises(UsageError, match=r"x: .* has no metadata file with columns"):
+    with pytest.raises(UsageError, match=r"='x': .* has no metadata file with columns"):
         open_source(f"folder:{tmp_path}", **said)
     assert open_source(f"folder:{tmp_path}", label="none").classes == ()

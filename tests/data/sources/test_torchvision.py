@@ -36,7 +36,7 @@ def test_every_data_set_is_torchvisions_and_absence_says_what_to_do(name, tmp_pa
             open_source(f"torchvision:{name}", split=split, data=tmp_path)
         message = str(caught.value)
         assert f"torchvision:{name} is not in {tmp_path} and cannot be downloaded" in message
-        assert "--data" in message and "\n" not in message
+        assert "with data." in message and "\n" not in message
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason=f"no Fashion-MNIST in {FASHION}")

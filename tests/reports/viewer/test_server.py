@@ -227,7 +227,7 @@ def test_a_run_without_scores_or_a_port_in_use_is_one_message(tiny_runs):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"port {port} is in use; choose another --port"):
+        with pytest.raises(UsageError, match=f"port {port} is in use; choose another port"):
             curate.view(run, port=port)
     (run.path / "scores.parquet").unlink()
     with pytest.raises(DataError, match="missing or changed"):

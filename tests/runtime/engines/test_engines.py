@@ -10,7 +10,7 @@ from curate.runtime.engines import engine_of
 
 def test_local_is_the_processes_of_this_machine():
     assert engine_of("local") is None
-    with pytest.raises(UsageError, match="local has no --engine-set"):
+    with pytest.raises(UsageError, match="engine='local' has no settings"):
         engine_of("local", {"gpus": "1"})
 
 
@@ -28,9 +28,9 @@ def test_what_is_not_installed_is_told_before_anything_else(monkeypatch, name, p
     [
         ("slrum", {}, "unknown engine 'slrum'. Did you mean 'slurm'"),
         ("rayon", {}, "unknown engine 'rayon'"),
-        ("ray", {"gpu": "0.5"}, "unknown --engine-set 'gpu'. Did you mean 'gpus'"),
-        ("ray", {"gpus": "2"}, "--engine-set gpus: .*less than or equal to 1, not '2'"),
-        ("slurm", {"time": "4h"}, "--engine-set time: .*integer"),
+        ("ray", {"gpu": "0.5"}, "unknown settings 'gpu'. Did you mean 'gpus'"),
+        ("ray", {"gpus": "2"}, "settings gpus: .*less than or equal to 1, not '2'"),
+        ("slurm", {"time": "4h"}, "settings time: .*integer"),
     ],
 )
 def test_what_an_engine_has_not_is_refused(name, settings, text):

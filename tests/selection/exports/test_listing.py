@@ -57,5 +57,5 @@ def test_no_label_is_a_number_and_a_line_break_is_refused(tmp_path):
     export(manifest, to="list", out=tmp_path / "l", shards=tmp_path / "s")
     assert (tmp_path / "l").read_text() == "a.png -1\n"
     manifest = of(Given([Entry("a\nb.png", data[1])]), tmp_path / "s2", [1])
-    with pytest.raises(DataError, match="hold a line break; use --to paths with -0"):
+    with pytest.raises(DataError, match="hold a line break; use to='paths' with null=True"):
         export(manifest, to="list", out=tmp_path / "l2", shards=tmp_path / "s2")

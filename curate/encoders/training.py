@@ -16,10 +16,12 @@ from curate.data.canvas import Canvas
 from curate.encoders import methods
 from curate.encoders.backbone import Encoder
 from curate.encoders.checkpoint import write_tensors
+from curate.encoders.classifier import write_head
 from curate.encoders.config import TrainingSpec
 from curate.encoders.history import Trained
 from curate.encoders.loop import Loop
 from curate.encoders.ranks import ALONE, Ranks
+from curate.encoders.schedule import snapshot_name
 from curate.encoders.stacked import Stack
 from curate.errors import DataError
 from curate.runtime.files import TEMPORARY, write_json, write_text
@@ -53,7 +55,7 @@ def train_encoder(
         uids: (n,) uids to train on; their order does not matter.
         spec: Encoder, method, views and schedule.
         seed: Seed of initialisation, order and views.
-        out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``.
+        out: Folder for ``weights.safetensors``, ``config.json`` and ``log.jsonl``, and a head.
         device: ``cpu`` or ``cuda``.
         states: Folder of this training's states; None keeps none.
         labels: (N,) int64 label of each row of the canvas, -1 for none; needed by supervised
@@ -218,6 +220,7 @@ def _write(loop: Loop, asked: Asked, about: Mapping[str, Any]) -> None:
             asked.states / name, asked.out / name, ignore=shutil.ignore_patterns(f"*{TEMPORARY}")
         )
     write_encoder(asked.out, loop.method.kept, about)
+    write_head(asked.out, loop.method.classifier)
     lines = "".join(json.dumps(line) + "\n" for line in loop.progress.log)
     write_text(asked.out / "log.jsonl", lines)
 
@@ -226,8 +229,3 @@ def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None
     """Write ``weights.safetensors`` and ``config.json``, which ``load_encoder`` reads."""
     write_tensors(out / "weights.safetensors", encoder.state_dict())
     write_json(out / "config.json", about)
-
-
-def snapshot_name(epoch: int) -> str:
-    """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
-    return f"snapshots/{epoch:05d}"

@@ -80,6 +80,11 @@ class Method(nn.Module, ABC):
         """The network whose representations are kept: the trained one, or its teacher."""
         return self.encoder
 
+    @property
+    def classifier(self) -> nn.Linear | None:
+        """The head upon the pooled representation, which is kept as well; None without one."""
+        return None
+
     def view(self, number: int, spec: ViewSpec) -> ViewSpec:
         """Return how view ``number`` (0 to ``n_views`` - 1) is made, given the recipe's views."""
         return spec

@@ -188,7 +188,8 @@ def measure(
             "--kinds",
             metavar="A,B",
             help="`supervised`, `deja-vu`, `alignment`, `el2n`, `grand`, `loss`, "
-            "`knn-outlierness`; default: all that can be computed.",
+            "`knn-outlierness`; of supervised encoders `feldman`, `feldman-softmax`; default: all "
+            "that can be computed.",
         ),
     ] = None,
     runs: Runs = RUNS,

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from curate.inspection import cues, registration
+from curate.inspection.abreast import abreast
 from curate.inspection.cues import WHOLE, WINDOWS, Cue, Flip
-from curate.inspection.neighbours import Index
+from curate.inspection.neighbours import Index, searcher
 from curate.inspection.summary import IndexUsed
 from curate.inspection.thumbnails import SIDE, Thumbnails
 from curate.inspection.unfinished import NOTHING_KEPT, Unfinished
@@ -47,16 +48,19 @@ KEPT = 120.0
 """Evidence from which a pair is remembered while the threshold is not known."""
 DECOY_QUERIES, DECOY_SHARE = 4000, 0.15
 """Images that are turned upside down: so many, or this share where that is more."""
-EXACT, WINDOWS_EXACT = 100_000, 1_500
-"""Most images among which those like a whole image, and like a window, are searched exactly; among
-more only in inverted lists."""
+WINDOWS_EXACT, EXACT, ALL = 1_500, 20_000, 100_000
+"""Most images among which those like a window are searched exactly, among more only in inverted
+lists; most among which those like a whole image are, among more both by their codes; and most of
+which the codes of all are compared with a whole image's, of more only those in inverted lists."""
 PROBED, WINDOWS_PROBED = 64, 16
 """Inverted lists that are looked into."""
 FIT = 20_000
 """Images that the cues are fitted to."""
 FRAME_BLUR = 2
-BLOCK, PART = 512, 2048
-"""Images that are looked up at a time, and whose pairs are kept together once they are found."""
+DESCRIBED = 512
+BLOCK, PART = 128, 4096
+"""Images that are described at a time; that a thread looks up at a time, so few that it stops soon
+when it is told to; and whose pairs are kept together once they are found."""
 PAIRS = 256
 
 
@@ -227,15 +231,21 @@ def _part(
     library: Library, rows: np.ndarray, upside: np.ndarray, start: int, n: int, progress: Progress
 ) -> tuple[Found, Found]:
     """Return what was found for some images, and for those that are turned upside down."""
-    found, decoys = [], []
-    for block in _parts(len(rows), BLOCK):
-        some = _matched(library, rows[block], REAL)
-        found.append(some)
-        crowded = _crowded(some)
+
+    def of_block(block: slice) -> tuple[int, list[Found], Found]:
+        found = [_matched(library, rows[block], REAL)]
+        crowded = _crowded(found[0])
         if len(crowded):
             found.append(_matched(library, crowded, REAL[:1], crowd=True))
-        decoys.append(_matched(library, upside[np.isin(upside, rows[block])], DECOYS))
-        progress("copies", start + min(block.stop, len(rows)), n)
+        decoys = _matched(library, upside[np.isin(upside, rows[block])], DECOYS)
+        return min(block.stop, len(rows)), found, decoys
+
+    found, decoys = [], []
+    with abreast(library.device) as run:
+        for end, some, upside_down in run(of_block, _parts(len(rows), BLOCK)):
+            found += some
+            decoys.append(upside_down)
+            progress("copies", start + end, n)
     return Found.joined(found), Found.joined(decoys)
 
 
@@ -255,39 +265,60 @@ def library_of(images: Thumbnails, stands: np.ndarray, device: str, progress: Pr
         device: Where pairs are laid upon each other.
         progress: Progress callback.
     """
-    sample = stands[:: -(-len(stands) // FIT)]
-    grey = _floats(images.grey[sample][:, None], "cpu")
-    fitted: tuple[Cue, ...] = (
-        Cue.fitted(grey, edges=True, cells=6, dim=64),
-        Cue.fitted(grey, edges=False, cells=8, dim=48),
-    )
-    fitted = tuple(cue.to(device) for cue in fitted)
     frame = np.zeros((len(images), 4), dtype=np.uint8)
     half = np.zeros((len(images), SIDE // 2, SIDE // 2), dtype=np.uint8)
-    described: list[list[np.ndarray]] = [[], []]
-    owner, windows = [], []
-    progress("descriptions", 0, len(stands))
-    for start in range(0, len(stands), BLOCK):
-        rows = stands[start : start + BLOCK]
+
+    def of_block(block: slice) -> tuple[int, list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+        rows = stands[block]
         part = _floats(images.grey[rows][:, None], device)
         half[rows] = F.avg_pool2d(part, 2)[:, 0].round().to(torch.uint8).cpu().numpy()
         frames = cues.frames(part)
         frame[rows] = frames.cpu().numpy()
         framed = (frames.sum(dim=1) > 0).nonzero()[:, 0]
         inner = cues.inner(frames[framed], SIDE)
-        within = _within(part[framed], inner)
-        both = torch.cat([part, within])
-        for cue, values in zip(fitted, described, strict=True):
-            values.append(cue.describe(cue.measure(both)).cpu().numpy())
-        owner += [rows, rows[framed.cpu().numpy()]]
-        windows += [_all(WHOLE, len(rows)), inner.cpu().numpy()]
-        progress("descriptions", start + len(rows), len(stands))
+        both = torch.cat([part, _within(part[framed], inner)])
+        values = [cue.describe(cue.measure(both)).cpu().numpy() for cue in fitted]
+        owner = [rows, rows[framed.cpu().numpy()]]
+        return len(rows), values, owner, [_all(WHOLE, len(rows)), inner.cpu().numpy()]
+
+    described: list[list[np.ndarray]] = [[], []]
+    owner, windows, done = [], [], 0
+    progress("descriptions", 0, len(stands))
+    with abreast(device) as run:
+        sample = _floats(images.grey[stands[:: -(-len(stands) // FIT)]][:, None], "cpu")
+        fitted: tuple[Cue, ...] = (
+            Cue.fitted(sample, edges=True, cells=6, dim=64).to(device),
+            Cue.fitted(sample, edges=False, cells=8, dim=48).to(device),
+        )
+        for number, values, owners, parts in run(of_block, _parts(len(stands), DESCRIBED)):
+            for every, some in zip(described, values, strict=True):
+                every.append(some)
+            owner += owners
+            windows += parts
+            done += number
+            progress("descriptions", done, len(stands))
     points = [np.concatenate(values) for values in described]
-    indices = [Index.of(values, CROWD_K + 2, exact=EXACT) for values in points]
-    exact = min(EXACT, WINDOWS_EXACT)
-    indices.append(Index.of(points[0], CROWD_K + 2, exact=exact))
-    owners, parts = np.concatenate(owner), np.concatenate(windows)
-    return Library(images, frame, half, fitted, tuple(indices), owners, parts, device)
+    indices = (*map(_index, points), _index(points[0], windows=True))
+    return Library(
+        images=images,
+        frame=frame,
+        half=half,
+        fitted=fitted,
+        indices=indices,
+        owner=np.concatenate(owner),
+        part=np.concatenate(windows),
+        device=device,
+    )
+
+
+def _index(points: np.ndarray, *, windows: bool = False) -> Index:
+    """Index descriptions of whole images for such, or for windows."""
+    n, most = len(points), CROWD_K + 2
+    if n <= EXACT:
+        return Index.of(points, most, exact=WINDOWS_EXACT if windows else EXACT)
+    if n <= ALL and not windows and searcher() != "faiss-cpu":
+        return Index.of(points, most, exact=ALL)
+    return Index.coded(points, lists=windows or n > ALL)
 
 
 def _within(images: Tensor, windows: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class IndexUsed(Result):
     """How neighbours were searched.
 
     Attributes:
-        kind: ``flat``: exactly; ``ivf``: in parts.
+        kind: ``flat``: exactly; ``ivf``: in parts; ``codes``: by short codes of all, or in parts.
         recall: Share of the true nearest that it found; None where it is exact.
         queries: How many samples that was measured on.
     """

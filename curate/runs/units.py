@@ -312,6 +312,8 @@ def trained_on(
     """
     samples = samples_digest(uids)
     parts = {**training(run), "seed": seed, "samples": samples, "steps": steps}
+    # Encoders of the plan alone are trained side by side.
+    parts["train"].pop("stack", None)
     return Unit(run, name, parts)
 
 

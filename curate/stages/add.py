@@ -321,10 +321,11 @@ def _near_duplicates(run: Run, context: Context) -> tuple[int, tuple[Alike, ...]
     new = run.added[-1]["samples"]
     pixels = shard.pixels(run, context)
     first = len(pixels) - new
+    device = context.resolved_device()
     pairs = duplicates.find(
-        thumbnails.of_canvas(pixels, progress=context.progress),
+        thumbnails.of_canvas(pixels, progress=context.progress, device=device),
         run.recipe.inspect.duplicate_threshold,
-        device=context.resolved_device(),
+        device=device,
         progress=context.progress,
         of=np.arange(first, len(pixels)),
     )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import Encoder, load_encoder
-from curate.encoders.training import snapshot_name
+from curate.encoders.schedule import snapshot_name
 from curate.errors import DivergedError
 from curate.runs import added, dataset, more_views, units
 from curate.runs.alignments import OnShard

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import torch
 from curate.data.canvas import Canvas
 from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
+from curate.encoders import classifier
 from curate.encoders.backbone import Encoder, load_encoder, pool
 from curate.encoders.views.apply import resized_crop
 from curate.errors import DataError, DivergedError
@@ -35,6 +37,7 @@ from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
+from curate.scores.measures.heads import Head
 from curate.scores.plan import Plan
 from curate.stages import score, shard, train
 from curate.stages.context import Context
@@ -50,6 +53,7 @@ class MeasureRow(Result):
 
     Attributes:
         n: Samples that have it.
+        se: Mean standard error of a sample's; None of a measure that states none.
         mean: Over them.
         sd: Over them; None for fewer than two.
         text: What it is.
@@ -63,6 +67,14 @@ class MeasureRow(Result):
     text: str
     spearman: Correlation | None
     kendall: Correlation | None
+    se: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, without ``se`` where there is none."""
+        content = super().to_json()
+        if self.se is None:
+            del content["se"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,8 @@ def measure(
         progress: Progress callback.
 
     Raises:
-        UsageError: For an unknown measure, or one that needs labels where there are none.
+        UsageError: For an unknown measure, one that needs labels where there are none, or one of
+            classifiers where encoders have no heads.
     """
     with run.lock():
         return measure_run(run, Context.of(run, data, device, 1, progress, engine), kinds)
@@ -119,7 +132,7 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     canvas = shard.canvas(run, context)
     samples = replace(_samples(run, plan, canvas)[0], align=_mean_alignment(scores))
     assert (packed_uids(scores["uid"]) == plan.uids).all()
-    chosen, left_out = measures.choose(kinds, samples.labelled)
+    chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])
     if missing := [kind for kind in chosen if kind not in columns]:
         with run.timed("measure"):
@@ -129,7 +142,8 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     if missing:
         run.record_path(unit.name).unlink(missing_ok=True)
         table = {"uid": one_chunk(scores["uid"])}
-        table |= {measures.column(kind): values for kind, values in columns.items()}
+        for kind, values in columns.items():
+            table |= dict(zip(measures.columns(kind), values, strict=True))
         write_table(path, pa.table(table))
         every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
@@ -139,8 +153,13 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     )
 
 
-def _samples(run: Run, plan: Plan, canvas: Canvas) -> tuple[Samples, np.ndarray, np.ndarray]:
-    """Return the samples of the plan, and the rows of the canvas that have them and public ones."""
+def _samples(
+    run: Run, plan: Plan, canvas: Canvas
+) -> tuple[Samples, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the samples of the plan, and the rows of the canvas that have them and public ones.
+
+    The last are the numbers that the index has for the C classes, (C,) int64, ascending.
+    """
     index = dataset.index(run, ["label", "split"])
     labels = index["label"].fill_null(-1).to_numpy()
     classes = np.unique(labels[labels >= 0])
@@ -156,7 +175,16 @@ def _samples(run: Run, plan: Plan, canvas: Canvas) -> tuple[Samples, np.ndarray,
         public_keys=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
-    return samples, rows, public
+    return samples, rows, public, classes
+
+
+def _are_classifiers(run: Run, plan: Plan) -> bool:
+    """Return whether the run's encoders were trained with heads that were kept."""
+    return all(
+        f"encoders/{name}/{classifier.FILE}"
+        in (run.record(f"train/{name}") or {"outputs": ()})["outputs"]
+        for name in plan.encoders
+    )
 
 
 def _mean_alignment(scores: pa.Table) -> np.ndarray:
@@ -176,8 +204,8 @@ def _unit(run: Run) -> units.Unit:
     return units.Unit(run, "measure", parts)
 
 
-def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Return the measures that are there and still hold, by name."""
+def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of the measures that are there and still hold, by name."""
     if _unit(run).intact() is None:
         return {}
     try:
@@ -187,7 +215,7 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
     if not table["uid"].equals(uids):
         return {}
     return {
-        kind: table[measures.column(kind)].combine_chunks()
+        kind: tuple(table[name].combine_chunks() for name in measures.columns(kind))
         for kind in MEASURES
         if measures.column(kind) in table.column_names
     }
@@ -195,8 +223,8 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
 
 def _compute(
     run: Run, context: Context, kinds: Sequence[str], plan: Plan, samples: Samples
-) -> dict[str, pa.Array]:
-    """Return measures by name, (N,) float64 with null where undefined."""
+) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of measures by name, (N,) float64 each with null where undefined."""
     by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
     device = context.device_of_units()
     asked: dict[int, units.Unit] = {}
@@ -209,9 +237,13 @@ def _compute(
         said = pq.read_table(_file(run.path, plan.encoders[e]))
         for kind in unit.parts["kinds"]:
             by_kind[kind].take(said[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
-    return {
-        kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in by_kind.items()
-    }
+    return {kind: _columns(measure) for kind, measure in by_kind.items()}
+
+
+def _columns(measure: Measure) -> tuple[pa.Array, ...]:
+    """Return the numbers of a measure, and their standard errors if it states any."""
+    every = (measure.values(), measure.errors()) if measure.has_errors else (measure.values(),)
+    return tuple(pa.array(values, pa.float64(), from_pandas=True) for values in every)
 
 
 def _jobs(
@@ -268,8 +300,10 @@ def measure_one(
     if unit.done():
         return  # Another attempt was there first.
     canvas = shard.canvas(run, Context("cpu"))
-    samples, rows, public = _samples(run, plan, canvas)
-    encoder = load_encoder(run.path / "encoders" / name, device=device)
+    samples, rows, public, numbers = _samples(run, plan, canvas)
+    folder = run.path / "encoders" / name
+    encoder = load_encoder(folder, device=device)
+    heads = any(MEASURES[kind].needs_heads for kind in kinds)
     look = Look(
         samples=samples,
         number=number,
@@ -278,6 +312,7 @@ def measure_one(
         features=_features(encoder, canvas, rows),
         public=_features(encoder, canvas, public),
         corner=_corners(encoder, canvas, rows),
+        own=own_head(folder, numbers) if heads else None,
     )
     if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
         raise DivergedError(
@@ -291,6 +326,22 @@ def measure_one(
     with attempting(unit) as attempt:
         write_table(_file(attempt.folder, name), pa.table(said))
         attempt.complete(device, keep=False)
+
+
+def own_head(folder: Path, numbers: np.ndarray) -> Head:
+    """Return the head that an encoder was trained with, its C classes first.
+
+    Args:
+        folder: The encoder's.
+        numbers: (C,) int64, which of the head's classes those of the samples are. One that came
+            after the training has none, and probability 0.
+    """
+    weights, bias = classifier.load_head(folder)
+    late = max(0, int(numbers.max(initial=-1)) + 1 - len(bias))
+    weights = np.pad(weights, ((0, 0), (0, late)))
+    bias = np.pad(bias, (0, late), constant_values=-np.inf)
+    order = np.concatenate([numbers, np.setdiff1d(np.arange(len(bias)), numbers)])
+    return Head(weights[:, order], bias[order], lambda features: features)
 
 
 def _file(run: Path, encoder: str) -> Path:
@@ -344,8 +395,9 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
     return resized_crop(pixels, top, left, h, w, None)
 
 
-def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
+def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
+    values, *errors = columns
     known = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
@@ -362,4 +414,5 @@ def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
         text=MEASURES[kind].text,
         spearman=pair.spearman if pair else None,
         kendall=pair.kendall if pair else None,
+        se=pc.mean(errors[0]).as_py() if errors else None,
     )

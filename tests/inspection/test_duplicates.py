@@ -164,12 +164,15 @@ def test_many_copies_that_differ_a_little_are_one_group():
     assert (group[:79] == -1).all()
 
 
-def test_inverted_lists_find_copies_too(monkeypatch):
+@pytest.mark.parametrize("whole", [100, 1000])
+def test_codes_and_inverted_lists_find_copies_too(monkeypatch, whole):
     monkeypatch.setattr(matching, "EXACT", 100)
+    monkeypatch.setattr(matching, "ALL", whole)
     copies = [COPIES["flip"](image) for image in SCENES[:10]]
     found, about = pairs([*SCENES, *copies])
     assert len(found & {(i, 120 + i) for i in range(10)}) >= 9
-    assert about.search.index.kind == "ivf"
+    assert (about.search.index.kind, about.search.index.queries) == ("codes", 130)
+    assert about.search.index.recall >= 0.9
 
 
 def test_what_was_done_is_said():

@@ -91,6 +91,24 @@ def test_more_than_fit_an_exact_index_are_searched_in_part_and_it_says_how_well(
     assert neighbours.nearest(digits, 5).search.recall > 0.99
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_codes_find_nearly_all_that_an_exact_search_finds(lists):
+    points = neighbours.unit(np.random.default_rng(2).normal(size=(2000, 48)).astype(np.float32))
+    index = neighbours.Index.coded(points, lists=lists)
+    similar, near = index.search(points[:100], 5, probed=1000)
+    exact, true = neighbours.Index.of(points, 5).search(points[:100], 5)
+    assert (near[:, 0] == np.arange(100)).all()
+    assert (near[:, :, None] == true[:, None]).any(axis=2).mean() > 0.9
+    # What is found has the similarity that it has, not that of its code.
+    np.testing.assert_allclose(
+        similar, np.einsum("qd,qkd->qk", points[:100], points[near]), atol=1e-5
+    )
+    assert (similar <= exact + 1e-5).all()
+    told = index.quality(4)
+    assert (told.kind, told.queries) == ("codes", 1000)
+    assert told.recall > 0.9 if not lists else 0.3 < told.recall < 1
+
+
 def test_fewer_samples_than_neighbours_asked_for():
     points = np.array([[1, 0], [0, 1], [-1, -1]], np.float32)
     found = neighbours.nearest(points, 10)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from curate.encoders.classifier import write_head
 from curate.runs import alignments
 from curate.runs.run import Run
 from curate.runtime.files import file_sha256, sealed, write_json
@@ -39,11 +40,12 @@ def table(runs):
 def test_every_measure_of_every_sample(tiny_runs):
     facts = json.loads(measure(tiny_runs, "--json").out)
     found, scores = table(tiny_runs), pq.read_table(tiny_runs / "tiny" / "scores.parquet")
-    assert found.column_names == ["uid", *map(column, MEASURES)]
+    kinds = [kind for kind in MEASURES if not MEASURES[kind].needs_heads]
+    assert found.column_names == ["uid", *map(column, kinds)]
     assert found["uid"].to_pylist() == sorted(scores["uid"].to_pylist())
     assert found.num_rows == 80
-    assert all(found[column(kind)].null_count == 0 for kind in MEASURES)
-    assert list(facts["measures"]) == sorted(MEASURES)
+    assert all(found[column(kind)].null_count == 0 for kind in kinds)
+    assert list(facts["measures"]) == sorted(kinds)
     for kind, row in facts["measures"].items():
         values = found[column(kind)].to_numpy()
         assert row["n"] == 80
@@ -212,6 +214,18 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
         "error: measure grand, loss needs labels of two or more classes, which this run's samples "
         "do not have; leave it out of kinds."
     ]
+
+
+def test_a_head_is_asked_for_the_classes_that_there_are(tmp_path):
+    head = torch.nn.Linear(5, 4)
+    write_head(tmp_path, head)
+    x = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    # Of the classes 1, 3 and 5 the last came after the training.
+    found = measuring.own_head(tmp_path, np.array([1, 3, 5])).probabilities(x)
+    wanted = head(torch.from_numpy(x)).softmax(dim=1).detach().numpy()
+    assert found[:, :2] == pytest.approx(wanted[:, [1, 3]], abs=1e-6)
+    assert (found[:, 2] == 0).all()
+    assert found.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_corner_is_enlarged_to_the_whole_image():

@@ -14,7 +14,7 @@ class Supervised(Contrast):
     P is a converged softmax head on an encoder's frozen, pooled representation, fitted to the
     encoder's own labelled training samples. That is Feldman and Zhang's estimator for the
     randomised classifier that draws its answer from the head's probabilities. In every method the
-    head is fitted here, in ``supervised`` training as well: a run keeps encoders without theirs.
+    head is fitted here, in ``supervised`` training as well, whose own heads ``feldman`` asks.
 
     Unit: probability. Range: -1 to 1; higher = more memorized. Undefined where all encoders or none
     were trained on x, or x has no label.

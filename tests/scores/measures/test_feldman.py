@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.scores.measures import MEASURES
-from tests.scores.measures.by_hand import samples
+from tests.scores.measures.by_hand import samples, take
 
 pytestmark = pytest.mark.numeric
 
@@ -21,11 +21,11 @@ def test_feldman_is_how_much_oftener_networks_are_right_about_what_they_saw():
     measure = MEASURES["feldman"](samples(3))
     # Of the first sample 2 of 2 inside and 1 of 3 outside; of the second 0 of 1 and 1 of 4; the
     # third was seen by all.
-    measure.add(Answering([True, False, True], [1, 0, 1]))
-    measure.add(Answering([True, True, True], [1, 0, 1]))
-    measure.add(Answering([False, False, True], [1, 1, 0]))
-    measure.add(Answering([False, False, True], [0, 0, 1]))
-    measure.add(Answering([False, False, True], [0, 0, 1]))
+    take(measure, Answering([True, False, True], [1, 0, 1]))
+    take(measure, Answering([True, True, True], [1, 0, 1]))
+    take(measure, Answering([False, False, True], [1, 1, 0]))
+    take(measure, Answering([False, False, True], [0, 0, 1]))
+    take(measure, Answering([False, False, True], [0, 0, 1]))
     assert measure.values() == pytest.approx([1 - 1 / 3, 0 - 1 / 4, np.nan], nan_ok=True)
     # Shares as if each side had given one right and one wrong answer more.
     shares = [((3, 4, 2), (2, 5, 3)), ((1, 3, 1), (2, 6, 4))]
@@ -37,8 +37,8 @@ def test_feldman_is_how_much_oftener_networks_are_right_about_what_they_saw():
 
 def test_a_sample_without_label_has_none():
     measure = MEASURES["feldman"](samples(2, labels=[-1, 0]))
-    measure.add(Answering([True, True], [np.nan, 1]))
-    measure.add(Answering([False, False], [np.nan, 0]))
+    take(measure, Answering([True, True], [np.nan, 1]))
+    take(measure, Answering([False, False], [np.nan, 0]))
     assert measure.values() == pytest.approx([np.nan, 1], nan_ok=True)
     assert np.isnan(measure.errors()).tolist() == [True, False]
 
@@ -49,7 +49,7 @@ def test_errors_are_those_of_repeated_experiments():
     measure = MEASURES["feldman"](samples(2000))
     for e in range(20):
         inside = np.full(2000, e < 14)
-        measure.add(Answering(inside, draws.random(2000) < np.where(inside, 0.9, 0.3)))
+        take(measure, Answering(inside, draws.random(2000) < np.where(inside, 0.9, 0.3)))
     # A little to the wide side, since what is near 0 or 1 is drawn to the middle.
     ratio = np.mean(measure.errors() ** 2) / np.mean((measure.values() - 0.6) ** 2)
     assert 1 < ratio < 1.25

@@ -9,7 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from curate.encoders import training
+from curate.encoders import loop as steps
 
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique2")
 """Operations that give the host a number, or a shape that it has to know, and so wait."""
@@ -90,7 +90,7 @@ def on_card(module: nn.Module) -> nn.Module:
 
 def as_on_card(loop):
     """Let the loop of a training on a CPU ask for what it asks a card for."""
-    loop.ahead = training.UNREAD
+    loop.ahead = steps.UNREAD
     for group in loop.optimizer.param_groups:
         if isinstance(loop.optimizer, torch.optim.SGD):
             group["fused"] = True
@@ -124,7 +124,9 @@ class Recorder(TorchDispatchMode):
                 for tensor in flat([value]):
                     place = tensor.untyped_storage().data_ptr()
                     if place not in self.found and place not in self.made:
-                        self.found[place] = (tensor.detach(), tensor.detach().clone())
+                        # All of the memory: others may be slices of it.
+                        whole = tensor.new_empty(0).set_(tensor.untyped_storage())
+                        self.found[place] = (whole, whole.clone())
         out = operation(*args, **kwargs)
         given = {t.untyped_storage().data_ptr() for t in flat([args, list(kwargs.values())])}
         fresh = [t for t in flat([out]) if t.untyped_storage().data_ptr() not in given]

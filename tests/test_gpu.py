@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from curate.data.canvas import Canvas
-from curate.encoders import feed, methods, training, views
+from curate.encoders import feed, methods, views
 from curate.encoders.backbone import Encoder
+from curate.encoders.loop import Loop
 from curate.encoders.views.apply import augment
 from curate.encoders.views.draws import Draws
-from curate.inspection import duplicates, triage
+from curate.inspection import duplicates, thumbnails, triage
 from curate.inspection.on_a_card import ExactSearch
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images
@@ -42,7 +43,7 @@ def loop_of(method, device, precision="float32", **changes):
     torch.manual_seed(0)
     encoder = Encoder(recipe.encoder.backbone, size=8, channels=1)
     trained = methods.build(method, encoder, recipe.method_config, 10)
-    return training.Loop(
+    return Loop(
         trained.to(device).train(), recipe.training_spec(), device=device, labels=LABELS,
         canvas=Canvas(IMAGES, UIDS.astype(np.bytes_)), uids=np.array(sorted(UIDS), dtype=object),
     )  # fmt: skip
@@ -179,7 +180,7 @@ def test_near_duplicates_and_pixels_are_those_of_the_cpu():
     images[200:] = np.clip(images[:100] * 0.9, 0, 255).astype(np.uint8)
     pairs, measured = [], []
     for device in ("cpu", "cuda"):
-        thumbs = duplicates.thumbnails(images, device=device)
+        thumbs = thumbnails.of_canvas(images, device=device)
         found = duplicates.find(thumbs, 0.95, device=device)
         pairs.append(set(zip(found.a.tolist(), found.b.tolist(), strict=True)))
         measured.append(triage.quality(images, device=device))

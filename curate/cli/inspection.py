@@ -13,11 +13,14 @@ from curate.cli.options import (
     Backbone,
     DataPath,
     Device,
+    EngineName,
+    EngineSet,
     Prefix,
     RunName,
     Runs,
     Set,
     Size,
+    chosen,
     command,
     named,
     typed,
@@ -32,6 +35,7 @@ from curate.cli.results.inspection import (
 )
 from curate.errors import UsageError
 from curate.runs.recipe import read_value
+from curate.runtime.engines import LOCAL
 
 
 def _of_inspect(given: dict[str, Any]) -> dict[str, Any]:
@@ -184,11 +188,14 @@ def measure(
             "--kinds",
             metavar="A,B",
             help="`supervised`, `deja-vu`, `alignment`, `el2n`, `grand`, `loss`, "
-            "`knn-outlierness`; default: all that can be computed.",
+            "`knn-outlierness`; of supervised encoders `feldman`, `feldman-softmax`; default: all "
+            "that can be computed.",
         ),
     ] = None,
     runs: Runs = RUNS,
     device: Device = "auto",
+    engine: EngineName = LOCAL,
+    engine_set: EngineSet = None,
     set_: Set = None,
     data: DataPath = None,
 ) -> None:
@@ -196,8 +203,15 @@ def measure(
     import curate
 
     opened = named(display, run, runs, set_)
-    chosen = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    measured = curate.measure(opened, chosen, device=device, data=data, progress=display.progress)
+    asked = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    measured = curate.measure(
+        opened,
+        asked,
+        data=data,
+        device=device,
+        engine=chosen(engine, engine_set),
+        progress=display.progress,
+    )
     display.result(measured, measure_lines(measured))
     display.next(f"curate localize {typed(opened)}")
 

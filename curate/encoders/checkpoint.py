@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,22 @@ def stored_at(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Tensor
             f"{folder} has no whole state of step {step}, where rank 0 goes on: all ranks need "
             "the same run directory, on a disk that they share."
         ) from error
+
+
+def common_states(
+    folders: Sequence[Path],
+) -> Iterator[list[tuple[dict[str, Any], dict[str, Tensor]]]]:
+    """Yield the states of several trainings after a step of which all have a whole one.
+
+    The newest come first. Those of one training are stored behind those of another, so that the
+    newest of one may be of an earlier step.
+    """
+    steps = [{int(path.name.partition("-")[0]) for path in _steps(folder)} for folder in folders]
+    for step in sorted(set.intersection(*steps), reverse=True):
+        try:
+            yield [stored_at(folder, step) for folder in folders]
+        except DataError as error:
+            log.warning("%s An earlier state is used, or none.", error)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

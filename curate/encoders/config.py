@@ -63,7 +63,7 @@ class PrivacyConfig(Section):
 class TrainConfig(Section):
     """The schedule of one encoder."""
 
-    LATER = ("parts",)
+    LATER = ("parts", "stack")
 
     epochs: Positive = 200
     warmup_epochs: Count = 20
@@ -89,6 +89,9 @@ class TrainConfig(Section):
     """Equal parts of every batch, each computed by itself and added in order: what comes out is the
     same on any number of processes that divides theirs (``--ranks``). Part of the recipe, since
     sums depend on it in the last bits."""
+    stack: Positive = 1
+    """Encoders of a plan that are trained side by side, as one network of as many (``stacked``).
+    Part of the recipe, since sums depend on it in the last bits. For small networks on a card."""
     save_every: Annotated[float, Field(ge=0)] = 300.0
     """Seconds between stored states, from which an interrupted training goes on; 0: every step."""
 
@@ -100,6 +103,14 @@ class TrainConfig(Section):
             raise ValueError("dp trains in float32; set precision to auto or float32")
         if self.dp is not None and self.parts > 1:
             raise ValueError("dp trains whole batches in one process; leave out parts")
+        if self.dp is not None and self.stack > 1:
+            raise ValueError("dp finds gradients sample by sample, of one encoder; leave out stack")
+        return self
+
+    @model_validator(mode="after")
+    def _one_of_parts_and_stack(self) -> TrainConfig:
+        if self.parts > 1 and self.stack > 1:
+            raise ValueError("parts are of one encoder, and stack trains several; leave out one")
         return self
 
     @model_validator(mode="after")

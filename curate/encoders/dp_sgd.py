@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from curate.encoders.config import PrivacyConfig
-from curate.encoders.gradients import Gradients, Loss
+from curate.encoders.gradients import Called, Gradients, Loss
 from curate.encoders.methods.base import Batch, Method
 from curate.encoders.views.draws import Draws
 from curate.errors import ResourceError, UsageError
@@ -242,7 +242,7 @@ class PrivateGradients(Gradients):
         """
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
-        self.loss, self.called = loss, _Called(method, loss)
+        self.loss, self.called = loss, Called(method, loss)
         held = sum(p.numel() for p in self.trained.values())
         self.together = max(1, min(TOGETHER, HELD // held))
 
@@ -271,6 +271,7 @@ class PrivateGradients(Gradients):
         """
         total = {n: torch.zeros_like(p) for n, p in self.trained.items()}
         losses: list[Tensor] = []
+        finite: list[Tensor] = []
         n = len(batch.views[0])
         for start in range(0, n, self.together):
             part = slice(start, min(start + self.together, n))
@@ -278,12 +279,13 @@ class PrivateGradients(Gradients):
             summed, good = clipped_sum(gradients, self.guarantee.clip)
             for name, value in summed.items():
                 total[name] += value
-            losses.append(loss[good])
+            losses.append(loss.where(good, 0))
+            finite.append(good)
         scale = self.guarantee.noise_multiplier * self.guarantee.clip
         noise = gaussian(self.seed, step, list(self.trained.values()))
         for (name, p), drawn in zip(self.trained.items(), noise, strict=True):
             p.grad = (total[name] + scale * drawn) / self.batch
-        return torch.cat(losses).mean() if losses else None
+        return torch.cat(losses).sum() / torch.cat(finite).sum() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return each sample's gradient, {name: (B, *shape)}, and its loss (B,)."""
@@ -324,6 +326,8 @@ class PrivateGradients(Gradients):
 def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str, Tensor], Tensor]:
     """Return the sum over samples of gradients g min(1, clip / |g|), and which are finite.
 
+    The host is not told which.
+
     Args:
         gradients: {name: (B, *shape)}; |g| is the L2 norm over all of a sample's.
         clip: Largest norm that is left as it is.
@@ -334,21 +338,10 @@ def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str,
     parts = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
     norm = torch.linalg.vector_norm(torch.stack(parts, dim=1), dim=1)
     good = norm.isfinite()
-    factor = clip / norm[good].clamp(min=clip)
-    kept = gradients if bool(good.all()) else {n: g[good] for n, g in gradients.items()}
+    factor = (clip / norm.clamp(min=clip)).where(good, 0)
+    # What is not finite, times 0, is not 0.
+    kept = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
     return {n: torch.tensordot(factor, g, dims=1) for n, g in kept.items()}, good
-
-
-class _Called(nn.Module):
-    """A loss as a module, so that the weights it is taken at can be given."""
-
-    def __init__(self, method: Method, loss: Loss) -> None:
-        super().__init__()
-        assert not isinstance(loss, nn.Module), "its weights would be here twice"
-        self.method, self.loss = method, loss
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.loss(batch)
 
 
 def part_of(batch: Batch, part: slice) -> Batch:

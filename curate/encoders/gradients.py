@@ -101,10 +101,32 @@ class PlainGradients(Gradients):
 
     def backward(self, batch: Batch, step: int) -> Tensor:
         """Set the gradients, clipped to the recipe's norm; the host is not told of any number."""
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
+        with self.lower():
             loss = self.loss(batch)
         self.method.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        return self.clipped(loss.detach())
+
+    def lower(self) -> torch.autocast:
+        """Return the context of the loss: in bfloat16 where that is asked for."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast)
+
+    def clipped(self, loss: Tensor) -> Tensor:
+        """Clip the gradients that are set; returns the loss, NaN where they are not finite."""
         norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.limit, foreach=True)
         # 0 times what is not finite is NaN; of a finite norm it is 0.
-        return loss.detach() + 0 * norm
+        return loss + 0 * norm
+
+
+class Called(nn.Module):
+    """A loss as a module, so that the weights it is taken at can be given."""
+
+    def __init__(self, method: Method, loss: Loss) -> None:
+        """Call ``loss``, which calls ``method``: its weights are named ``method.NAME``."""
+        super().__init__()
+        assert not isinstance(loss, nn.Module), "its weights would be here twice"
+        self.method, self.loss = method, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
+        return self.loss(batch)

@@ -88,8 +88,7 @@ class PartGradients(PlainGradients):
 
     def backward(self, batch: Batch, step: int) -> Tensor:
         """Set the gradients of the whole batch's loss, clipped to the recipe's norm."""
-        autocast = torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast)
-        with autocast, self._weights_in_parts():
+        with self.lower(), self._weights_in_parts():
             loss = self.loss(batch)
         assert not isinstance(loss, Parted), "a loss is of all parts: gathered or averaged"
         self.method.zero_grad(set_to_none=True)

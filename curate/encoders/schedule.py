@@ -120,3 +120,8 @@ def snapshot_epochs(config: TrainConfig) -> range:
     """Return the epochs after which an encoder is kept besides its end."""
     every = config.snapshots or config.epochs
     return range(every, config.epochs, every)
+
+
+def snapshot_name(epoch: int) -> str:
+    """Return where an encoder's snapshot after ``epoch`` epochs lies in its folder."""
+    return f"snapshots/{epoch:05d}"

@@ -37,7 +37,7 @@ def leaked(
     # By uid, as inspection has them, so that one search serves both.
     by_uid = np.argsort(train, kind="stable"), np.argsort(test, kind="stable")
     rows, n = canvas.rows(np.concatenate([train[by_uid[0]], test[by_uid[1]]])), len(train)
-    images = thumbnails.of_canvas(canvas.array, progress=progress).take(rows)
+    images = thumbnails.of_canvas(canvas.array, progress=progress, device=device).take(rows)
     pairs = duplicates.find(images, device=device, progress=progress)
     copied = np.isin(test.astype(f"S{DIGEST}"), train.astype(f"S{DIGEST}"))[by_uid[1]]
     copied[pairs.b[(pairs.a < n) & (pairs.b >= n)] - n] = True

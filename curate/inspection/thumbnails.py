@@ -93,9 +93,8 @@ def detail(width: int, height: int) -> float:
     return min(1.0, width * height / SIDE**2)
 
 
-def of_small(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def of_small(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return grey and colour of images (B, 3, SIDE, SIDE) uint8, as ``Thumbnails`` has them."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels))
     grey = _bytes(luma(images)[:, 0])
     return grey, _bytes(F.adaptive_avg_pool2d(images.float() / 255, COLOURS))
 
@@ -116,7 +115,7 @@ class Growing:
             self._write()
 
     def _write(self) -> None:
-        grey, colour = of_small(np.stack(self._held))
+        grey, colour = of_small(torch.from_numpy(np.stack(self._held)))
         rows = np.concatenate([part.reshape(len(part), -1) for part in (grey, colour)], axis=1)
         with writing("thumbnails"):
             self._file.write(rows.tobytes())
@@ -137,11 +136,15 @@ class Growing:
 
 
 def _bytes(values: Tensor) -> np.ndarray:
-    return np.asarray((values * 255).round().clamp(0, 255).to(torch.uint8).numpy())
+    return np.asarray((values * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
 
 
 def of_canvas(
-    pixels: np.ndarray, folder: Path | None = None, progress: Progress = silent
+    pixels: np.ndarray,
+    folder: Path | None = None,
+    progress: Progress = silent,
+    *,
+    device: str = "cpu",
 ) -> Thumbnails:
     """Return the thumbnails of images as they stand on a canvas.
 
@@ -149,19 +152,20 @@ def of_canvas(
         pixels: (N, C, H, W) uint8, may be memory-mapped.
         folder: Where thumbnails may lie on disk; None keeps them in memory.
         progress: Progress callback.
+        device: Where they are made, ``cpu`` or ``cuda``.
     """
     n, _, height, width = pixels.shape
     out = Thumbnails.empty(n, folder)
     out.detail[:] = detail(width, height)
     for start in range(0, n, BLOCK):
         part = slice(start, start + BLOCK)
-        images = torch.from_numpy(np.array(pixels[part])).float()
+        images = torch.from_numpy(np.array(pixels[part])).to(device).float()
         if (height, width) != (SIDE, SIDE):
             images = F.interpolate(
                 images, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
             )
         images = images.round().clamp(0, 255).to(torch.uint8)
         rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        out.grey[part], out.colour[part] = of_small(rgb.numpy())
+        out.grey[part], out.colour[part] = of_small(rgb.contiguous())
         progress("thumbnails", min(start + BLOCK, n), n)
     return out

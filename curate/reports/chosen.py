@@ -19,6 +19,7 @@ from curate.encoders.views.apply import augment
 from curate.reports import words
 from curate.reports.material import Material
 from curate.reports.thumbnails import Thumbnail, thumbnail
+from curate.runs import alignments
 from curate.runs import recipe as recipes
 from curate.runs.run import Run
 from curate.runtime import randomness
@@ -60,10 +61,11 @@ def sides(material: Material, uid: str, shard: str) -> list[Side]:
         for name in material.summary["encoders"]:
             if name not in plan.column_names or plan[name][0].as_py() is not trained:
                 continue
-            part = f"{name}/{Path(shard).stem}"
-            path = Run.open(material.path).held(f"align/{part}", f"alignment/{part}.parquet")
-            rows = pq.read_table(path, filters=[("uid", "=", uid)]) if path.is_file() else None
-            if rows is not None and rows.num_rows:
+            run, stem = Run.open(material.path), Path(shard).stem
+            if not run.held(*alignments.where(run, name, stem)).is_file():
+                continue
+            rows = alignments.read(run, [name], stem, uid=uid)[name]
+            if rows.num_rows:
                 align = float(rows["align"][0].as_py())
                 left_out = np.array(rows["leave_one_out"][0].as_py(), dtype=float)
                 pair.append(Side(name, trained, align, by_view(material, align, left_out)))

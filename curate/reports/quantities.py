@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy import stats
 
+from curate.data.chunks import one_chunk
 from curate.errors import DataError
 from curate.evaluation.comparison import Arm, Comparison
 from curate.evaluation.measures import measure_of
@@ -18,13 +22,19 @@ from curate.runs import units
 from curate.runs.recipe import Recipe
 from curate.runs.run import Run
 from curate.runtime.files import read_json
+from curate.scores.measures import column
 from curate.scores.plan import Plan
 from curate.scores.summary import ScoreSummary
+from curate.selection.strategies import highest
 
 POOL = "f"
 """The encoder whose images the paper removes from."""
 ENCODER = f"encoders/{POOL}"
 """The encoder that the paper probes."""
+FELDMAN = "feldman-softmax"
+"""The measure by which the paper has Feldman's memorization."""
+CANDIDATES = ("C", "-")
+"""Groups of the samples that f alone was trained on, and of those of subsets."""
 SEEDS = 3
 """Over how many the paper's means are."""
 
@@ -169,17 +179,61 @@ def _sslmem_at(run: Run, row: Row, place: int) -> list[float]:
     return (_along("normalised_mean") if "epoch" in row.at else _sslmem)(run, row, place)
 
 
-def _deja_vu(run: Run, row: Row, place: int) -> list[float]:
+def _measured(run: Run, name: str) -> Path | None:
+    """Return a file of the run's measures; None where they are missing or of other scores."""
     record = run.record("measure")
     if record is None or record["parts"].get("scores") != units.scores_digest(run):
-        return []
-    measured = read_json(run.held("measure", "measures.json"))["measures"]
-    mean = measured.get("deja-vu", {}).get("mean")
+        return None
+    return run.held("measure", name)
+
+
+def _deja_vu(run: Run, row: Row, place: int) -> list[float]:
+    path = _measured(run, "measures.json")
+    mean = read_json(path)["measures"].get("deja-vu", {}).get("mean") if path else None
     return [] if mean is None else [100 * float(mean)]
 
 
-def _measure(run: str, path: Path, recipe: Recipe, rows: Sequence[Row]) -> str:
-    return f"curate measure {run} --kinds deja-vu"
+def _in_tops(
+    of: Callable[[np.ndarray, np.ndarray, int], float],
+) -> Callable[[Run, Row, int], list[float]]:
+    """Return what reads a number of the tops by SSLMem and by Feldman's measure.
+
+    Args:
+        of: (memorization (n,), Feldman's (n,), samples in a top) -> the number.
+    """
+
+    def read(run: Run, row: Row, place: int) -> list[float]:
+        path = _measured(run, "measures.parquet") if summary(run) is not None else None
+        if path is None or column(FELDMAN) not in pq.read_schema(path).names:
+            return []
+        scores = run.scores(("uid", "memorization", "group"))
+        measured = pq.read_table(path, columns=["uid", column(FELDMAN)])
+        at = pc.index_in(one_chunk(scores["uid"]), value_set=one_chunk(measured["uid"]))
+        values = measured[column(FELDMAN)].take(at).to_numpy()
+        group, memorization = scores["group"].to_numpy(), scores["memorization"].to_numpy()
+        mine = np.isin(group, CANDIDATES) & np.isfinite(memorization) & np.isfinite(values)
+        if mine.sum() < 2:
+            return []
+        n = max(2, round(int(row.at["top"]) * int(mine.sum()) / int(row.at["out_of"])))
+        return [of(memorization[mine], values[mine], n)]
+
+    return read
+
+
+def _overlap(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Return which part of two tops is the same, in %; of equal numbers the first count."""
+    return 100 * float((highest(a, None, n) & highest(b, None, n)).sum()) / n
+
+
+def _tau_in_top(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Return how alike two numbers order the n that are highest by the first; 0 for equal ones."""
+    top = highest(a, None, n)
+    return float(np.nan_to_num(stats.kendalltau(a[top], b[top]).statistic))
+
+
+def _measure(kind: str) -> Callable[[str, Path, Recipe, Sequence[Row]], str]:
+    """Return what gives the command that computes a measure."""
+    return lambda run, path, recipe, rows: f"curate measure {run} --kinds {kind}"
 
 
 def _arm(run: Run, row: Row, place: int) -> list[float]:
@@ -254,6 +308,7 @@ def _known(value: float | None) -> list[float]:
     return [] if value is None else [float(value)]
 
 
+OF_FELDMAN = _measure(FELDMAN)
 ARM = Quantity(_arm, _compare, digits=1, one_run=True)
 QUANTITIES: dict[str, Quantity] = {
     "SSLMem": Quantity(_sslmem_at),
@@ -263,7 +318,9 @@ QUANTITIES: dict[str, Quantity] = {
     "p": Quantity(_test("p"), digits=2),
     "share (%)": Quantity(_share, digits=1),
     "loss": Quantity(_along("loss")),
-    "Déjà Vu (%)": Quantity(_deja_vu, _measure, digits=1),
+    "Déjà Vu (%)": Quantity(_deja_vu, _measure("deja-vu"), digits=1),
+    "overlap (%)": Quantity(_in_tops(_overlap), OF_FELDMAN, digits=1),
+    "Kendall's tau in the top": Quantity(_in_tops(_tau_in_top), OF_FELDMAN),
     "mIoU": Quantity(_dense("mIoU"), _compare_on("seg:ade20k"), digits=1, one_run=True),
     "RMSE": Quantity(_dense("RMSE"), _compare_on("depth:nyuv2"), one_run=True),
     **{

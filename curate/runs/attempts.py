@@ -45,11 +45,19 @@ class Attempt:
         """The machine, what its process numbers are unique in, the process, and chance."""
         return self.folder.name.removeprefix(".").removesuffix(TEMPORARY)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold back all other attempts of the run while a block runs: they wait.
+
+        Where the file system has no locks between machines, two may go on at a time: then a digest
+        of the record tells, and the unit is made again.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.unit.run.path / FOLDER / ".lock"):
+            yield
+
     def complete(self, device: str | None = None, *, keep: bool = True, **facts: Any) -> bool:
         """Put the files into the run and record the unit, unless another attempt has done so.
-
-        Where the file system has no locks between machines, two may do so at a time: then a digest
-        of the record tells, and the unit is made again.
 
         Args:
             device: As in ``Unit.complete``, and so is ``keep``.
@@ -59,20 +67,29 @@ class Attempt:
         Returns:
             Whether this attempt won.
         """
-        run = self.unit.run
-        made = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(run.path / FOLDER / ".lock"):
+        with self.alone():
             if self.unit.done():
                 return False
-            outputs = [run.path / path.relative_to(self.folder) for path in made]
-            for path, output in zip(made, outputs, strict=True):
-                output.parent.mkdir(parents=True, exist_ok=True)
-                # Not synced: a record that outlives a name names a file that is missing, and the
-                # unit is made again.
-                path.replace(output)
-            self.unit.complete(outputs, device, keep=keep, attempt=self.name, **facts)
+            self.put(device, keep=keep, **facts)
         return True
+
+    def put(self, device: str | None = None, *, keep: bool = True, **facts: Any) -> None:
+        """Put the files into the run and record the unit, whoever else has: within ``alone``.
+
+        Args:
+            device: As in ``Unit.complete``, and so is ``keep``.
+            keep: Whether a unit with a device goes into the store.
+            facts: What else the record says.
+        """
+        run = self.unit.run
+        made = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        outputs = [run.path / path.relative_to(self.folder) for path in made]
+        for path, output in zip(made, outputs, strict=True):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            # Not synced: a record that outlives a name names a file that is missing, and the unit
+            # is made again.
+            path.replace(output)
+        self.unit.complete(outputs, device, keep=keep, attempt=self.name, **facts)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ log = logging.getLogger("curate")
 SIZES = (
     *("data.limit", "data.size", "encoder.patch", "score.views", "score.precision"),
     *("plan.shared", "plan.candidates", "plan.independent", "plan.extra", "plan.repeats"),
+    "plan.subsets",
     *("train.epochs", "train.warmup_epochs", "train.batch_size", "train.lr", "train.snapshots"),
     *("train.threads", "train.precision", "train.dp.delta", "train.dp.clip"),
 )

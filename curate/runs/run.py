@@ -293,14 +293,23 @@ class Run:
         Raises:
             MismatchError: If not; what changed is shown.
         """
-        for unit in units:
-            if record := unit.done():
-                code = record.get("code", {})
-                what = f"a part of {stage!r} of run {self.path}"
-                versions.refuse_other_code(code, stage, what)
-                if device is not None:
-                    versions.refuse_other_device(record.get("device"), device, what)
-                return  # The others agree with it, since each was made after this check.
+        records = (unit.done() for unit in units)
+        self.check_records(stage, (record for record in records if record), device)
+
+    def check_records(
+        self, stage: str, records: Iterable[Mapping[str, Any]], device: str | None = None
+    ) -> None:
+        """Check what is done of a stage, as ``check_code`` does, by its records.
+
+        Raises:
+            MismatchError: If it was made by other code or on another kind of device.
+        """
+        for record in records:
+            what = f"a part of {stage!r} of run {self.path}"
+            versions.refuse_other_code(record.get("code", {}), stage, what)
+            if device is not None:
+                versions.refuse_other_device(record.get("device"), device, what)
+            return  # The others agree with it, since each was made after this check.
 
     def check_settings(self, wanted: Iterable[units.Unit]) -> None:
         """Check that what is to be trained was not trained by other settings, unless it may be.

@@ -125,15 +125,7 @@ class Unit:
             only: Names of the files, relative to the run, that are checked; None checks all.
         """
         record = self.done()
-        if record is None:
-            return None
-        for name, output in record["outputs"].items():
-            if only is None or name in only:
-                path = self.run.path / name
-                if not unchanged(path, output["sha256"]):
-                    log.warning("%s changed since it was made; it is made again.", path)
-                    return None
-        return record
+        return record if record is not None and whole(self.run, record, only) else None
 
     @contextlib.contextmanager
     def making(self, stage: str | None = None) -> Iterator[None]:
@@ -209,6 +201,22 @@ class Unit:
             entry.keep(self.run.path, record)
         write_json(self.run.record_path(self.name), sealed(record))
         shutil.rmtree(self.run.states(self.name), ignore_errors=True)
+
+
+def whole(run: Run, record: Mapping[str, Any], only: Sequence[str] | None = None) -> bool:
+    """Return whether the files that a record names are what was recorded; it says so if not.
+
+    Args:
+        run: The run.
+        record: Of a unit.
+        only: Names of the files that are checked; None checks all.
+    """
+    for name, output in record["outputs"].items():
+        path = run.path / name
+        if (only is None or name in only) and not unchanged(path, output["sha256"]):
+            log.warning("%s changed since it was made; it is made again.", path)
+            return False
+    return True
 
 
 _SEEN: dict[tuple[str, int, int, int], str] = {}
@@ -304,6 +312,8 @@ def trained_on(
     """
     samples = samples_digest(uids)
     parts = {**training(run), "seed": seed, "samples": samples, "steps": steps}
+    # Encoders of the plan alone are trained side by side.
+    parts["train"].pop("stack", None)
     return Unit(run, name, parts)
 
 
@@ -424,6 +434,30 @@ def scores_digest(run: Run) -> str | None:
     """Return the digest of the scores that a run has now; None where they are to be made."""
     record = score(run).done() if members(run) else None
     return str(record["outputs"]["scores.parquet"]["sha256"]) if record else None
+
+
+def measure(run: Run, encoder: str, number: int, kinds: Sequence[str], device: str) -> Unit:
+    """Return the unit of what some measures say by one encoder.
+
+    Args:
+        run: The run.
+        encoder: An encoder of the plan.
+        number: Its place there.
+        kinds: Names of the measures.
+        device: ``cpu`` or ``cuda``.
+    """
+    planned = run.done("plan") or {}
+    parts = {
+        "kinds": list(kinds),
+        "encoder": train(run, encoder).key,
+        "number": number,
+        "samples": [planned.get("samples"), *planned.get("added", [])],
+        "images": _dataset(run),
+        "tests": run.facts().get("test_role"),
+        "device": device,
+        "code": versions.of_stage("measure"),
+    }
+    return Unit(run, f"measure/{encoder}", parts)
 
 
 def _read(run: Run, stage: str) -> dict[str, Any]:

@@ -124,9 +124,10 @@ def _marks(path: Path, by_hand: bool) -> list[Fault]:
 LINES_NAMED = 5
 """Damaged lines of marks that are named."""
 MADE = (
-    *("plan.parquet", "encoders/*/*", "alignment/*/*", "scores.*", "views.parquet", "inspect*"),
-    *("measures.*", "localize.json", "units.parquet", "snapshots.json", "cache/canvas.npy"),
-    *("shards/index.parquet", "shards/*.tar", "retrained/*/*", "comparisons/*/comparison.*"),
+    *("plan.parquet", "encoders/*/*", "alignment/*", "alignment/*/*", "scores.*", "views.parquet"),
+    *("inspect*", "measures.*", "measures/*", "localize.json", "units.parquet", "snapshots.json"),
+    *("cache/canvas.npy", "shards/index.parquet", "shards/*.tar", "retrained/*/*"),
+    *("comparisons/*/comparison.*",),
 )
 """Files of a run that completion records name."""
 

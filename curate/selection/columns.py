@@ -17,7 +17,7 @@ TABLES = {
     "scores": ("memorization", "expected", "prior", "raw", "delta", "align_in", "align_out", "se"),
     "measures": (
         *("supervised", "deja_vu", "alignment", "el2n", "grand", "loss"),
-        "knn_outlierness",
+        *("knn_outlierness", "feldman", "feldman_softmax"),
     ),
     "inspect": (
         *("outlier_score", "neighbour_distance", "local_outlier_factor", "label_agreement"),

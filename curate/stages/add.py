@@ -228,12 +228,9 @@ def _check_code(run: Run, context: Context) -> None:
     Raises:
         MismatchError: If so; what changed is shown.
     """
-    made = (
-        units.align(run, f"align/{encoder}/{name}", encoder, digest, more=False)
-        for name, digest in dataset.shard_digests(run).items()
-        for encoder in units.members(run)
-    )
-    run.check_code("align", made, context.resolved_device())
+    on_shard = align.on_shards(run, tuple(units.members(run)))
+    records = (r for s in dataset.shard_digests(run) for r in on_shard(s).records())
+    run.check_records("align", records, context.resolved_device())
 
 
 def _score_new(run: Run, context: Context) -> None:
@@ -324,10 +321,11 @@ def _near_duplicates(run: Run, context: Context) -> tuple[int, tuple[Alike, ...]
     new = run.added[-1]["samples"]
     pixels = shard.pixels(run, context)
     first = len(pixels) - new
+    device = context.resolved_device()
     pairs = duplicates.find(
-        thumbnails.of_canvas(pixels, progress=context.progress),
+        thumbnails.of_canvas(pixels, progress=context.progress, device=device),
         run.recipe.inspect.duplicate_threshold,
-        device=context.resolved_device(),
+        device=device,
         progress=context.progress,
         of=np.arange(first, len(pixels)),
     )

@@ -11,15 +11,15 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import Encoder, load_encoder
-from curate.encoders.training import snapshot_name
+from curate.encoders.schedule import snapshot_name
 from curate.errors import DivergedError
 from curate.runs import added, dataset, more_views, units
-from curate.runs.attempts import attempting
+from curate.runs.alignments import OnShard
 from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.engines.base import Unit
-from curate.runtime.files import on_disk, write_table
+from curate.runtime.files import on_disk
 from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.scores.alignment import Alignment, align_images, centres_of
@@ -110,18 +110,18 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
     """
     shown = _shown(run, further)
     sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    unit_of = _units(run, when, further)
-    wanted = {(s, e): unit_of(s, e) for s, size in sizes.items() if size for e in made.encoders}
+    on_shard = on_shards(run, made.encoders, when, further=further)
+    on = {s: on_shard(s) for s, size in sizes.items() if size}
     missing: dict[str, list[str]] = {}
     device = context.device_of_units()
-    for (s, e), unit in wanted.items():
-        if not unit.intact() and not unit.fetch(device):
-            # No attempt deletes what another one wrote.
-            run.record_path(unit.name).unlink(missing_ok=True)
-            missing.setdefault(s, []).append(e)
+    for s, stored in on.items():
+        if names := stored.missing():
+            stored.forget()  # Here: no attempt deletes what another one wrote.
+            if not stored.unit.fetch(device):
+                missing[s] = names
     if not missing:
         return
-    run.check_code("align", wanted.values(), device)
+    run.check_records("align", (r for stored in on.values() for r in stored.records()), device)
     pixels = shard.pixels(run, context)
     used = [e for e in made.encoders if any(e in names for names in missing.values())]
     places = SPREAD if context.engine else len(context.cards())
@@ -149,7 +149,7 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
                     "device": device,
                     "threads": threads,
                 }
-                keys = [wanted[s, e].key for s, here in work.items() for e in here]
+                keys = [on[s].keys[e] for s, here in work.items() for e in here]
                 jobs.append(
                     Unit(
                         f"align {i}",
@@ -161,6 +161,9 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
                     )
                 )
             context.do(run, jobs, places, what="align", of="parts")
+            if any(on[s].missing() for s in missing):
+                # Without locks between machines, one attempt may have undone what another one did.
+                _align(run, context, when, made, further=further)
             return
         done, total = 0, sum(sizes[s] for work in todo for s in work)
         context.progress("align", done, total)
@@ -204,15 +207,28 @@ def align_some(
         progress("align", done, total)
 
 
-def _units(run: Run, when: Moment, further: bool) -> Callable[[str, str], units.Unit]:
-    """Return what gives the unit of a shard and an encoder."""
+def on_shards(
+    run: Run, encoders: Sequence[str], when: Moment = END, *, further: bool = False
+) -> Callable[[str], OnShard]:
+    """Return what gives what encoders are to be measured to be on a shard, by its stem.
+
+    Args:
+        run: The run.
+        encoders: All of the plan's, in its order.
+        when: When in their training they are measured.
+        further: As ``_shown`` has it.
+    """
     digests = dataset.shard_digests(run)
 
-    def unit(s: str, e: str) -> units.Unit:
-        name = when.unit(f"align/{e}/{_stem(s, further)}")
-        return units.align(run, name, e, digests[s], more=further)
+    def on(s: str) -> OnShard:
+        stem = _stem(s, further)
+        keys = {
+            e: units.align(run, when.unit(f"align/{e}/{stem}"), e, digests[s], more=further).key
+            for e in encoders
+        }
+        return OnShard(run, stem, keys, when.place)
 
-    return unit
+    return on
 
 
 def _stem(s: str, further: bool) -> str:
@@ -231,14 +247,16 @@ def _measure(
     further: bool,
 ) -> Iterator[int]:
     """Measure the encoders that are named for each shard; yields the samples that are done."""
-    shown, unit_of = _shown(run, further), _units(run, when, further)
+    shown, on_shard = _shown(run, further), on_shards(run, made.encoders, when, further=further)
     names = [e for e in made.encoders if any(e in here for here in work.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
     centres = _centres(run, made, encoders, pixels, device)
     for part in by_shard(run, made):
+        if part.name not in work:
+            continue
+        stored = on_shard(part.name)
         # Another attempt may have been there first.
-        left = [e for e in work.get(part.name, []) if not unit_of(part.name, e).done()]
-        here = {e: encoders[e] for e in left}
+        here = {e: encoders[e] for e in stored.missing() if e in work[part.name]}
         if not here:
             continue
         tables: dict[str, list[pa.Table]] = {e: [] for e in here}
@@ -246,12 +264,7 @@ def _measure(
             for name, alignment in _measured(run, here, some, views, pixels, device, centres):
                 tables[name].append(alignment.to_table(some.uids, views))
             yield len(some.uids)
-        for name, found in tables.items():
-            with attempting(unit_of(part.name, name)) as attempt:
-                table = pa.concat_tables(found)
-                file = f"alignment/{name}/{_stem(part.name, further)}.parquet"
-                write_table(attempt.folder / when.place / file, table)
-                attempt.complete(device, n=table.num_rows)
+        stored.add({e: pa.concat_tables(found) for e, found in tables.items()}, device)
 
 
 def _together(folders: Mapping[str, Path], at_least: int = 1) -> list[list[str]]:

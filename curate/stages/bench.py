@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from curate.data import shards, sources
 from curate.data.canvas import Canvas, build_canvas, open_canvas
 from curate.encoders.backbone import Encoder
-from curate.encoders.training import ALIKE, train_encoder
+from curate.encoders.stepping import ALIKE
+from curate.encoders.training import train_encoder
 from curate.encoders.views import spec
 from curate.encoders.views.apply import augment
 from curate.errors import DataError

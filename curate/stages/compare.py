@@ -260,7 +260,9 @@ def _train_arms(
             }
             name = f"compare {arm.name}-{arm.remove}-s{arm.seed}"
             run.record_path(unit.name).unlink(missing_ok=True)
-            jobs[unit.name] = train.job(name, train_arm, arguments, unit, train_settings.threads)
+            jobs[unit.name] = train.job(
+                name, train_arm, arguments, unit.key, train_settings.threads
+            )
     if jobs:
         run.check_code("compare", made.values(), device)
     workers = context.training_workers(run.recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,33 @@ OF_ADE20K = "objectInfo150.txt"
 """The file beside ADE20K's folders, whose masks call what is no class 0."""
 BLOCK = 256
 """Targets that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an encoder that is probed is shown images, and where what was read of sources is kept.
+
+    Attributes:
+        home: The folder.
+        size: Side of its images.
+        channels: 1 or 3.
+        fit: How an image that is not square fills them.
+    """
+
+    home: Path
+    size: int
+    channels: int
+    fit: Fit = "crop"
+
+    @classmethod
+    def of(cls, run: Run) -> Shown:
+        """Return how encoders of a run are."""
+        data = run.recipe.data
+        return cls(run.path / "probes" / "data", data.size, data.channels, data.fit)
+
+    def canvas(self) -> dict[str, Any]:
+        """Return what shapes the images that are shown."""
+        return {"size": self.size, "channels": self.channels, "fit": self.fit}
 
 
 def place_of(name: str) -> tuple[str, Path] | None:
@@ -73,10 +100,7 @@ def dense_set(
     config: DenseConfig,
     folder: Path,
     wanted: Mapping[str, Any],
-    *,
-    size: int,
-    channels: int,
-    fit: Fit,
+    shown: Shown,
     progress: Progress,
 ) -> DenseSet:
     """Return a dense source at an encoder's size; what was read of it before is read again.
@@ -86,9 +110,7 @@ def dense_set(
         config: The settings of its probe.
         folder: Where it is kept; its name says what it was read of.
         wanted: What it is read of, which is stored beside it.
-        size: Side of the encoder's images.
-        channels: 1 or 3.
-        fit: How an image that is not square fills them.
+        shown: How the encoder is shown images.
         progress: Progress callback.
 
     Raises:
@@ -112,9 +134,9 @@ def dense_set(
                 role,
                 folder,
                 lambda numbers: task.target(numbers, config),
-                size=size,
-                channels=channels,
-                fit=fit,
+                size=shown.size,
+                channels=shown.channels,
+                fit=shown.fit,
                 kind=task.beside,
                 progress=progress,
             )

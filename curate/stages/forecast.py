@@ -182,7 +182,9 @@ def _script(path: Path, recipe: Recipe, context: Context, names: Sequence[str]) 
     if not isinstance(context.engine, Slurm) or not names:
         return None
     gpus = int(context.device_of_units() != "cpu")
-    jobs = [Unit(e, train.train_one, cpus=recipe.train.threads, gpus=gpus) for e in names]
+    stack, cpus = recipe.train.stack, recipe.train.threads
+    does = train.train_one if stack == 1 else train.train_stack
+    jobs = [Unit(e, does, cpus=cpus, gpus=gpus) for e in names[::stack]]
     return context.engine.script(jobs, engine_folder(path))
 
 

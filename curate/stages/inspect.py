@@ -171,7 +171,7 @@ def inspected(
     n = len(own)
 
     nearest_others = neighbours.nearest(points, config.neighbours)
-    thumbs = thumbnails.of_canvas(images.array, progress=progress)
+    thumbs = thumbnails.of_canvas(images.array, progress=progress, device=device)
     thumbs = thumbs.take(np.concatenate([own, held_out]))
     pairs = duplicates.find(
         thumbs, config.duplicate_threshold, device=device, progress=progress, home=home

@@ -20,6 +20,7 @@ from curate.runtime.results import Result
 from curate.scores.plan import Plan
 from curate.stages import train
 from curate.stages.context import Context
+from curate.stages.dense import Shown
 from curate.stages.probe import probe_data
 
 ENCODERS = 4
@@ -62,10 +63,8 @@ def learned_run(run: Run, context: Context, plan: Plan) -> Learned | None:
     unit, path = units.Unit(run, "learned", parts), run.path / FILE
     if unit.intact() is not None:
         return Learned.load(path)
-    data = run.recipe.data
     try:
-        place = run.path / "probes" / "data"
-        labelled = probe_data(run, "self", context, place, size=data.size, channels=data.channels)
+        labelled = probe_data(run, "self", context, Shown.of(run))
     except DataError:
         # No labels, or too few: nothing can be said, and the report says nothing.
         return None

@@ -1,10 +1,14 @@
-"""The stage that computes other people's measures of a run's samples: ``measures.parquet``."""
+"""The stage that computes other people's measures of a run's samples: ``measures.parquet``.
+
+What they say by one encoder is a unit of work, done on whatever machine; it is put together here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,20 +19,25 @@ import torch
 from curate.data.canvas import Canvas
 from curate.data.chunks import one_chunk
 from curate.data.sample import packed_uids
+from curate.encoders import classifier
 from curate.encoders.backbone import Encoder, load_encoder, pool
 from curate.encoders.views.apply import resized_crop
 from curate.errors import DataError, DivergedError
 from curate.evaluation import agreement
 from curate.evaluation.agreement import Correlation, Ranking
 from curate.runs import dataset, units
+from curate.runs.attempts import attempting
 from curate.runs.run import Run
 from curate.runtime import randomness, versions
+from curate.runtime.engines import LOCAL
+from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_json, write_table
 from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
+from curate.scores.measures.heads import Head
 from curate.scores.plan import Plan
 from curate.stages import score, shard, train
 from curate.stages.context import Context
@@ -44,6 +53,7 @@ class MeasureRow(Result):
 
     Attributes:
         n: Samples that have it.
+        se: Mean standard error of a sample's; None of a measure that states none.
         mean: Over them.
         sd: Over them; None for fewer than two.
         text: What it is.
@@ -57,6 +67,14 @@ class MeasureRow(Result):
     text: str
     spearman: Correlation | None
     kendall: Correlation | None
+    se: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, without ``se`` where there is none."""
+        content = super().to_json()
+        if self.se is None:
+            del content["se"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -80,25 +98,29 @@ def measure(
     *,
     data: str | Path | None = None,
     device: str = "auto",
+    engine: str | Engine | None = LOCAL,
     progress: Progress = silent,
 ) -> Measured:
     """Compute other people's measures of a run's samples into ``measures.parquet``.
 
-    One encoder at a time is looked into; what is held is its (N, D) representations. Measures that
-    are there, of these scores and by this code, are kept.
+    A process looks into one encoder at a time, and holds its (N, D) representations. Measures that
+    are there, of these scores and by this code, are kept, and so is what they say by encoders that
+    have not changed.
 
     Args:
         run: A run; what is missing for scores is done first.
         kinds: Names in ``measures.MEASURES``; None takes all that can be computed.
         data: Where the recipe's source lies on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards: ``cuda:0-7``.
+        engine: As in ``curate.run``.
         progress: Progress callback.
 
     Raises:
-        UsageError: For an unknown measure, or one that needs labels where there are none.
+        UsageError: For an unknown measure, one that needs labels where there are none, or one of
+            classifiers where encoders have no heads.
     """
     with run.lock():
-        return measure_run(run, Context.of(run, data, device, 1, progress), kinds)
+        return measure_run(run, Context.of(run, data, device, 1, progress, engine), kinds)
 
 
 def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Measured:
@@ -108,18 +130,20 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
     plan = Plan.read(run.path / "plan.parquet")
     canvas = shard.canvas(run, context)
-    samples, rows, public = _samples(run, plan, scores, canvas)
-    chosen, left_out = measures.choose(kinds, samples.labelled)
+    samples = replace(_samples(run, plan, canvas)[0], align=_mean_alignment(scores))
+    assert (packed_uids(scores["uid"]) == plan.uids).all()
+    chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])
     if missing := [kind for kind in chosen if kind not in columns]:
         with run.timed("measure"):
-            columns |= _compute(run, context, missing, plan, samples, canvas, rows, public)
+            columns |= _compute(run, context, missing, plan, samples)
     columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
     unit = _unit(run)
     if missing:
         run.record_path(unit.name).unlink(missing_ok=True)
         table = {"uid": one_chunk(scores["uid"])}
-        table |= {measures.column(kind): values for kind, values in columns.items()}
+        for kind, values in columns.items():
+            table |= dict(zip(measures.columns(kind), values, strict=True))
         write_table(path, pa.table(table))
         every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
@@ -130,9 +154,12 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
 
 
 def _samples(
-    run: Run, plan: Plan, scores: pa.Table, canvas: Canvas
-) -> tuple[Samples, np.ndarray, np.ndarray]:
-    """Return the samples of the plan, and the rows of the canvas that have them and public ones."""
+    run: Run, plan: Plan, canvas: Canvas
+) -> tuple[Samples, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the samples of the plan, and the rows of the canvas that have them and public ones.
+
+    The last are the numbers that the index has for the C classes, (C,) int64, ascending.
+    """
     index = dataset.index(run, ["label", "split"])
     labels = index["label"].fill_null(-1).to_numpy()
     classes = np.unique(labels[labels >= 0])
@@ -141,21 +168,34 @@ def _samples(
     role = run.facts().get("test_role")
     of_tests = pc.equal(index["split"], role).to_numpy() if role else np.zeros(len(labels), bool)
     public = np.flatnonzero(of_tests & (labels >= 0))
-    assert (packed_uids(scores["uid"]) == plan.uids).all()
-    parts = [
-        (scores[f"n_{side}"].to_numpy(), scores[f"align_{side}"].to_numpy())
-        for side in ("in", "out")
-    ]
-    align = sum(n * np.where(n > 0, mean, 0.0) for n, mean in parts) / sum(n for n, _ in parts)
     samples = Samples(
         keys=randomness.uid_keys(plan.uids),
         labels=labels[rows],
         classes=len(classes),
-        align=align,
         public_keys=randomness.uid_keys(canvas.uids[public]) if len(public) else np.zeros(0, "u8"),
         public_labels=labels[public],
     )
-    return samples, rows, public
+    return samples, rows, public, classes
+
+
+def _are_classifiers(run: Run, plan: Plan) -> bool:
+    """Return whether the run's encoders were trained with heads that were kept."""
+    return all(
+        f"encoders/{name}/{classifier.FILE}"
+        in (run.record(f"train/{name}") or {"outputs": ()})["outputs"]
+        for name in plan.encoders
+    )
+
+
+def _mean_alignment(scores: pa.Table) -> np.ndarray:
+    """Return the alignment of every sample averaged over all encoders, (N,) float64."""
+    parts = [
+        (scores[f"n_{side}"].to_numpy(), scores[f"align_{side}"].to_numpy())
+        for side in ("in", "out")
+    ]
+    total = sum(n * np.where(n > 0, mean, 0.0) for n, mean in parts)
+    mean: np.ndarray = total / sum(n for n, _ in parts)
+    return mean
 
 
 def _unit(run: Run) -> units.Unit:
@@ -164,8 +204,8 @@ def _unit(run: Run) -> units.Unit:
     return units.Unit(run, "measure", parts)
 
 
-def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Return the measures that are there and still hold, by name."""
+def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of the measures that are there and still hold, by name."""
     if _unit(run).intact() is None:
         return {}
     try:
@@ -175,51 +215,138 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, pa.Array]:
     if not table["uid"].equals(uids):
         return {}
     return {
-        kind: table[measures.column(kind)].combine_chunks()
+        kind: tuple(table[name].combine_chunks() for name in measures.columns(kind))
         for kind in MEASURES
         if measures.column(kind) in table.column_names
     }
 
 
 def _compute(
-    run: Run,
-    context: Context,
-    kinds: Sequence[str],
-    plan: Plan,
-    samples: Samples,
-    canvas: Canvas,
-    rows: np.ndarray,
-    public: np.ndarray,
-) -> dict[str, pa.Array]:
-    """Return measures by name, (N,) float64 with null where undefined."""
+    run: Run, context: Context, kinds: Sequence[str], plan: Plan, samples: Samples
+) -> dict[str, tuple[pa.Array, ...]]:
+    """Return the columns of measures by name, (N,) float64 each with null where undefined."""
     by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
-    device, repeats = context.resolved_device(), plan.repeats
-    asked = [e for e, r in enumerate(repeats) if any(m.wants(int(r)) for m in by_kind.values())]
-    for done, e in enumerate(asked, 1):
-        folder = train.encoder_folder(run, context, plan.encoders[e])
-        encoder = load_encoder(folder, device=device)
-        look = Look(
-            samples=samples,
-            number=e,
-            repeat=int(repeats[e]),
-            inside=plan.inclusion[:, e],
-            features=_features(encoder, canvas, rows),
-            public=_features(encoder, canvas, public),
-            corner=_corners(encoder, canvas, rows),
+    device = context.device_of_units()
+    asked: dict[int, units.Unit] = {}
+    for e, name in enumerate(plan.encoders):
+        if wanting := [kind for kind, m in by_kind.items() if m.wants(int(plan.repeats[e]))]:
+            asked[e] = units.measure(run, name, e, wanting, device)
+    jobs = list(_jobs(run, context, plan, asked, device))
+    context.do(run, jobs, len(context.cards()), what="measure", of="encoders")
+    for e, unit in asked.items():
+        said = pq.read_table(_file(run.path, plan.encoders[e]))
+        for kind in unit.parts["kinds"]:
+            by_kind[kind].take(said[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
+    return {kind: _columns(measure) for kind, measure in by_kind.items()}
+
+
+def _columns(measure: Measure) -> tuple[pa.Array, ...]:
+    """Return the numbers of a measure, and their standard errors if it states any."""
+    every = (measure.values(), measure.errors()) if measure.has_errors else (measure.values(),)
+    return tuple(pa.array(values, pa.float64(), from_pandas=True) for values in every)
+
+
+def _jobs(
+    run: Run, context: Context, plan: Plan, asked: dict[int, units.Unit], device: str
+) -> Iterator[Unit]:
+    """Yield what is left to do, for an engine: encoders that are to be looked into."""
+    # Elsewhere there may be other cores than here: as many as for a training.
+    threads = run.recipe.train.threads if context.engine else torch.get_num_threads()
+    for e, unit in asked.items():
+        if unit.intact():
+            continue
+        name = plan.encoders[e]
+        train.encoder_folder(run, context, name)
+        # No attempt deletes what another one wrote.
+        run.record_path(unit.name).unlink(missing_ok=True)
+        arguments = {
+            "path": run.path,
+            "number": e,
+            "kinds": unit.parts["kinds"],
+            "device": device,
+            "threads": threads,
+        }
+        cpus, gpus = (threads, 0) if device == "cpu" else (1, 1)
+        yield Unit(f"measure {name}", measure_one, arguments, unit.key, cpus=cpus, gpus=gpus)
+
+
+def measure_one(
+    path: Path,
+    number: int,
+    kinds: Sequence[str],
+    device: str,
+    threads: int,
+    progress: Progress = silent,
+) -> None:
+    """Look into one encoder, and write what some measures say by it: a unit of work.
+
+    Args:
+        path: The run's.
+        number: Place of the encoder in the plan.
+        kinds: Names of the measures.
+        device: ``cuda``, or ``cpu``.
+        threads: To compute with on a CPU.
+        progress: Progress callback.
+
+    Raises:
+        DivergedError: If its representations are not finite.
+    """
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    run = Run.open(path)
+    plan = Plan.read(run.path / "plan.parquet", scratch=run.path / "cache")
+    name, repeat = plan.encoders[number], int(plan.repeats[number])
+    unit = units.measure(run, name, number, kinds, device)
+    if unit.done():
+        return  # Another attempt was there first.
+    canvas = shard.canvas(run, Context("cpu"))
+    samples, rows, public, numbers = _samples(run, plan, canvas)
+    folder = run.path / "encoders" / name
+    encoder = load_encoder(folder, device=device)
+    heads = any(MEASURES[kind].needs_heads for kind in kinds)
+    look = Look(
+        samples=samples,
+        number=number,
+        repeat=repeat,
+        inside=plan.inclusion[:, number],
+        features=_features(encoder, canvas, rows),
+        public=_features(encoder, canvas, public),
+        corner=_corners(encoder, canvas, rows),
+        own=own_head(folder, numbers) if heads else None,
+    )
+    if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
+        raise DivergedError(
+            f"encoder {name} of {run.path} gives representations that are not finite; lower "
+            f"train.lr or set train.clip_norm, and start over with {option(fresh=True)}."
         )
-        if not (np.isfinite(look.features).all() and np.isfinite(look.public).all()):
-            raise DivergedError(
-                f"encoder {plan.encoders[e]} of {run.path} gives representations that are not "
-                "finite; lower train.lr or set train.clip_norm, and start over with fresh "
-                f"({option(fresh=True)})."
-            )
-        for m in by_kind.values():
-            if m.wants(look.repeat):
-                m.add(look)
-        context.progress("measure", done, len(asked))
-    return {
-        kind: pa.array(m.values(), pa.float64(), from_pandas=True) for kind, m in by_kind.items()
-    }
+    said = {}
+    for done, kind in enumerate(kinds, 1):
+        said[measures.column(kind)] = MEASURES[kind](samples).says(look)
+        progress("measure", done, len(kinds))
+    with attempting(unit) as attempt:
+        write_table(_file(attempt.folder, name), pa.table(said))
+        attempt.complete(device, keep=False)
+
+
+def own_head(folder: Path, numbers: np.ndarray) -> Head:
+    """Return the head that an encoder was trained with, its C classes first.
+
+    Args:
+        folder: The encoder's.
+        numbers: (C,) int64, which of the head's classes those of the samples are. One that came
+            after the training has none, and probability 0.
+    """
+    weights, bias = classifier.load_head(folder)
+    late = max(0, int(numbers.max(initial=-1)) + 1 - len(bias))
+    weights = np.pad(weights, ((0, 0), (0, late)))
+    bias = np.pad(bias, (0, late), constant_values=-np.inf)
+    order = np.concatenate([numbers, np.setdiff1d(np.arange(len(bias)), numbers)])
+    return Head(weights[:, order], bias[order], lambda features: features)
+
+
+def _file(run: Path, encoder: str) -> Path:
+    """Return where it lies what measures say by one encoder, in the order of the plan."""
+    return run / "measures" / f"{encoder}.parquet"
 
 
 def _corners(encoder: Encoder, canvas: Canvas, rows: np.ndarray) -> Callable[[int], np.ndarray]:
@@ -268,8 +395,9 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
     return resized_crop(pixels, top, left, h, w, None)
 
 
-def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
+def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
+    values, *errors = columns
     known = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
@@ -286,4 +414,5 @@ def _row(kind: str, values: pa.Array, scores: pa.Table) -> MeasureRow:
         text=MEASURES[kind].text,
         spearman=pair.spearman if pair else None,
         kendall=pair.kendall if pair else None,
+        se=pc.mean(errors[0]).as_py() if errors else None,
     )

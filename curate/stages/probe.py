@@ -39,7 +39,7 @@ from curate.runtime.results import Result, plain
 from curate.runtime.settings import Section, checked
 from curate.stages import shard
 from curate.stages.context import Context
-from curate.stages.dense import dense_set, place_of, probe_dense, settings_of, sums_table
+from curate.stages.dense import Shown, dense_set, place_of, probe_dense, settings_of, sums_table
 
 log = logging.getLogger("curate")
 
@@ -56,24 +56,14 @@ def slug(text: str) -> str:
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def probe_data(
-    run: Run | None,
-    name: str,
-    context: Context,
-    home: Path,
-    *,
-    size: int,
-    channels: int,
-) -> ProbeSet:
+def probe_data(run: Run | None, name: str, context: Context, shown: Shown) -> ProbeSet:
     """Return the probe set of ``self`` or of a SOURCE, decoded at an encoder's size.
 
     Args:
         run: The run the encoder belongs to; None for an encoder on its own.
         name: ``self``, a SOURCE, or SOURCE=DIR.
         context: Where a SOURCE's data lies, and how to report.
-        home: Folder that keeps what was read of sources.
-        size: Side of the encoder's images.
-        channels: 1 or 3.
+        shown: How the encoder is shown images.
 
     Raises:
         DataError: If samples have no labels, or are too few.
@@ -85,16 +75,15 @@ def probe_data(
         images = shard.canvas(run, context)
         rows = dataset.index(run, INDEXED)
         return probe_set("self", images, rows, run.facts()["test_role"])
-    fit = run.recipe.data.fit if run else "crop"
     asked, (name, place) = name, placed_source(name)
     context = context if place is None else replace(context, data=place)
     wanted = {
         "source": name,
         "data": addresses.lasting(context.data) if context.data else None,
         "files": _files(name, context.data),
-        "canvas": {"size": size, "channels": channels, "fit": fit},
+        "canvas": shown.canvas(),
     }
-    folder = _kept(home, name, wanted)
+    folder = _kept(shown.home, name, wanted)
     ready, images_path = folder / "ready.json", folder / "canvas.npy"
     if not ready.is_file():
         # An interrupted reading is begun again.
@@ -105,46 +94,26 @@ def probe_data(
         if test:
             parts.append((sources.open_source(name, split=test, data=context.data), "test"))
         shards.write(parts, folder / "shards", progress=context.progress)
-        build_canvas(
-            folder / "shards",
-            images_path,
-            size=size,
-            channels=channels,
-            fit=fit,
-            progress=context.progress,
-        )
+        build_canvas(folder / "shards", images_path, **shown.canvas(), progress=context.progress)
         write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
     return probe_set(asked, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
 
-def dense_data(
-    run: Run | None,
-    name: str,
-    asked: ProbeConfig,
-    context: Context,
-    home: Path,
-    *,
-    size: int,
-    channels: int,
-) -> DenseSet:
+def dense_data(name: str, asked: ProbeConfig, context: Context, shown: Shown) -> DenseSet:
     """Return ``seg:DIR`` or ``depth:DIR`` at an encoder's size.
 
     Args:
-        run: As above, and so are the others that are not named here.
         name: The source.
         asked: The settings of probes.
         context: How to report.
-        home: As above.
-        size: As above.
-        channels: As above.
+        shown: How the encoder is shown images.
 
     Raises:
         DataError: If something is missing, cannot be read, or has no size in common.
         ResourceError: If the decoders are not installed.
         UsageError: If there is no such folder.
     """
-    fit = run.recipe.data.fit if run else "crop"
     config = settings_of(asked, name)
     found = place_of(name)
     assert found is not None
@@ -152,19 +121,11 @@ def dense_data(
         "source": found[0],
         "data": str(found[1].resolve()),
         "files": _files("", found[1]),
-        "canvas": {"size": size, "channels": channels, "fit": fit},
+        "canvas": shown.canvas(),
         "numbers": config.model_dump(mode="json", include={"void", "unit"}),
     }
-    return dense_set(
-        name,
-        config,
-        _kept(home, name, wanted),
-        wanted,
-        size=size,
-        channels=channels,
-        fit=fit,
-        progress=context.progress,
-    )
+    folder = _kept(shown.home, name, wanted)
+    return dense_set(name, config, folder, wanted, shown, context.progress)
 
 
 def _kept(home: Path, name: str, wanted: Mapping[str, Any]) -> Path:
@@ -223,39 +184,22 @@ def probe_sets(
         DataError: If samples have no labels, or are too few.
         UsageError: If a source is not there.
     """
-    data, home = run.recipe.data, run.path / "probes" / "data"
     asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
     return [
-        _set(
-            run,
-            name,
-            run.recipe.probe,
-            context if name == "self" else elsewhere,
-            home,
-            size=data.size,
-            channels=data.channels,
-        )
+        _set(run, name, run.recipe.probe, context if name == "self" else elsewhere, Shown.of(run))
         for name in asked
     ]
 
 
 def _set(
-    run: Run | None,
-    name: str,
-    asked: ProbeConfig,
-    context: Context,
-    home: Path,
-    *,
-    size: int,
-    channels: int,
+    run: Run | None, name: str, asked: ProbeConfig, context: Context, shown: Shown
 ) -> ProbeSet | DenseSet:
     """Return a source of any kind; of one with labels it is known what leaks."""
     if place_of(name) is not None:
-        return dense_data(run, name, asked, context, home, size=size, channels=channels)
-    data = probe_data(run, name, context, home, size=size, channels=channels)
-    return with_leaks(data, home, context)
+        return dense_data(name, asked, context, shown)
+    return with_leaks(probe_data(run, name, context, shown), shown.home, context)
 
 
 def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
@@ -401,11 +345,10 @@ def probe(
             read = run.path / "probes" / "data"
         else:
             read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
-        size, channels = network.size, network.channels
-        sets = [
-            _set(run, name, asked, context, read, size=size, channels=channels)
-            for name in dict.fromkeys(on)
-        ]
+        shown = Shown(read, network.size, network.channels)
+        if run:
+            shown = replace(shown, fit=run.recipe.data.fit)
+        sets = [_set(run, name, asked, context, shown) for name in dict.fromkeys(on)]
         results: list[ProbeResult | DenseResult] = []
         by_image: dict[str, pa.Table] = {}
         for data_set in sets:

@@ -69,6 +69,11 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     size = asked or there
     if size > 1 and config.dp is not None:
         raise UsageError("train.dp trains in one process; leave out the ranks.")
+    if size > 1 and config.stack > 1:
+        raise UsageError(
+            "train.stack trains several encoders in one process; leave out the ranks, or use "
+            "--set train.stack=1 --name NEW."
+        )
     if config.parts % size:
         raise UsageError(
             f"{size} ranks cannot share train.parts {config.parts}, the parts of a batch; use "

@@ -83,7 +83,7 @@ def retrain(
                 "device": chosen,
                 "manifest_sha256": digest,
             }
-            job = train.job(name, retrain_one, arguments, unit, run.recipe.train.threads)
+            job = train.job(name, retrain_one, arguments, unit.key, run.recipe.train.threads)
             with run.timed("retrain"):
                 context.do(run, [job], 1, what="retrain", of="encoders")
         return Retrained(run.path / folder)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curate.data.shards import Reader
 from curate.encoders.schedule import snapshot_epochs
 from curate.errors import DivergedError
-from curate.runs import more_views, units
+from curate.runs import alignments, more_views, units
 from curate.runs.run import Run
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine
@@ -251,10 +251,10 @@ def _estimates(
 
 def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:
     """Return what each encoder was measured to be, of one file: of those with so many views."""
-    tables = (pq.read_table(when.file(run, f"alignment/{e}/{name}.parquet")) for e in made.encoders)
+    tables = alignments.read(run, made.encoders, name, when.place)
     return [
         Alignment.from_table(t.filter(pc.equal(t["n_views"], views)) if views else t)
-        for t in tables
+        for t in (tables[e] for e in made.encoders)
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ import torch
 
 from curate.data.canvas import open_canvas
 from curate.data.sample import packed_uids
+from curate.encoders.config import TrainConfig
 from curate.encoders.ranks import ALONE, Ranks
-from curate.encoders.training import train_encoder
+from curate.encoders.training import Asked, train_encoder, train_side_by_side
 from curate.errors import UsageError
 from curate.runs import adopted, units
 from curate.runs.attempts import attempting
 from curate.runs.dataset import index, later, uids_of
+from curate.runs.recipe import digest
 from curate.runs.run import Run
 from curate.runtime import randomness
 from curate.runtime.engines import LOCAL
 from curate.runtime.engines.base import Engine, Unit
 from curate.runtime.files import write_table
+from curate.runtime.options import option
 from curate.runtime.progress import Progress, Together, silent
 from curate.runtime.results import Result
 from curate.runtime.threads import cores
@@ -104,19 +108,56 @@ def train_run(run: Run, context: Context) -> Plan:
         canvas(run, context)
         with run.timed("train"):
             jobs = []
-            for name in missing:
-                # What it says is of other settings; no attempt deletes what another one wrote.
-                run.record_path(unit_of[name].name).unlink(missing_ok=True)
-                arguments = {"path": str(run.path.resolve()), "name": name, "device": device}
-                jobs.append(job(f"train {name}", train_one, arguments, unit_of[name], threads))
+            for names in side_by_side(run.recipe.train, encoder_plan, missing):
+                for name in names:
+                    # What it says is of other settings; no attempt deletes what another one wrote.
+                    run.record_path(unit_of[name].name).unlink(missing_ok=True)
+                jobs.append(_job_of(run, names, unit_of, device))
             if context.lead is not None:
                 context.lead.device = device
                 context.lead.cards = context.cards() if ":" in context.device else ()
                 context.lead.run(jobs, Together("train", "encoders", len(jobs), context.progress))
                 return encoder_plan
             workers = context.training_workers(run.recipe)
-            context.do(run, jobs, workers, what="train", of="encoders")
+            stacked = run.recipe.train.stack > 1
+            context.do(run, jobs, workers, what="train", of="stacks" if stacked else "encoders")
     return encoder_plan
+
+
+def side_by_side(config: TrainConfig, plan: Plan, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return which encoders are trained together: ``train.stack`` at most, of equal steps.
+
+    Args:
+        config: The recipe's ``train``.
+        plan: Gives the samples of each.
+        names: Encoders of the plan, in its order: those of a repeat, which share their views, stand
+            beside each other.
+    """
+    by_steps: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        n = int(plan.inclusion[:, plan.encoders.index(name)].sum())
+        batch = config.batch_of(n)
+        by_steps.setdefault((batch, n // max(1, batch)), []).append(name)
+    size = config.stack
+    return [
+        tuple(some[k : k + size]) for some in by_steps.values() for k in range(0, len(some), size)
+    ]
+
+
+def _job_of(
+    run: Run, names: tuple[str, ...], unit_of: Mapping[str, units.Unit], device: str
+) -> Unit:
+    """Return the training of an encoder, or of a stack of some, for an engine."""
+    threads, path = run.recipe.train.threads, str(run.path.resolve())
+    arguments: dict[str, Any]
+    first, *others = names
+    if run.recipe.train.stack == 1:
+        arguments = {"path": path, "name": first, "device": device}
+        return job(f"train {first}", train_one, arguments, unit_of[first].key, threads)
+    arguments = {"path": path, "names": names, "device": device}
+    key = digest({name: unit_of[name].key for name in names}, digits=32)
+    name = f"train {first} and {len(others)} more" if others else f"train {first}"
+    return job(name, train_stack, arguments, key, threads)
 
 
 def encoder_folder(run: Run, context: Context, name: str) -> Path:
@@ -132,12 +173,12 @@ def job(
     name: str,
     function: Callable[..., None],
     arguments: dict[str, Any],
-    unit: units.Unit,
+    key: str,
     threads: int,
 ) -> Unit:
     """Return a training for an engine: ``arguments`` has its ``device``."""
     on_card = arguments["device"] != "cpu"
-    return Unit(name, function, arguments, unit.key, cpus=threads, gpus=int(on_card))
+    return Unit(name, function, arguments, key, cpus=threads, gpus=int(on_card))
 
 
 def device_name(device: str) -> str:
@@ -153,19 +194,63 @@ def train_one(
     """Train one encoder of the plan: a unit of work, of several processes where there are ranks."""
     run = Run.open(Path(path))
     encoder_plan = Plan.read(run.path / "plan.parquet")
-    # All encoders of a repeat start from one initialisation and see equal views of equal samples:
-    # what differs is what they were trained on, and that is what a score is to show.
-    seed = randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
     train_unit(
         run,
         units.train(run, name),
         encoder_plan.members(name),
-        seed,
+        _seed(run, name),
         f"encoders/{name}",
         device,
         progress,
         ranks=ranks,
     )
+
+
+def _seed(run: Run, name: str) -> int:
+    """Return the seed of an encoder of the plan.
+
+    All encoders of a repeat start from one initialisation and see equal views of equal samples:
+    what differs is what they were trained on, and that is what a score is to show.
+    """
+    return randomness.seed_for(run.recipe.train.seed, "train", Plan.repeat(name))
+
+
+def train_stack(path: str, names: Sequence[str], device: str, progress: Progress = silent) -> None:
+    """Train several encoders of the plan side by side: one piece of work, a unit for each."""
+    run = Run.open(Path(path))
+    encoder_plan = Plan.read(run.path / "plan.parquet")
+    made = {name: units.train(run, name) for name in names}
+    made = {name: unit for name, unit in made.items() if not unit.done()}
+    if not made:
+        return  # Another attempt was there first.
+    rows = index(run, ["uid", "label"])
+    images = open_canvas(run.path / "cache" / "canvas.npy", rows, canvas_blocks(run))
+    members = {name: encoder_plan.members(name) for name in made}
+    together = sum(run.recipe.train.batch_of(len(uids)) for uids in members.values())
+
+    def images_seen(what: str, done: int, total: int) -> None:
+        progress(what, done * together, total * together)
+
+    with contextlib.ExitStack() as stack:
+        attempts = {name: stack.enter_context(attempting(unit)) for name, unit in made.items()}
+        outcomes = train_side_by_side(
+            [
+                Asked(
+                    members[name],
+                    _seed(run, name),
+                    attempt.folder / f"encoders/{name}",
+                    run.states(made[name].name),
+                )
+                for name, attempt in attempts.items()
+            ],
+            images,
+            run.recipe.training_spec(),
+            device=device,
+            labels=rows["label"].fill_null(-1).to_numpy(),
+            progress=images_seen,
+        )
+        for (name, attempt), trained in zip(attempts.items(), outcomes, strict=True):
+            attempt.complete(device, n=len(members[name]), **trained.to_json())
 
 
 def train_unit(
@@ -239,7 +324,7 @@ def train(
         run: The run.
         data: Where the source's images lie on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or cards by number.
-        workers: Trainings side by side.
+        workers: Trainings side by side; one or None where there are ranks.
         engine: What does them: ``local``, ``ray``, ``ray://HOST:PORT``, ``slurm`` or an engine.
         ranks: Processes that train one encoder together, which then are trained one after the
             other; None for as many as torchrun has started, or one.
@@ -247,11 +332,17 @@ def train(
 
     Raises:
         LostRankError: If one of several ranks cannot be reached any more.
-        UsageError: If the recipe cannot be trained by so many ranks, or an engine is named as well.
+        UsageError: If the recipe cannot be trained by so many ranks, or an engine or workers are
+            named as well.
     """
     size = size_of(ranks, run.recipe.train)
     if size > 1 and engine not in (None, LOCAL):
         raise UsageError("ranks train one encoder together on this machine; leave out the engine.")
+    if size > 1 and workers not in (None, 1):
+        raise UsageError(
+            f"{size} ranks train one encoder together, and encoders one after the other; leave out "
+            f"{option(workers=workers)}."
+        )
     with run.lock(), leading(size, train_one) as lead:
         before = len(list((run.path / "records" / "train").glob("*.json")))
         context = Context.of(run, data, device, workers, progress, engine, lead)

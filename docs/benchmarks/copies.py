@@ -61,7 +61,9 @@ def kept(images: list[Image.Image]) -> Thumbnails:
     """Return thumbnails of images."""
     out = Thumbnails.empty(len(images))
     for i, image in enumerate(images):
-        grey, colour = thumbnails.of_small(thumbnails.pixels(thumbnails.shrunk(image))[None])
+        grey, colour = thumbnails.of_small(
+            torch.from_numpy(thumbnails.pixels(thumbnails.shrunk(image)).copy()[None])
+        )
         out.grey[i], out.colour[i] = grey[0], colour[0]
         out.detail[i] = thumbnails.detail(*image.size)
     return out

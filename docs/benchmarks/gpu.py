@@ -49,7 +49,7 @@ WAYS = {
 }
 """Rows that are measured otherwise as well: asked for kernel by kernel, or with a compiled loss."""
 PAIR = "MAE ViT-tiny, patch 4, batch 512"
-"""The row that is trained as a pair as well, step by step in turn."""
+"""The row that is trained as a pair as well, step by step in turn, and stacked."""
 
 
 @dataclass
@@ -171,8 +171,9 @@ def noise_loop(bench: Bench, recipe: Any, batches: int = 2) -> Any:
     import torch
 
     from curate.data.canvas import Canvas
-    from curate.encoders import methods, training
+    from curate.encoders import methods
     from curate.encoders.backbone import Encoder
+    from curate.encoders.loop import Loop
 
     data, config = recipe.data, recipe.encoder
     n = batches * recipe.train.batch_size
@@ -182,7 +183,7 @@ def noise_loop(bench: Bench, recipe: Any, batches: int = 2) -> Any:
     torch.manual_seed(0)
     encoder = Encoder(config.backbone, size=data.size, channels=data.channels, patch=config.patch)
     method = methods.build(config.method, encoder, recipe.method_config, 10).to(bench.device)
-    return training.Loop(
+    return Loop(
         method.train(), recipe.training_spec(), canvas=Canvas(images, uids.astype(np.bytes_)),
         uids=uids, labels=np.arange(n) % 10, device=bench.device,
     )  # fmt: skip
@@ -232,23 +233,25 @@ def training(bench: Bench) -> dict[str, Any]:
     import torch
 
     from curate.encoders.captured import own_stream
+    from curate.encoders.stacked import Stack
 
     rows: dict[str, Any] = {}
     warm, times = (2, 1) if bench.tiny else (8, 12)
     for text, (name, changes) in TRAINED.items():
         recipe = recipe_of(bench, name, changes)
         ways = [("", 1), *((f", {way}", 1) for way in WAYS.get(text, ()))]
-        for way, together in [*ways, (", a pair in turn", 2)] if text == PAIR else ways:
+        pairs = [(", a pair in turn", 2), (", a pair stacked", 2)]
+        for way, together in [*ways, *pairs] if text == PAIR else ways:
             loops = [noise_loop(bench, recipe) for _ in range(together)]
             for loop in loops:
                 loop.compiles = way == ", compiled"
                 if way == ", kernel by kernel":
                     loop.capture = None
+            stepped = [Stack(loops)] if way == ", a pair stacked" else loops
 
-            def steps(turn: int, loops: list[Any] = loops) -> None:
-                for loop in loops:
-                    loop.progress.step = turn
-                    loop.advance()
+            def steps(turn: int, stepped: list[Any] = stepped) -> None:
+                for one in stepped:
+                    one.advance(turn)
 
             if bench.device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
@@ -256,7 +259,7 @@ def training(bench: Bench) -> dict[str, Any]:
                 spent = seconds_of(bench, steps, warm, times)
             row = rates(together * recipe.train.batch_size * times, spent)
             row["ms_a_step"] = 1000 * statistics.median(spent) / times
-            row["repeated"] = all(loop.repeated is not None for loop in loops)
+            row["repeated"] = all(one.repeated is not None for one in stepped)
             if bench.device != "cpu":
                 row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
             rows[f"{text}{way}"] = row

@@ -222,7 +222,8 @@ def columns(run: Run, of: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarr
     memorization, se = scores["memorization"].to_numpy(), scores["se"].to_numpy()
     out = {"memorization": memorization, "memorization / se": memorization / se}
     assert found["uid"].equals(scores["uid"])
-    return kinds, out | {kind: found[measures.column(kind)].to_numpy() for kind in MEASURES}
+    made = [kind for kind in MEASURES if measures.column(kind) in found.column_names]
+    return kinds, out | {kind: found[measures.column(kind)].to_numpy() for kind in made}
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> tuple[float, float]:

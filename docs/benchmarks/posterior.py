@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 import curate
+from curate.runs import alignments, dataset
 from curate.runs.recipe import effort
 from curate.runs.run import Run
 from curate.scores.plan import Plan
@@ -60,11 +61,11 @@ def times(reached: np.ndarray, raw: np.ndarray) -> np.ndarray:
 def by_repeats(run: Run) -> list[np.ndarray]:
     """Return raw scores from the first repeat, the first two, and so on, by uid."""
     plan = Plan.read(run.path / "plan.parquet")
-    parts: list[np.ndarray] = []
-    for name in plan.encoders:
-        files = sorted((run.path / "alignment" / name).glob("?????.parquet"))
-        table = pq.read_table(files[0]) if len(files) == 1 else pq.read_table(files)
-        parts.append(table.sort_by("uid")["align"].to_numpy())
+    shards = [alignments.read(run, plan.encoders, s) for s in dataset.shard_digests(run)]
+    parts = [
+        pa.concat_tables([on[name] for on in shards]).sort_by("uid")["align"].to_numpy()
+        for name in plan.encoders
+    ]
     level = np.stack(parts, axis=1)
     level -= level.mean(axis=0)
     return [

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from curate.data.canvas import Canvas
-from curate.encoders import methods, training
+from curate.encoders import methods
 from curate.encoders.backbone import Encoder
 from curate.encoders.captured import Captured
 from curate.encoders.checkpoint import tensors_of
+from curate.encoders.loop import Loop
 from curate.encoders.methods.base import Method
 from curate.runs import recipe as recipes
 from tests.golden.losses import IMAGES, LABELS, SMALL, UIDS
@@ -39,7 +40,7 @@ def loop_of(method, capture, **changes):
     images = np.repeat(IMAGES, channels, axis=1)
     if channels == 3:
         images[:, 1] //= 2  # colours
-    loop = training.Loop(
+    loop = Loop(
         methods.build(method, encoder, recipe.method_config, 10).train(),
         recipe.training_spec(),
         canvas=Canvas(images, UIDS.astype(np.bytes_)),
@@ -119,7 +120,7 @@ class Reading(Method):
 
 def test_a_step_that_asks_the_host_is_not_captured(caplog):
     loop = loop_of("simclr", recorded)
-    chosen = training.Loop(
+    chosen = Loop(
         Reading(loop.method.encoder),
         recipes.build(
             {

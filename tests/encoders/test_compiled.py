@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from curate.encoders import compiled, methods
-from curate.encoders.compiled import CompiledLoss, pays
+from curate.encoders.compiled import Compiled, pays, views_pay
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import orders
 from tests.encoders.test_captured import by_hand, loop_of
@@ -31,7 +31,7 @@ def ran(method, backend=None):
     """Return the losses of a training, its loss compiled by a backend."""
     loop = loop_of(method, by_hand, channels=3)
     if backend:
-        loop.gradients.loss = CompiledLoss(loop.loss, backend)
+        loop.gradients.loss = Compiled(loop.loss, backend)
     loop.run(None)
     return [line["loss"] for line in loop.progress.log]
 
@@ -39,7 +39,7 @@ def ran(method, backend=None):
 def steps(method, backend, n, every, **changes):
     """Yield the loss of some of n steps, compiled and not, and how far its gradients are off."""
     loop = loop_of(method, None, channels=3, **{"train.epochs": n, **changes})
-    loss = CompiledLoss(loop.loss, backend)
+    loss = Compiled(loop.loss, backend)
     tables = Tables(loop.steps, orders(loop.key, n * len(loop.specs)), "cpu")
     trained = [p for p in loop.method.parameters() if p.requires_grad]
     for step in range(n):
@@ -71,6 +71,22 @@ def test_a_hundred_steps_are_compiled_once(method):
         assert compiled_loss == pytest.approx(plain, rel=1e-5, abs=1e-6) and apart < 1e-5
 
 
+def test_views_of_a_hundred_steps_are_compiled_once():
+    loop = loop_of("simclr", None, channels=3, **{"train.epochs": 100})
+    tables = Tables(loop.steps, orders(loop.key, 200), "cpu")
+    show = Compiled(loop.show, "aot_eager")
+    for step in range(100):
+        tables.step.fill_(step)
+        now, (places, pixels) = tables.now(), loop.feed.take(step)
+        given = loop.specs, loop.key, pixels, loop.states[places], now.view, now.orders
+        made = show(*given)
+        if step % 33 == 0:
+            plain = loop.show(*given)
+            pairs = zip([*made[0], *made[1]], [*plain[0], *plain[1]], strict=True)
+            assert all(float((a - b).abs().max()) < 1e-6 for a, b in pairs)
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 def test_a_compiled_step_is_the_step(tmp_path, monkeypatch):
@@ -95,3 +111,5 @@ def test_what_cannot_be_compiled_is_trained_as_it_is(caplog):
 def test_long_trainings_on_a_card_alone_are_compiled():
     assert pays(compiled.LONG, "cuda") and not pays(compiled.LONG - 1, "cuda")
     assert not pays(10**9, "cpu")
+    assert views_pay(compiled.MANY // 2, 2, "cuda") and not views_pay(compiled.MANY // 2, 1, "cuda")
+    assert not views_pay(10**9, 2, "cpu")

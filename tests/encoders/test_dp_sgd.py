@@ -16,6 +16,7 @@ from curate.encoders import dp_sgd, methods, training
 from curate.encoders.backbone import Encoder
 from curate.encoders.config import PrivacyConfig
 from curate.encoders.dp_sgd import Guarantee, PrivateGradients
+from curate.encoders.loop import Loop
 from curate.encoders.methods.base import Batch, Method
 from curate.errors import DivergedError, ResourceError, UsageError
 from curate.runs import recipe
@@ -56,7 +57,7 @@ def loop_of(canvas, config, seed=0):
     torch.manual_seed(3)
     encoder = Encoder(config.encoder.backbone, size=8, channels=1, patch=config.encoder.patch)
     method = methods.build(config.encoder.method, encoder, config.method_config, 10)
-    return training.Loop(
+    return Loop(
         method.train(), config.training_spec(), canvas=canvas, uids=UIDS, labels=LABELS, seed=seed
     )
 

@@ -9,11 +9,13 @@ import torch
 
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
-from curate.encoders import methods, training, views
+from curate.encoders import methods, views
 from curate.encoders.backbone import Encoder
+from curate.encoders.loop import Loop
+from curate.encoders.representation import features
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import augment, orders
-from curate.inspection import triage
+from curate.inspection import thumbnails, triage
 from curate.runs import recipe as recipes
 from curate.scores.alignment import align_images, distances
 from tests.golden.losses import SMALL
@@ -50,7 +52,7 @@ def loop_of(recipe, method, device):
     shape = (N, data.channels, data.size, data.size)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     uids = np.array(sorted(content_uid(image.tobytes()) for image in images), dtype=object)
-    return training.Loop(
+    return Loop(
         method,
         recipe.training_spec(),
         canvas=Canvas(images, uids.astype(np.bytes_)),
@@ -197,10 +199,16 @@ def test_pixels_are_inspected_on_the_card(monkeypatch):
         assert tensor.device.type == "cpu"
         return np.ones(tuple(tensor.shape), kinds[tensor.dtype])
 
+    encoder = Encoder("convnet", size=40, channels=3).eval()
     monkeypatch.setattr(torch.Tensor, "numpy", numpy)
     with card(), Operations() as told:
         images = np.ones((9, 3, 40, 40), dtype=np.uint8)
         assert len(triage.quality(images, device="cuda")["contrast"]) == 9
+        assert len(thumbnails.of_canvas(images, device="cuda")) == 9
+        found = features(
+            on_card(encoder), Canvas(images, np.arange(9).astype(np.bytes_)), np.arange(9)
+        )
+        assert found.shape == (9, encoder.dim)
     assert not told.reads
     assert told.copies["_to_copy"] > 0
 
@@ -223,6 +231,20 @@ def test_the_pretended_card_notices_what_a_card_would():
         torch.tensor([1.0, 2.0])
     assert asked.kernels == {"ones": 1, "mul_": 1, "sum": 1} and asked.copies == {"lift_fresh": 1}
     assert asked.reads == {"_local_scalar_dense": 1, "nonzero": 1}
+
+
+@pytest.mark.parametrize("method", ["mae", "supervised"])
+def test_a_private_step_asks_the_host_for_nothing(method, one_thread):
+    private = {"encoder.backbone": "vit_micro", "train.dp.noise": 1.0, "train.dp.delta": 1e-3}
+    recipe = small(method, 1, **private)
+    loop = as_on_card(loop_of(recipe, method_of(recipe), "cpu"))
+    taken = loop.feed.of(np.arange(N))
+    for step in range(2):
+        batch = loop.batch(loop.steps.at(step), *taken)
+        with Operations() as asked:
+            loss = loop.step(batch, 1e-4)
+        assert bool(loss.isfinite())
+        assert not asked.reads and asked.total > 0
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))

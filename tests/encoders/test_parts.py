@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from curate.data.canvas import Canvas
-from curate.encoders import training
+from curate.encoders.loop import Loop
 from curate.encoders.methods.base import Method
 from curate.encoders.parts import Parted, averaged, batch_norm, gathered
 from curate.encoders.ranks import ALONE
@@ -114,6 +114,6 @@ def test_a_loss_that_forgets_the_other_parts_is_refused():
     }
     spec = recipe.build(content, {}, where="test").training_spec()
     canvas = Canvas(IMAGES, UIDS.astype(np.bytes_))
-    loop = training.Loop(Forgets(), spec, canvas=canvas, uids=np.sort(UIDS))
+    loop = Loop(Forgets(), spec, canvas=canvas, uids=np.sort(UIDS))
     with pytest.raises(AssertionError, match="gathered or averaged"):
         loop.advance()

@@ -13,8 +13,11 @@ from sklearn.datasets import load_digits
 from curate.data.canvas import Canvas
 from curate.data.sample import content_uid
 from curate.encoders import checkpoint, methods, schedule, training, views
+from curate.encoders import loop as steps
 from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.loop import Loop
 from curate.encoders.methods.base import Method
+from curate.encoders.views import apply
 from curate.encoders.views.apply import augment
 from curate.errors import DataError, DivergedError, MismatchError
 from curate.runs import recipe
@@ -120,7 +123,7 @@ def test_the_loss_falls_and_the_log_says_so(canvas, tmp_path):
 
 def test_every_sample_is_seen_once_an_epoch_where_batches_fill_it(canvas):
     method = Idle(None)
-    loop = training.Loop(
+    loop = Loop(
         method, recipe_of(**{"train.batch_size": 40}).training_spec(), canvas=canvas, uids=UIDS
     )
     assert (loop.per_epoch, loop.total) == (3, 9)
@@ -134,7 +137,7 @@ def test_the_order_of_shared_samples_does_not_depend_on_the_others(canvas):
     few = np.array(sorted(UIDS)[10:90], dtype=object)
     orders = []
     for uids in (np.array(sorted(UIDS), dtype=object), few):
-        loop = training.Loop(
+        loop = Loop(
             method, recipe_of(**{"train.batch_size": 8}).training_spec(), canvas=canvas, uids=uids
         )
         orders.append([u for u in uids[loop.gradients.order(0)] if u in set(few)])
@@ -158,7 +161,7 @@ def test_divergence_is_named_and_leaves_no_weights(canvas, tmp_path):
 
 def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp_path, monkeypatch):
     shown = {}
-    real = training.view_of
+    real = apply.view_of
 
     def spy(x, spec, draws):
         out = real(x, spec, draws)
@@ -166,7 +169,7 @@ def test_trainings_with_one_seed_show_a_shared_sample_the_same_views(canvas, tmp
             shown.setdefault((word, draws.view), []).append(image.numpy().tobytes())
         return out
 
-    monkeypatch.setattr(training, "view_of", spy)
+    monkeypatch.setattr(apply, "view_of", spy)
     word = randomness.hash64(randomness.stream(1, "views"), randomness.uid_keys(UIDS[:1]))
     shared = int(word.view(np.int64)[0])
     for k, uids in enumerate((UIDS[:32], np.concatenate([UIDS[:1], UIDS[60:91]]))):
@@ -233,8 +236,8 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(canvas, tmp_path, overrid
 
 def test_states_are_stored_as_often_as_the_recipe_says(canvas, tmp_path, monkeypatch):
     stored = []
-    real = training.store
-    monkeypatch.setattr(training, "store", lambda *a: (stored.append(a[1]), real(*a)))
+    real = steps.store
+    monkeypatch.setattr(steps, "store", lambda *a: (stored.append(a[1]), real(*a)))
     for every, wanted in ((0, list(range(1, 9))), (1000, [])):
         stored.clear()
         training.train_encoder(
@@ -301,9 +304,9 @@ def test_other_code_does_not_go_on_with_a_training(canvas, tmp_path, monkeypatch
 
 def test_another_kind_of_device_does_not_go_on_with_a_training(canvas, tmp_path):
     spec = recipe_of(**{"train.save_every": 0}).training_spec()
-    loop = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    loop = Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
     loop.run(tmp_path)
-    again = training.Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
+    again = Loop(Idle(None), spec, canvas=canvas, uids=UIDS)
     again.resume(tmp_path)
     assert again.progress.step == loop.total - 1
     state = max(tmp_path.glob("*.json"))
@@ -350,7 +353,7 @@ class Sometimes(Idle):
 
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(canvas, tmp_path, caplog):
     method = Sometimes(None, {2, 3})
-    loop = training.Loop(method, recipe_of().training_spec(), canvas=canvas, uids=UIDS)
+    loop = Loop(method, recipe_of().training_spec(), canvas=canvas, uids=UIDS)
     outcome = loop.run(tmp_path)
     assert outcome.skipped == 2 and method.after == loop.total - 2
     assert method.statistic.item() == loop.total - 2 and method.weight.isfinite().all()
@@ -397,7 +400,7 @@ def test_a_device_that_takes_steps_back_itself_trains_the_same(canvas, tmp_path,
         torch.manual_seed(3)
         encoder = Encoder("convnet", size=8, channels=1)
         method = Spoilt(methods.build(chosen.encoder.method, encoder, chosen.method_config), bad)
-        loop = training.Loop(method.train(), chosen.training_spec(), canvas=canvas, uids=UIDS)
+        loop = Loop(method.train(), chosen.training_spec(), canvas=canvas, uids=UIDS)
         loop.ahead = ahead
         outcome = loop.run(None)
         tensors = checkpoint.tensors_of(loop.method, loop.optimizer)
@@ -414,7 +417,7 @@ def test_a_device_that_takes_steps_back_itself_trains_the_same(canvas, tmp_path,
 def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
     spec = recipe_of(**{"train.save_every": 0, "train.epochs": 30}).training_spec()
-    loop = training.Loop(method, spec, canvas=canvas, uids=UIDS)
+    loop = Loop(method, spec, canvas=canvas, uids=UIDS)
     loop.ahead = 50
     with pytest.raises(DivergedError, match=r"step 13 of 90"):
         loop.run(tmp_path)
@@ -424,7 +427,7 @@ def test_a_device_ahead_of_the_host_is_stopped_by_divergence_as_well(canvas, tmp
 
 def test_no_state_is_stored_behind_a_step_that_was_not_finite(canvas, tmp_path):
     method = Sometimes(None, set(range(4, 100)))
-    loop = training.Loop(
+    loop = Loop(
         method,
         recipe_of(**{"train.save_every": 0, "train.epochs": 9}).training_spec(),
         canvas=canvas,
@@ -440,14 +443,12 @@ def test_a_supervised_method_needs_the_label_of_every_sample(canvas):
         supervised = True
 
     labels = np.arange(N)
-    loop = training.Loop(
-        Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels
-    )
+    loop = Loop(Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=labels)
     shown = loop.batch(loop.steps.at(0), *loop.feed.of(np.array([3, 5])))
     assert shown.labels.tolist() == loop.rows[[3, 5]].tolist()
     for missing in (None, np.where(labels == 7, -1, labels)):
         with pytest.raises(DataError, match=r"needs labels; (1 of 120|120 of 120)"):
-            training.Loop(
+            Loop(
                 Taught(None), recipe_of().training_spec(), canvas=canvas, uids=UIDS, labels=missing
             )
 
@@ -525,7 +526,7 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
     recipe_ = recipe_of(**{"train.alignment_lambda": 0.25})
     encoder = Encoder("convnet", size=8, channels=1)
     method = methods.build("simclr", encoder, recipe_.method_config).eval()
-    loop = training.Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
+    loop = Loop(method, recipe_.training_spec(), canvas=canvas, uids=UIDS)
     batch = loop.batch(loop.steps.at(0), *loop.feed.of(np.arange(5)))
     assert len(batch.views) == 2 and len(batch.extra) == 2
     key = randomness.stream(0, "views")
@@ -538,7 +539,7 @@ def test_alignment_is_held_up_by_lambda(canvas, tmp_path):
         z.append(encoder.forward_float(shown).detach().flatten(1).double())
     for a, b in zip(*z, strict=True):
         total += float((a / a.norm() - b / b.norm()).norm()) / 5
-    assert training.mean_alignment(encoder, batch).item() == pytest.approx(total, rel=1e-5)
+    assert steps.mean_alignment(encoder, batch).item() == pytest.approx(total, rel=1e-5)
     with torch.no_grad():
         wanted = 0.75 * float(method(batch)) - 0.25 * total
     assert loop.step(batch, 0.0).item() == pytest.approx(wanted, rel=1e-4)

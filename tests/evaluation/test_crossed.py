@@ -11,7 +11,7 @@ pytestmark = pytest.mark.numeric
 
 
 def test_images_that_differ_less_than_by_chance_leave_the_seeds_to_tell():
-    found = interval(0.01, 3, 4, of_seeds=0.2, of_images=0.05, rest=0.1)
+    found = interval(0.01, 3, 4, of_seeds=0.2, of_images=0.05, residual=0.1)
     assert found.se_images == 0
     # Student's t of the seeds alone.
     assert found.p == pytest.approx(2 * stats.t.sf(0.01 / found.se_seeds, 2), rel=1e-6)

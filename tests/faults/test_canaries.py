@@ -17,7 +17,7 @@ from tests.rendered import mixed
 
 RUN = "runs/tiny"
 SCORE = ("score", "tiny", *ALONE)
-FRESH_ALIGNMENT = ("records/align/fold0/00000.json", "records/score.json", "scores.parquet")
+FRESH_ALIGNMENT = ("records/align/00000.json", "records/score.json", "scores.parquet")
 """What is taken away so that the encoder is read again."""
 
 
@@ -79,7 +79,7 @@ PLANTED = {
     "run.json": (replaced("run.json"), SCORE, 3),
     "a record": (replaced("records/train/fold0.json"), SCORE, None),
     "alignment": (
-        replaced("alignment/fold0/00000.parquet", forget=["records/score.json"]),
+        replaced("alignment/00000.parquet", forget=["records/score.json"]),
         SCORE,
         None,
     ),

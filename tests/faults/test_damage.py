@@ -30,7 +30,7 @@ FOLDER = ("export", MANIFEST, "--to", "folder", "--out", "kept")
 METADATA = ("export", MANIFEST, "--to", "hf-metadata", "--out", "for-hub")
 VERIFY = ("verify", RUN, "--full")
 
-ALIGN = (f"{RUN}/records/align/*/*.json", "runs/.store/align/*/record.json")
+ALIGN = (f"{RUN}/records/align/*.json", "runs/.store/align/*/record.json")
 CANVAS = (f"{RUN}/records/canvas.json", "runs/.store/canvas/*/record.json")
 SCORES = (f"{RUN}/records/score.json",)
 INSPECTED = (f"{RUN}/records/inspect.json",)
@@ -59,7 +59,7 @@ BETWEEN_STAGES = (
     Artefact("weights", "encoders/fold0/weights.safetensors", (SCORE,), (*ALIGN, *SCORES)),
     Artefact("weights, probed", "encoders/fold0/weights.safetensors", (PROBE,)),
     Artefact("canvas", "cache/canvas.npy", (SCORE, REPORT), (*ALIGN, *SCORES)),
-    Artefact("alignment", "alignment/fold1/00000.parquet", (SCORE,), SCORES),
+    Artefact("alignment", "alignment/00000.parquet", (SCORE,), SCORES),
     Artefact("plan", "plan.parquet", (SCORE, REPORT), SCORES),
     Artefact("index", "shards/index.parquet", (SCORE, FOLDER), SCORES),
     Artefact("tar", "shards/00000.tar", (SCORE, FOLDER), (*CANVAS, *ALIGN, *SCORES)),
@@ -79,7 +79,7 @@ OF_A_RUN = (
         "record of the plan", "records/plan.json", (SCORE, REPORT), said="plan.(json|parquet)"
     ),
     Artefact("record of the shards", "records/shard.json", (SCORE, REPORT), SCORES),
-    Artefact("record of an alignment", "records/align/fold1/00000.json", (SCORE,), SCORES),
+    Artefact("record of an alignment", "records/align/00000.json", (SCORE,), SCORES),
     Artefact(
         "record of the scores",
         "records/score.json",

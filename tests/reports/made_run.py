@@ -123,10 +123,13 @@ def make_run(
     for encoder in plan.encoders:
         record = {"loss": 1.25, "seconds": 15.5, "n": int(plan.members(encoder).size), "epochs": 50}
         write_json(path / "records" / "train" / f"{encoder}.json", record)
+    columns = {}
     for k, encoder in enumerate(plan.encoders):
         measured = Alignment(align[:, k], left_out[:, k].astype(np.float32))
         table = measured.to_table(plan.uids, VIEWS)
-        write_table(path / "alignment" / encoder / "00000.parquet", table)
+        columns |= {name: table[name] for name in ("uid", "n_views")}
+        columns |= {f"{encoder}/{n}": table[n] for n in ("align", "se", "leave_one_out")}
+    write_table(path / "alignment" / "00000.parquet", pa.table(columns))
     canvas = path / "cache" / "canvas.npy"
     images.build_canvas(path / "shards", canvas, size=8, channels=3 if colour else 1)
     if inspect:

@@ -17,7 +17,8 @@ from curate.encoders.views.apply import augment
 from curate.reports import chosen
 from curate.reports.galleries import galleries
 from curate.reports.material import gather
-from curate.runs import recipe
+from curate.runs import alignments, recipe
+from curate.runs.run import Run
 from curate.runtime import randomness
 
 pytestmark = pytest.mark.numeric
@@ -37,7 +38,7 @@ def test_one_image_is_shown_with_its_views_and_both_alignments(runs):
     cards = made["views"]["cards"]
     assert [card["alt"] for card in cards] == [f"view {k} of the image" for k in range(1, 9)]
     for trained, name in first.items():
-        table = pq.read_table(path / "alignment" / name / "00000.parquet")
+        table = alignments.read(Run.open(path), [name], "00000")[name]
         (row,) = table.filter(pc.equal(table["uid"], best["uid"])).to_pylist()
         # The oracle: the distance of a view is what leaving it out changes.
         left_out = np.array(row["leave_one_out"])

@@ -81,11 +81,11 @@ def test_settings_that_train_nothing_are_taken_late(tiny_runs, settings, says, r
 
 def test_taking_a_setting_back_gives_what_was_there(tiny_runs):
     run = tiny_runs / "tiny"
-    before = digests(run, "scores.*") | digests(run, "alignment/*/*")
+    before = digests(run, "scores.*") | digests(run, "alignment/*")
     again(tiny_runs, "views.measure=rotate-90")
     assert digests(run, "scores.parquet") != {"scores.parquet": before["scores.parquet"]}
     again(tiny_runs, "views.measure=train")
-    assert digests(run, "scores.*") | digests(run, "alignment/*/*") == before
+    assert digests(run, "scores.*") | digests(run, "alignment/*") == before
 
 
 @pytest.mark.parametrize("setting", ["train.lr=0.1", "data.limit=70", "plan.folds=3"])
@@ -425,7 +425,7 @@ def test_a_recipe_that_changes_nothing_that_shapes_is_no_change():
 FLIPS = {
     "encoders/fold0/weights.safetensors": ("score", ["align", "score", "inspect"]),
     "cache/canvas.npy": ("score", ["align", "score"]),
-    "alignment/fold1/00000.parquet": ("score", ["score"]),
+    "alignment/00000.parquet": ("score", ["score"]),
     "plan.parquet": ("score", ["score"]),
     "shards/index.parquet": ("score", ["score"]),
     "shards/00000.tar": ("score", ["canvas", "align", "score"]),
@@ -446,7 +446,7 @@ def test_a_flipped_bit_is_named_or_mended_and_never_used(tiny_runs, name):
     before = {result: (run / result).read_bytes() for result in results}
     for _ in range(6):
         for record in without:
-            for path in (*run.glob(f"records/{record}.json"), *run.glob(f"records/{record}/*/*")):
+            for path in (*run.glob(f"records/{record}.json"), *run.glob(f"records/{record}/*")):
                 path.unlink()
         bit = drawn.randrange(8 * len(whole))
         data = bytearray(whole)
@@ -476,7 +476,7 @@ def test_the_scores_of_another_run_are_not_taken(tiny_runs, tmp_path):
     assert typed("select", "tiny", "--top", "3", "--runs", tiny_runs).code == 0
 
 
-@pytest.mark.parametrize("name", ["train/fold0", "plan", "score", "align/fold1/00000", "canvas"])
+@pytest.mark.parametrize("name", ["train/fold0", "plan", "score", "align/00000", "canvas"])
 def test_a_damaged_record_is_never_used(tiny_runs, name):
     run = tiny_runs / "tiny"
     record = run / "records" / f"{name}.json"
@@ -534,7 +534,7 @@ def test_a_unit_of_a_snapshot_is_made_by_the_code_of_its_stage(tiny_runs):
     run = Run.open(tiny_runs / "tiny")
     of = {name: units.Unit(run, name, {}).stage for name in (
         "train/fold0", "score", "snapshots", "snapshots/00002/score", "compare/a/b",
-        "snapshots/00002/align/fold0/00000",
+        "snapshots/00002/align/00000",
     )}  # fmt: skip
     assert list(of.values()) == ["train", "score", "snapshots", "score", "compare", "align"]
 

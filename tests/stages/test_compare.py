@@ -119,6 +119,29 @@ def test_arms_of_one_selection_are_trained_once_also_in_another_comparison(tiny)
     assert {a.kept for a in more.arms if a.strategy == "all"} == {80}
 
 
+EVERY = (
+    *("all", "top", "random", "random-matched", "el2n", "k-center", "prototypes", "semdedup"),
+    "hierarchical",
+)
+
+
+def test_trainings_that_are_there_are_gone_on_with_and_all_arms_are_in_one_table(tiny):
+    asked = {"remove": [25], "strategies": EVERY, "seeds": 2}
+    # As if it had been cut short behind the first arms.
+    curate.compare(tiny, **asked | {"strategies": EVERY[:3]})
+    before = encoders(tiny)
+    found = curate.compare(tiny, **asked)
+    after = encoders(tiny)
+    assert {name: after[name] for name in before} == before
+    trained = {row["encoder"] for row in found.results}
+    assert len(trained) == len({(samples(tiny, found, s, k), k) for s in EVERY for k in (0, 1)})
+    assert {arm.kept for arm in found.arms if arm.strategy != "all"} == {55}
+    for kind in ("linear", "knn"):
+        rows = {d.strategy: d for d in found.differences if d.kind == kind}
+        assert set(rows) == set(EVERY) - {"random"}
+        assert all(d.low <= d.mean <= d.high for d in rows.values())
+
+
 def test_a_comparison_that_was_cut_short_probes_what_is_left(tiny, monkeypatch):
     asked = {"remove": [30], "strategies": ["top"], "seeds": 2}
     looked = []

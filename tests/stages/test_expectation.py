@@ -49,7 +49,7 @@ def test_other_covariates_measure_nothing_again_and_leave_the_estimates(tmp_path
     run = curate.open_run(str(TINY), runs=tmp_path, overrides=SMALL)
     curate.score(run, device="cpu", workers=1)
     table = run.scores()
-    aligned = run.path / "records/align/part0/00000.json"
+    aligned = run.path / "records/align/00000.json"
     before = aligned.stat().st_mtime_ns
     pixels, facts = again(run, ["pixels", "label"])
     assert facts.covariates == ("pixels", "label") and facts.cells == (1, 1)

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate as curate_run
+from curate.runs import alignments
+from curate.runs.run import Run
 from curate.runtime.files import file_sha256
 from curate.scores.layers import LayerMeasurement, Units
 from curate.scores.plan import Plan
@@ -28,12 +30,9 @@ def test_the_last_layer_of_a_run_aligns_as_its_scores_do(tiny_runs):
     plan = Plan.read(run / "plan.parquet")
     f, g = facts["encoders"]
     assert [f, g] == list(plan.encoders[:2])
+    tables = alignments.read(Run.open(run), (f, g), "00000")
     aligned = [
-        {
-            row["uid"]: row["align"]
-            for path in sorted((run / "alignment" / e).glob("*.parquet"))
-            for row in pq.read_table(path, columns=["uid", "align"]).to_pylist()
-        }
+        {row["uid"]: row["align"] for row in tables[e].select(["uid", "align"]).to_pylist()}
         for e in (f, g)
     ]
     mine, others = (set(plan.members(e)) for e in (f, g))

@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from curate.encoders.classifier import write_head
+from curate.runs import alignments
+from curate.runs.run import Run
 from curate.runtime.files import file_sha256, sealed, write_json
 from curate.scores.measures import MEASURES, column
 from curate.scores.plan import Plan
@@ -24,6 +27,12 @@ def measure(runs, *more, code=0):
     return result
 
 
+def forget(runs):
+    """Have all be measured again, what each encoder says included."""
+    (runs / "tiny" / "records" / "measure.json").unlink()
+    shutil.rmtree(runs / "tiny" / "records" / "measure")
+
+
 def table(runs):
     return pq.read_table(runs / "tiny" / "measures.parquet")
 
@@ -31,11 +40,12 @@ def table(runs):
 def test_every_measure_of_every_sample(tiny_runs):
     facts = json.loads(measure(tiny_runs, "--json").out)
     found, scores = table(tiny_runs), pq.read_table(tiny_runs / "tiny" / "scores.parquet")
-    assert found.column_names == ["uid", *map(column, MEASURES)]
+    kinds = [kind for kind in MEASURES if not MEASURES[kind].needs_heads]
+    assert found.column_names == ["uid", *map(column, kinds)]
     assert found["uid"].to_pylist() == sorted(scores["uid"].to_pylist())
     assert found.num_rows == 80
-    assert all(found[column(kind)].null_count == 0 for kind in MEASURES)
-    assert list(facts["measures"]) == sorted(MEASURES)
+    assert all(found[column(kind)].null_count == 0 for kind in kinds)
+    assert list(facts["measures"]) == sorted(kinds)
     for kind, row in facts["measures"].items():
         values = found[column(kind)].to_numpy()
         assert row["n"] == 80
@@ -51,12 +61,9 @@ def test_alignment_is_the_mean_over_the_encoders(tiny_runs):
     measure(tiny_runs, "--kinds", "alignment")
     run = tiny_runs / "tiny"
     encoders = Plan.read(run / "plan.parquet").encoders
+    tables = alignments.read(Run.open(run), encoders, "00000")
     parts = [
-        {
-            row["uid"]: row["align"]
-            for path in sorted((run / "alignment" / e).glob("*.parquet"))
-            for row in pq.read_table(path, columns=["uid", "align"]).to_pylist()
-        }
+        {row["uid"]: row["align"] for row in tables[e].select(["uid", "align"]).to_pylist()}
         for e in encoders
     ]
     found = table(tiny_runs)
@@ -67,7 +74,7 @@ def test_alignment_is_the_mean_over_the_encoders(tiny_runs):
 def test_the_batch_size_changes_nothing(tiny_runs, monkeypatch):
     measure(tiny_runs)
     one = table(tiny_runs)
-    (tiny_runs / "tiny" / "records" / "measure.json").unlink()
+    forget(tiny_runs)
     monkeypatch.setattr(measuring, "BATCH", 7)
     measure(tiny_runs)
     for name in one.column_names[1:]:
@@ -81,7 +88,7 @@ def test_the_batch_size_changes_nothing(tiny_runs, monkeypatch):
 def test_measuring_twice_gives_the_same_bytes(tiny_runs):
     measure(tiny_runs)
     one = file_sha256(tiny_runs / "tiny" / "measures.parquet")
-    (tiny_runs / "tiny" / "records" / "measure.json").unlink()
+    forget(tiny_runs)
     measure(tiny_runs)
     assert file_sha256(tiny_runs / "tiny" / "measures.parquet") == one
 
@@ -114,6 +121,39 @@ def test_what_is_there_is_kept_and_what_is_missing_is_added(tiny_runs, monkeypat
     measure(tiny_runs, "--kinds", "loss")
     assert computed == ["alignment", "loss"]
     assert table(tiny_runs).column_names == ["uid", "loss"]
+
+
+def test_what_an_encoder_said_stays_when_others_come_or_it_is_cut_short(tiny_runs, monkeypatch):
+    asked = []
+
+    def watched(**arguments):
+        asked.append(arguments["number"])
+        look(**arguments)
+
+    look = measuring.measure_one
+    monkeypatch.setattr(measuring, "measure_one", watched)
+    run = tiny_runs / "tiny"
+    measure(tiny_runs)
+    one = table(tiny_runs)
+    # Cut short: one encoder is left, and what was put together is not there yet.
+    (run / "records" / "measure.json").unlink()
+    (run / "records" / "measure" / "fold1.json").unlink()
+    measure(tiny_runs)
+    assert asked == [0, 1, 1]
+    assert table(tiny_runs).equals(one)
+    # Damaged: it is looked at again.
+    (run / "measures" / "fold0.parquet").write_bytes(b"damaged")
+    (run / "records" / "measure.json").unlink()
+    measure(tiny_runs)
+    assert asked == [0, 1, 1, 0]
+    assert table(tiny_runs).equals(one)
+    # More repeats: the encoders that are there have said what they say.
+    more = ("--runs", tiny_runs, "--device", "cpu", "--set", "plan.repeats=2")
+    assert curate("score", "tiny", *more).code == 0
+    measure(tiny_runs)
+    assert asked == [0, 1, 1, 0, 2, 3]
+    assert not table(tiny_runs)["supervised"].equals(one["supervised"])
+    assert curate("verify", run, "--full").code == 0
 
 
 def test_a_measure_can_be_selected_by(tiny_runs):
@@ -174,6 +214,18 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
         "error: measure grand, loss needs labels of two or more classes, which this run's samples "
         "do not have; leave it out of kinds."
     ]
+
+
+def test_a_head_is_asked_for_the_classes_that_there_are(tmp_path):
+    head = torch.nn.Linear(5, 4)
+    write_head(tmp_path, head)
+    x = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    # Of the classes 1, 3 and 5 the last came after the training.
+    found = measuring.own_head(tmp_path, np.array([1, 3, 5])).probabilities(x)
+    wanted = head(torch.from_numpy(x)).softmax(dim=1).detach().numpy()
+    assert found[:, :2] == pytest.approx(wanted[:, [1, 3]], abs=1e-6)
+    assert (found[:, 2] == 0).all()
+    assert found.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_corner_is_enlarged_to_the_whole_image():

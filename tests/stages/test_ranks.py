@@ -105,6 +105,14 @@ def test_ranks_that_cannot_train_a_recipe_are_refused_before_anything(
     assert not (run.path / "shards").exists()
 
 
+@pytest.mark.parametrize("more", [{"workers": 2}, {"engine": "ray"}])
+def test_ranks_take_one_encoder_at_a_time_and_no_engine(tmp_path, more):
+    run = run_of(tmp_path)
+    with pytest.raises(UsageError, match=r"train one encoder together.*leave out the"):
+        curate.train(run, device="cpu", ranks=2, **more)
+    assert not (run.path / "shards").exists()
+
+
 def test_what_a_launcher_started_is_not_started_twice(tmp_path, monkeypatch):
     config = run_of(tmp_path).recipe.train
     assert ranks.launched().size == ranks.size_of(None, config) == 1

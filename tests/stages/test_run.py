@@ -55,7 +55,7 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
             "shards/*",
             "plan.parquet",
             "encoders/*/weights.safetensors",
-            "alignment/*/*",
+            "alignment/*",
             "scores.*",
             "inspect.parquet",
             "cache/canvas.npy",
@@ -71,7 +71,7 @@ def test_what_is_lost_is_made_again_as_it_was(tiny_runs):
     assert trained.encoders == ("fold0", "fold1")
     # The encoder that was lost is the same again, and so what was measured with it holds.
     assert curate.score(run, device="cpu").already is True
-    (run.path / "alignment" / "fold1" / "00000.parquet").unlink()
+    (run.path / "alignment" / "00000.parquet").unlink()
     (run.path / "scores.parquet").unlink()
     assert curate.score(run, device="cpu").already is False
     curate.inspect(run, device="cpu")

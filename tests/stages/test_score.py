@@ -44,8 +44,8 @@ def test_memorization_is_scored_along_a_training(tmp_path):
     assert {**rows[1], "epoch": 0, "loss": 0} == {**end, "epoch": 0, "loss": 0}
 
     # An encoder as it was then is measured by itself, whatever the end of its training gave.
-    half_way = (run / "snapshots/00002/alignment/fold0/00000.parquet").read_bytes()
-    assert half_way != (run / "alignment/fold0/00000.parquet").read_bytes()
+    half_way = (run / "snapshots/00002/alignment/00000.parquet").read_bytes()
+    assert half_way != (run / "alignment/00000.parquet").read_bytes()
     # What a snapshot gives is what those encoders would give, were they the run's own.
     half = json.loads((run / "snapshots/00002/scores.json").read_text())
     assert {**rows[0], "epoch": 0, "loss": 0} == {**half, "epoch": 0, "loss": 0}

@@ -22,6 +22,11 @@ PAIR = {"kind": "pair", "shared": 30, "candidates": 20, "independent": 20, "extr
 SMALL = {
     "cifar10-mae": {"plan": PAIR},
     "cifar10-simclr": {"plan": PAIR, "encoder": {"temperature": 0.1}},
+    "cifar10-supervised": {"plan": PAIR, "encoder": {"method": "supervised"}},
+    "cifar10-feldman": {
+        "plan": {"kind": "subsets", "subsets": 3, "fraction": 0.7},
+        "encoder": {"method": "supervised"},
+    },
     "cifar10-mae-along": {"plan": PAIR, "train": {"epochs": 6, "snapshots": 1}},
     "cifar10-simclr-halves": {
         "plan": {"kind": "halves"},
@@ -104,10 +109,9 @@ def test_without_any_run_everything_is_missing_and_that_is_no_error(place):
 
 
 def test_what_curate_cannot_make_is_said_and_has_no_command(place):
-    for name, why in [("12", "Feldman")]:
-        facts, figures = shown(name)
-        assert facts["commands"] == []
-        assert all(f["ours"].startswith("not yet: ") and why in f["ours"] for f in figures.values())
+    facts, figures = shown("fig-5")
+    assert figures["MNIST", "share (%)"]["ours"] == "not yet: curate has no recipe for MNIST"
+    assert not figures["MNIST", "share (%)"]["missing"] and of("mnist", facts) == []
 
 
 def test_what_is_no_table_is_one_line(place):
@@ -205,6 +209,49 @@ def test_deja_vu_is_what_curate_measures(place):
     assert ours["mean"] == pytest.approx(100 * measured["deja-vu"]["mean"])
     assert (ours["seeds"], ours["sd"], ours["paper"]) == (1, None, "27.4")
     assert not set(first) & set(facts["commands"])
+
+
+def test_tops_are_those_of_classifiers_over_a_pair_and_over_subsets(place):
+    facts, _ = shown("12")
+    first = [line for line in facts["commands"] if "seed" not in line]
+    assert first == [
+        "curate score cifar10-supervised",
+        "curate measure cifar10-supervised --kinds feldman-softmax",
+        "curate score cifar10-feldman",
+        "curate measure cifar10-feldman --kinds feldman-softmax",
+    ]
+    paste(first)
+    facts, figures = shown("12")
+    assert not set(first) & set(facts["commands"])
+    assert of("cifar10-feldman", facts)[:2] == [
+        "curate score cifar10-feldman --seed 1 --name cifar10-feldman-seed-1",
+        "curate measure cifar10-feldman-seed-1 --kinds feldman-softmax",
+    ]
+    for prefix, name, group, of_all in (
+        ("", "cifar10-supervised", "C", 5000),
+        ("over subsets, ", "cifar10-feldman", "-", 50000),
+    ):
+        rows = pq.read_table(f"runs/{name}/scores.parquet").to_pylist()
+        by_uid = {
+            row["uid"]: row["feldman_softmax"]
+            for row in pq.read_table(f"runs/{name}/measures.parquet").to_pylist()
+        }
+        both = [
+            (row["memorization"], by_uid[row["uid"]])
+            for row in rows
+            if row["group"] == group and None not in (row["memorization"], by_uid[row["uid"]])
+        ]
+        assert len(both) > 15
+        for top, paper in ((10, "50.0"), (200, "44.0")):
+            n = max(2, round(top * len(both) / of_all))
+            tops = [set(np.argsort([-pair[k] for pair in both])[:n]) for k in (0, 1)]
+            ours = figures[f"{prefix}top {top}", "overlap (%)"]
+            assert (ours["paper"], ours["seeds"], ours["runs"]) == (paper, 1, [name])
+            assert ours["mean"] == pytest.approx(100 * len(tops[0] & tops[1]) / n)
+            highest = sorted(both, reverse=True)[:n]
+            tau = stats.kendalltau(*np.array(highest).T).statistic
+            ours = figures[f"{prefix}top {top}", "Kendall's tau in the top"]
+            assert ours["mean"] == pytest.approx(tau)
 
 
 def test_agreement_is_of_candidates_of_runs_with_one_plan(place):

@@ -144,6 +144,8 @@ def measure_lines(measured: Measured) -> list[str | Listing]:
                 f"memorization, Kendall {tau.value:+.3f}"
             )
         mean = _short(row.mean)
+        if row.se is not None:
+            mean += f" (of a sample ± {_short(row.se)})"
         lines.append(f"{kind:<16} {row.n:>7,} samples, mean {mean}: {agreement}")
         rows.append((kind, f"{row.n:,}", mean, agreement))
     out: list[str | Listing] = [Listing(("measure", "samples", "mean", ""), rows, lines)]

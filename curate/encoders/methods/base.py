@@ -69,6 +69,7 @@ class Method(nn.Module, ABC):
     per_sample: ClassVar[bool] = False
     n_views: int
     settles: float = 0.0
+    left: Tensor | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -78,6 +79,11 @@ class Method(nn.Module, ABC):
     def kept(self) -> Encoder:
         """The network whose representations are kept: the trained one, or its teacher."""
         return self.encoder
+
+    @property
+    def classifier(self) -> nn.Linear | None:
+        """The head upon the pooled representation, which is kept as well; None without one."""
+        return None
 
     def view(self, number: int, spec: ViewSpec) -> ViewSpec:
         """Return how view ``number`` (0 to ``n_views`` - 1) is made, given the recipe's views."""

@@ -207,7 +207,6 @@ class DINO(base.Method):
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
         self.register_buffer("center", torch.zeros(config.out_dim))
-        self._taught: Tensor | None = None
 
     center: Tensor
 
@@ -247,7 +246,7 @@ class DINO(base.Method):
             small = torch.cat(list(batch.views[GLOBAL:]))
             local = _outputs(self.encoder, self.head, small, frozen=frozen)
             student = torch.cat([student, local])
-        self._taught = teacher
+        self.left = teacher
         loss = dino_loss(
             torch.unflatten(student, 0, (-1, n)),
             teacher,
@@ -259,9 +258,9 @@ class DINO(base.Method):
 
     def after_step(self, batch: Batch) -> None:
         """Move the center and the teacher."""
-        assert self._taught is not None
-        self.center.copy_(moved_center(self.center, self._taught, self.config.center_momentum))
-        self._taught = None
+        assert self.left is not None
+        self.center.copy_(moved_center(self.center, self.left, self.config.center_momentum))
+        self.left = None
         move(self.teacher, self.encoder, batch.numbers[1])
         move(self.teacher_head, self.head, batch.numbers[1])
 

@@ -1,6 +1,7 @@
-"""Supervised cross-entropy: labels train an encoder, which is kept without its head.
+"""Supervised cross-entropy: labels train an encoder and a head, which is kept beside it.
 
-Table 11 of arXiv 2401.12233 compares with it: a classifier whose last layer is taken off.
+Table 11 of arXiv 2401.12233 compares with it: a classifier whose last layer is taken off. With that
+layer it is what Feldman and Zhang 2020 measure (``scores.measures.feldman``).
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Supervised(base.Method):
         super().__init__(encoder)
         self.smoothing = config.label_smoothing
         self.head = nn.Linear(encoder.dim, classes)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The head, by which the network says what it takes an image for."""
+        return self.head
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the cross-entropy of one view."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -87,6 +87,33 @@ def view_of(x: Tensor, spec: ViewSpec, draws: Draws) -> Tensor:
         _, rows, columns = mask_grid(x)
         x = masked(x, draws.uniform(MASK, rows * columns), spec.mask)
     return x
+
+
+def shown(
+    specs: Sequence[ViewSpec],
+    key: int,
+    pixels: Tensor,
+    state: Tensor,
+    view: int | Tensor,
+    orders: Tensor | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return several views of each image, and the first draws of each view.
+
+    Args:
+        specs: How each view is made.
+        key: As in ``augment``.
+        pixels: (B, C, H, W) uint8.
+        state: (B,) int64, ``draws.hash64(key, keys)``.
+        view: Number of the first view, and the others follow; or a tensor, as ``Draws`` takes it.
+        orders: As ``Draws`` takes them.
+
+    Returns:
+        (B, C, H, W) float32 in [0, 1] each, and (B, ``draws.HELD``) float32 each.
+    """
+    draws = Draws.of_views(key, state, view, len(specs), orders)
+    x = pixels.float() / 255
+    views = [view_of(x, spec, d) for spec, d in zip(specs, draws, strict=True)]
+    return views, [d.first for d in draws if d.first is not None]
 
 
 def order_of(draws: Draws) -> tuple[int, ...] | Tensor:

@@ -107,12 +107,13 @@ class Draws:
 
     @cached_property
     def _held(self) -> Tensor:
-        return self._uniform(0, HELD) if self.first is None else self.first
+        return self._uniform(0, HELD)
 
     def uniform(self, slot: int, n: int) -> Tensor:
         """Return (B, n) float32 in [0, 1), slots ``slot`` to ``slot + n - 1``."""
         if slot + n <= HELD:
-            return self._held[:, slot : slot + n]
+            held = self._held if self.first is None else self.first
+            return held[:, slot : slot + n]
         return self._uniform(slot, n)
 
     def _uniform(self, slot: int, n: int) -> Tensor:

@@ -9,6 +9,8 @@ from curate.scores.measures.alignment import MeanAlignment
 from curate.scores.measures.base import Look, Measure, Samples
 from curate.scores.measures.deja_vu import DejaVu
 from curate.scores.measures.el2n import El2n
+from curate.scores.measures.feldman import Feldman
+from curate.scores.measures.feldman_softmax import FeldmanSoftmax
 from curate.scores.measures.grand import Grand
 from curate.scores.measures.knn_outlierness import KnnOutlierness
 from curate.scores.measures.loss import Loss
@@ -22,26 +24,42 @@ MEASURES: dict[str, type[Measure]] = {
     "grand": Grand,
     "loss": Loss,
     "knn-outlierness": KnnOutlierness,
+    "feldman": Feldman,
+    "feldman-softmax": FeldmanSoftmax,
 }
 """Measures by name; the columns of ``measures.parquet`` have ``_`` for ``-``."""
 
 
-def choose(kinds: Sequence[str] | None, labelled: bool) -> tuple[list[str], list[str]]:
+def choose(
+    kinds: Sequence[str] | None, labelled: bool, classifiers: bool
+) -> tuple[list[str], list[str]]:
     """Return the names of the measures to compute, and of those left out, in the shelf's order.
+
+    Those of classifiers are not left out where there are no classifiers: nobody misses them.
 
     Args:
         kinds: Names; None takes all that can be computed.
         labelled: Whether the samples have labels of two or more classes.
+        classifiers: Whether the encoders were trained with heads, which are kept.
 
     Raises:
-        UsageError: For no name, an unknown one, or one that needs labels where there are none.
+        UsageError: For no name, an unknown one, or one that needs labels or heads where there are
+            none.
     """
     if kinds is not None and not kinds:
         raise UsageError(f"kinds names no measure; choose from: {', '.join(MEASURES)}.")
     for kind in kinds or ():
         if kind not in MEASURES:
             raise unknown("measure", kind, MEASURES)
-    chosen = [kind for kind in MEASURES if kinds is None or kind in kinds]
+    apply = [kind for kind in MEASURES if classifiers or not MEASURES[kind].needs_heads]
+    chosen = [kind for kind in MEASURES if kind in (apply if kinds is None else kinds)]
+    headless = [kind for kind in chosen if kind not in apply]
+    if headless:
+        raise UsageError(
+            f"measure {', '.join(headless)} needs classifiers: a run whose encoder.method is "
+            "supervised (recipe digits-feldman), trained since heads are kept; leave it out of "
+            "kinds."
+        )
     lacking = [kind for kind in chosen if MEASURES[kind].needs_labels and not labelled]
     if lacking and kinds is not None:
         raise UsageError(
@@ -56,4 +74,10 @@ def column(kind: str) -> str:
     return kind.replace("-", "_")
 
 
-__all__ = ["MEASURES", "Look", "Measure", "Samples", "choose", "column"]
+def columns(kind: str) -> tuple[str, ...]:
+    """Return the names of a measure's columns: the numbers, then their standard errors if any."""
+    name = column(kind)
+    return (name, f"{name}_se") if MEASURES[kind].has_errors else (name,)
+
+
+__all__ = ["MEASURES", "Look", "Measure", "Samples", "choose", "column", "columns"]

@@ -21,7 +21,7 @@ class Samples:
         keys: (N,) uint64, equal for exact copies of an image.
         labels: (N,) int64 in [0, C), -1 where there is none.
         classes: C.
-        align: (N,) float64, alignment averaged over all encoders.
+        align: (N,) float64, alignment averaged over all encoders; None where it is not asked for.
         public_keys: (M,) uint64, of labelled test samples that no encoder was trained on.
         public_labels: (M,) int64 in [0, C).
     """
@@ -29,9 +29,9 @@ class Samples:
     keys: np.ndarray
     labels: np.ndarray
     classes: int
-    align: np.ndarray
     public_keys: np.ndarray
     public_labels: np.ndarray
+    align: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,6 +54,7 @@ class Look:
         features: (N, D) float32, pooled representations of the clean images.
         public: (M, D) float32, the same of the public samples.
         corner: Gives (N, D) float32 of each image's corner 0 to 3, enlarged to the whole image.
+        own: The head that it was trained with, of C or more classes; None of one trained without.
     """
 
     samples: Samples
@@ -63,6 +64,7 @@ class Look:
     features: np.ndarray
     public: np.ndarray
     corner: Callable[[int], np.ndarray]
+    own: heads.Head | None = None
 
     @cached_property
     def taught(self) -> np.ndarray:
@@ -96,6 +98,15 @@ class Look:
         el2n, grand = np.mean(errors, axis=0)
         return el2n, grand
 
+    @cached_property
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether its own head is right about each sample, and the label's probability by it.
+
+        (N,) float64 each, 0 or 1 and in [0, 1]; NaN without a label.
+        """
+        assert self.own is not None, "a measure of classifiers says that it needs heads"
+        return heads.answers(self.own, self.features, self.samples.labels)
+
     @property
     def _lesson(self) -> tuple[np.ndarray, np.ndarray]:
         return self.features[self.taught], self.samples.labels[self.taught]
@@ -104,59 +115,97 @@ class Look:
 class Measure(ABC):
     """One number a sample, gathered encoder by encoder.
 
+    What an encoder says is found out wherever that encoder is looked into (``says``), and taken in
+    where all encoders come together, in their order (``take``).
+
     Attributes:
         needs_labels: Whether it is about labels.
+        needs_heads: Whether it is about classifiers, trained with their heads.
+        has_errors: Whether it says how sure it is of each sample.
         text: What it is, in a line: what is measured, in which unit, and what higher means.
     """
 
     needs_labels: ClassVar[bool] = False
+    needs_heads: ClassVar[bool] = False
+    has_errors: ClassVar[bool] = False
     text: ClassVar[str]
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
     def wants(self, repeat: int) -> bool:
-        """Return whether encoders of this repeat of the plan are to be added."""
+        """Return whether encoders of this repeat of the plan are to be asked."""
         return True
 
     @abstractmethod
-    def add(self, look: Look) -> None:
-        """Take in what one encoder says."""
+    def says(self, look: Look) -> np.ndarray:
+        """Return what one encoder says of every sample, (N,) float64, NaN where nothing."""
+
+    @abstractmethod
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Take in what one encoder says, (N,), which was trained on those inside, (N,) bool."""
 
     @abstractmethod
     def values(self) -> np.ndarray:
         """Return the measure of every sample, (N,) float64, NaN where undefined."""
 
+    def errors(self) -> np.ndarray:
+        """Return the standard error of every sample, (N,) float64, NaN where it has none."""
+        raise NotImplementedError(f"{type(self).__name__} states no errors")
+
 
 class Mean:
-    """A mean over encoders, each sample over those that speak of it."""
+    """A mean over encoders, each sample over those that speak of it.
+
+    Attributes:
+        count: (N,) int64, how many those are.
+    """
 
     def __init__(self, n: int) -> None:
-        self._sum, self._count = np.zeros(n), np.zeros(n, dtype=np.int64)
+        self._sum, self._squares = np.zeros(n), np.zeros(n)
+        self.count = np.zeros(n, dtype=np.int64)
 
     def add(self, values: np.ndarray, where: np.ndarray) -> None:
         """Add (N,) values where a mask (N,) holds and they are known."""
         known = where & np.isfinite(values)
         self._sum[known] += values[known]
-        self._count += known
+        self._squares[known] += values[known] ** 2
+        self.count += known
 
     def values(self) -> np.ndarray:
         """Return the means, (N,), NaN where nothing was added."""
         out = np.full(len(self._sum), np.nan)
-        np.divide(self._sum, self._count, out=out, where=self._count > 0)
+        np.divide(self._sum, self.count, out=out, where=self.count > 0)
+        return out
+
+    def variance(self) -> np.ndarray:
+        """Return the variance of what was added, (N,), NaN where that is fewer than two."""
+        out = np.full(len(self._sum), np.nan)
+        around = self._squares - self.count * np.nan_to_num(self.values()) ** 2
+        np.divide(np.maximum(around, 0), self.count - 1, out=out, where=self.count > 1)
         return out
 
 
 class Average(Measure):
-    """A measure that is a mean over encoders; a kind adds to ``mean``."""
+    """A measure that is a mean over encoders: those that were trained on a sample, or the others.
+
+    Attributes:
+        trained: Whether it is over those that were.
+    """
+
+    trained: ClassVar[bool]
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(samples)
-        self.mean = Mean(len(samples))
+        self._mean = Mean(len(samples))
+
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Add what one encoder says of the samples of its side."""
+        self._mean.add(said, inside if self.trained else ~inside)
 
     def values(self) -> np.ndarray:
         """Return the means, (N,)."""
-        return self.mean.values()
+        return self._mean.values()
 
 
 class Contrast(Measure):
@@ -166,10 +215,10 @@ class Contrast(Measure):
         super().__init__(samples)
         self.inside, self.outside = Mean(len(samples)), Mean(len(samples))
 
-    def take(self, values: np.ndarray, look: Look, known: np.ndarray | bool = True) -> None:
-        """Add one encoder's values, (N,), where a mask says that they are known."""
-        self.inside.add(values, look.inside & known)
-        self.outside.add(values, ~look.inside & known)
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Add what one encoder says to the side of each sample."""
+        self.inside.add(said, inside)
+        self.outside.add(said, ~inside)
 
     def values(self) -> np.ndarray:
         """Return inside minus outside, (N,)."""

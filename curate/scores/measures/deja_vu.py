@@ -36,15 +36,15 @@ class DejaVu(Contrast):
     needs_labels = True
     text = "Deja Vu (Meehan et al. 2023): share of right corners, -1 to 1, higher = memorized"
 
-    def add(self, look: Look) -> None:
-        """Take in how many corners one encoder labels right."""
+    def says(self, look: Look) -> np.ndarray:
+        """Return the share of corners that one encoder labels right."""
         samples = self.samples
         pool, keys, labels = look.public, samples.public_keys, samples.public_labels
         if not len(pool):
             free = np.flatnonzero(~look.inside & (samples.labels >= 0))
             pool, keys, labels = look.features[free], samples.keys[free], samples.labels[free]
         if not len(pool):
-            return
+            return np.full(len(samples), np.nan)
         right = np.mean(
             [
                 votes(look.corner(c), samples.keys, pool, keys, labels, samples.classes)
@@ -53,7 +53,7 @@ class DejaVu(Contrast):
             ],
             axis=0,
         )
-        self.take(right, look, samples.labels >= 0)
+        return np.where(samples.labels >= 0, right, np.nan)
 
 
 def votes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from curate.scores.measures.base import Average, Look
 
 
@@ -17,9 +19,9 @@ class El2n(Average):
     encoder was trained on x, or x has no label.
     """
 
-    needs_labels = True
+    needs_labels, trained = True, True
     text = "EL2N (Paul et al. 2021): error of early heads, 0 to 1.42, higher = harder"
 
-    def add(self, look: Look) -> None:
-        """Take in the mean over one encoder's early heads."""
-        self.mean.add(look.early[0], look.inside)
+    def says(self, look: Look) -> np.ndarray:
+        """Return the mean over one encoder's early heads."""
+        return look.early[0]

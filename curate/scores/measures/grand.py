@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from curate.scores.measures.base import Average, Look
 
 
@@ -17,9 +19,9 @@ class Grand(Average):
     Undefined where no encoder was trained on x, or x has no label.
     """
 
-    needs_labels = True
+    needs_labels, trained = True, True
     text = "GraNd (Paul et al. 2021): gradient norm of early heads, from 0, higher = harder"
 
-    def add(self, look: Look) -> None:
-        """Take in the mean over one encoder's early heads."""
-        self.mean.add(look.early[1], look.inside)
+    def says(self, look: Look) -> np.ndarray:
+        """Return the mean over one encoder's early heads."""
+        return look.early[1]

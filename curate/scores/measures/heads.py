@@ -134,12 +134,24 @@ def of_label(head: Head, features: np.ndarray, labels: np.ndarray) -> np.ndarray
         features: (n, D).
         labels: (n,) int64; NaN results where below 0.
     """
-    out = np.full(len(labels), np.nan)
+    return answers(head, features, labels)[1]
+
+
+def answers(head: Head, features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether a head finds each sample's label likeliest, and how likely, (n,) float64 each.
+
+    Args:
+        head: C classes or more.
+        features: (n, D).
+        labels: (n,) int64; NaN results where below 0.
+    """
+    right, mine = np.full((2, len(labels)), np.nan)
     for part in parts(len(labels)):
-        p, known = head.probabilities(features[part]), labels[part] >= 0
-        mine = p[np.arange(len(p)), np.where(known, labels[part], 0)]
-        out[part] = np.where(known, mine, np.nan)
-    return out
+        p, y = head.probabilities(features[part]), labels[part]
+        known = y >= 0
+        right[part] = np.where(known, p.argmax(axis=1) == y, np.nan)
+        mine[part] = np.where(known, p[np.arange(len(p)), np.where(known, y, 0)], np.nan)
+    return right, mine
 
 
 def parts(n: int) -> list[slice]:

@@ -33,11 +33,14 @@ class KnnOutlierness(Measure):
         """Return whether this is the first repeat: one is enough to have encoders without x."""
         return repeat == 0
 
-    def add(self, look: Look) -> None:
-        """Take in the distances in one encoder's space."""
-        distance = neighbours.nearest(look.features, K).outlier_score()
-        self._outside.add(distance, ~look.inside)
-        self._all.add(distance, np.ones(len(distance), dtype=bool))
+    def says(self, look: Look) -> np.ndarray:
+        """Return the distances in one encoder's space."""
+        return neighbours.nearest(look.features, K).outlier_score()
+
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Add the distances, of those outside also by themselves."""
+        self._outside.add(said, ~inside)
+        self._all.add(said, np.ones(len(said), dtype=bool))
 
     def values(self) -> np.ndarray:
         """Return the mean distances, (N,)."""

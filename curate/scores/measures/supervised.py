@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from curate.scores.measures.base import Contrast, Look
 
 
@@ -12,7 +14,7 @@ class Supervised(Contrast):
     P is a converged softmax head on an encoder's frozen, pooled representation, fitted to the
     encoder's own labelled training samples. That is Feldman and Zhang's estimator for the
     randomised classifier that draws its answer from the head's probabilities. In every method the
-    head is fitted here, in ``supervised`` training as well: a run keeps encoders without theirs.
+    head is fitted here, in ``supervised`` training as well, whose own heads ``feldman`` asks.
 
     Unit: probability. Range: -1 to 1; higher = more memorized. Undefined where all encoders or none
     were trained on x, or x has no label.
@@ -21,6 +23,6 @@ class Supervised(Contrast):
     needs_labels = True
     text = "label memorization (Feldman & Zhang 2020): probability, -1 to 1, higher = memorized"
 
-    def add(self, look: Look) -> None:
-        """Take in the label's probability by one encoder's head."""
-        self.take(look.probability, look)
+    def says(self, look: Look) -> np.ndarray:
+        """Return the label's probability by one encoder's head."""
+        return look.probability

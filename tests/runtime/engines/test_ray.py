@@ -43,25 +43,27 @@ def cluster(tmp_path_factory):
 
 
 def files(run):
-    """Return what encoders, alignment and scores of a run hold; logs say when it was."""
+    """Return what encoders, alignment, scores and measures hold; logs say when it was."""
     kept = [
         path
-        for place in ("encoders", "alignment", "scores.parquet")
+        for place in ("encoders", "alignment", "scores.parquet", "measures", "measures.parquet")
         for path in [run.path / place, *(run.path / place).rglob("*")]
         if path.is_file() and path.name != "log.jsonl"
     ]
     return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in kept}
 
 
-def test_trainings_and_alignments_on_a_cluster_are_those_of_local_processes(tmp_path):
+def test_trainings_alignments_and_measures_on_a_cluster_are_those_of_local_processes(tmp_path):
     seen = []
     runs = {}
     for name, more in (("local", {"workers": 1}), ("ray", {"engine": "ray"})):
         runs[name] = curate.open_run(str(TINY), runs=tmp_path / name)
         curate.score(runs[name], device="cpu", progress=lambda *told: seen.append(told), **more)
+        curate.measure(runs[name], device="cpu", engine=more.get("engine", "local"))
     here, there = files(runs["local"]), files(runs["ray"])
-    assert len(here) == 7 and here == there
+    assert len(here) == 9 and here == there
     assert ("align: 2 of 2 parts", 160, 160) in seen
+    assert runs["ray"].record("measure/fold0")["attempt"]
     records = [runs[name].record("train/fold0") for name in runs]
     # Whichever machine and process made it, the key is the same, and the record says which it was.
     assert records[0]["key"] == records[1]["key"]

@@ -23,8 +23,13 @@ def said(kind, inside, **what):
     measure = MEASURES[kind](samples())
     for e, members in enumerate(inside):
         told = {name: values[e] for name, values in what.items()}
-        measure.add(SimpleNamespace(inside=np.array(members), **told))
+        take(measure, SimpleNamespace(inside=np.array(members), **told))
     return measure.values()
+
+
+def take(measure, look):
+    """Have a measure take in what an encoder says, as the stage does."""
+    measure.take(measure.says(look), look.inside)
 
 
 INSIDE = [[True, False], [True, False], [False, False]]

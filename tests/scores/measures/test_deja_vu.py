@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.scores.measures import MEASURES, Look, deja_vu
-from tests.scores.measures.by_hand import samples
+from tests.scores.measures.by_hand import samples, take
 
 pytestmark = pytest.mark.numeric
 
@@ -38,9 +38,9 @@ def test_deja_vu_is_right_corners_inside_minus_outside(monkeypatch):
 
     measure = MEASURES["deja-vu"](some)
     # Trained on the first: all four of its corners are right, and two of the second's.
-    measure.add(look([True, False], [[near_0, near_1]] * 2 + [[near_0, near_0]] * 2))
+    take(measure, look([True, False], [[near_0, near_1]] * 2 + [[near_0, near_0]] * 2))
     # Trained on the second: one corner of the first is right, and all of the second's.
-    measure.add(look([False, True], [[near_0, near_1]] + [[near_1, near_1]] * 3))
+    take(measure, look([False, True], [[near_0, near_1]] + [[near_1, near_1]] * 3))
     assert measure.values() == pytest.approx([1 - 0.25, 1 - 0.5])
 
 
@@ -50,7 +50,7 @@ def test_without_public_samples_those_outside_vote(monkeypatch):
     some = samples(4, labels=[0, 0, 1, 1])
     measure = MEASURES["deja-vu"](some)
     inside = np.array([True, False, True, False])
-    measure.add(Look(some, 0, 0, inside, x, x[:0], lambda corner: x))
-    measure.add(Look(some, 1, 0, ~inside, x, x[:0], lambda corner: x))
+    take(measure, Look(some, 0, 0, inside, x, x[:0], lambda corner: x))
+    take(measure, Look(some, 1, 0, ~inside, x, x[:0], lambda corner: x))
     # Samples 1 and 3 vote, and not on themselves: then the other class is all there is.
     assert measure.values() == pytest.approx([1.0, 1.0, 1.0, 1.0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from curate.scores.measures import MEASURES
-from tests.scores.measures.by_hand import samples
+from tests.scores.measures.by_hand import samples, take
 
 pytestmark = pytest.mark.numeric
 
@@ -20,7 +20,7 @@ def test_outlierness_is_the_mean_distance_without_the_sample():
     measure = MEASURES["knn-outlierness"](samples(4))
     assert measure.wants(0)
     assert not measure.wants(1)
-    measure.add(SimpleNamespace(features=cross, inside=np.array([1, 0, 0, 1], dtype=bool)))
-    measure.add(SimpleNamespace(features=line, inside=np.array([0, 1, 0, 1], dtype=bool)))
+    take(measure, SimpleNamespace(features=cross, inside=np.array([1, 0, 0, 1], dtype=bool)))
+    take(measure, SimpleNamespace(features=line, inside=np.array([0, 1, 0, 1], dtype=bool)))
     # The last one is in both, so that both count.
     assert measure.values() == pytest.approx([b, a, (a + b) / 2, (a + b) / 2], abs=1e-6)

@@ -271,14 +271,15 @@ class Loop(Stepping):
     def _views(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         n = self.method.n_views
         state = self.states[places]
-        views, firsts = self.show(self.specs, self.key, pixels, state, now.view, now.orders)
+        views, *drawn = self.show(self.specs, self.key, pixels, state, now.view, now.orders)
         draws = [
-            Draws(self.key, state, now.view + i, u, now.orders) for i, u in enumerate(firsts[:n])
+            Draws(self.key, state, number, first, now.orders)
+            for first, number in zip(*drawn, strict=True)
         ]
         return Batch(
             views=views[:n],
             extra=views[n:],
-            draws=draws,
+            draws=draws[:n],
             labels=None if self.labels is None else self.labels[places],
             numbers=now.own,
             settled=now.settled,

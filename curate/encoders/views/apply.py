@@ -96,8 +96,8 @@ def shown(
     state: Tensor,
     view: int | Tensor,
     orders: Tensor | None = None,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return several views of each image, and the first draws of each view.
+) -> tuple[list[Tensor], list[Tensor], list[int | Tensor]]:
+    """Return several views of each image, and the first draws and the number of each view.
 
     Args:
         specs: How each view is made.
@@ -108,12 +108,14 @@ def shown(
         orders: As ``Draws`` takes them.
 
     Returns:
-        (B, C, H, W) float32 in [0, 1] each, and (B, ``draws.HELD``) float32 each.
+        (B, C, H, W) float32 in [0, 1] each, (B, ``draws.HELD``) float32 each, and numbers as
+        ``view`` is one.
     """
     draws = Draws.of_views(key, state, view, len(specs), orders)
     x = pixels.float() / 255
     views = [view_of(x, spec, d) for spec, d in zip(specs, draws, strict=True)]
-    return views, [d.first for d in draws if d.first is not None]
+    firsts = [d.first for d in draws if d.first is not None]
+    return views, firsts, [d.view for d in draws]
 
 
 def order_of(draws: Draws) -> tuple[int, ...] | Tensor:

@@ -53,7 +53,7 @@ def test_a_manifest_is_found_by_name_and_by_path(chooser):
 
 
 def test_what_no_sample_has_is_told(chooser):
-    with pytest.raises(DataError, match=r"has no expected of any sample: .*plan\.repeats=3"):
+    with pytest.raises(DataError, match=r"has no expected of any sample: .*plan\.repeats.: 3"):
         chooser.numbers("expected")
 
 

@@ -113,7 +113,7 @@ def test_a_selection_by_what_is_expected_takes_its_order_and_its_chances(tmp_pat
 
 
 def test_who_cannot_be_expected_anything_of_is_told_what_to_type(run, tiny_runs):
-    with pytest.raises(DataError, match=r"plan\.repeats=3"):
+    with pytest.raises(DataError, match=r"plan\.repeats.: 3"):
         curate.select(run, by="expected", count=3)
     found = typed("select", "tiny", "--by", "expectd", "--top", 3, "--runs", tiny_runs)
     assert found.code == 2 and "'expected'" in found.err

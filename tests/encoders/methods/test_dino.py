@@ -242,7 +242,7 @@ def test_the_center_is_part_of_a_state():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match=r"local_side 3 is not a multiple .*local_side=2"):
+    with pytest.raises(UsageError, match=r"local_side 3 is not a multiple .*local_side.: 2"):
         made("vit_micro", local_side=3)
     with pytest.raises(UsageError, match="expected two shares"):
         made(local_crop=[0.5, 0.2])

@@ -161,6 +161,6 @@ def test_a_unit_that_asks_for_more_cores_than_there_are_does_not_wait_for_ever(t
 
 def test_cards_by_number_are_this_machines_own(tmp_path):
     run = curate.open_run(str(TINY), runs=tmp_path)
-    with pytest.raises(UsageError, match=r"cuda:0-1: cards by number are this machine's"):
+    with pytest.raises(UsageError, match=r"cuda:0-1.: cards by number are this machine's"):
         curate.train(run, device="cuda:0-1", engine="ray")
     assert app.call(["train", str(TINY), "--runs", str(tmp_path), "--engine-set", "gpus=2"]) == 2

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from threadpoolctl import threadpool_limits
 
 from curate.data.canvas import Canvas
 from curate.data.chunks import one_chunk
@@ -250,8 +251,8 @@ def _jobs(
     run: Run, context: Context, plan: Plan, asked: dict[int, units.Unit], device: str
 ) -> Iterator[Unit]:
     """Yield what is left to do, for an engine: encoders that are to be looked into."""
-    # Elsewhere there may be other cores than here: as many as for a training.
-    threads = run.recipe.train.threads if context.engine else torch.get_num_threads()
+    # As many as for a training, whoever does it: last digits go by them.
+    threads = run.recipe.train.threads
     for e, unit in asked.items():
         if unit.intact():
             continue
@@ -320,9 +321,11 @@ def measure_one(
             f"train.lr or set train.clip_norm, and start over with {option(fresh=True)}."
         )
     said = {}
-    for done, kind in enumerate(kinds, 1):
-        said[measures.column(kind)] = MEASURES[kind](samples).says(look)
-        progress("measure", done, len(kinds))
+    # Products are added up in another order by other numbers of threads, which engines differ in.
+    with threadpool_limits(1, "blas"):
+        for done, kind in enumerate(kinds, 1):
+            said[measures.column(kind)] = MEASURES[kind](samples).says(look)
+            progress("measure", done, len(kinds))
     with attempting(unit) as attempt:
         write_table(_file(attempt.folder, name), pa.table(said))
         attempt.complete(device, keep=False)

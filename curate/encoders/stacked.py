@@ -162,7 +162,7 @@ class Stack(Stepping):
             states = [loop.states[own] for loop, own in zip(loops, of, strict=True)]
             orders = None if now.orders is None else now.orders[number]
             state, images = torch.cat(states), pixels[some].flatten(0, 1)
-            views, firsts, _ = shown(first.specs, loops[0].key, images, state, view, orders)
+            views, firsts, numbers = shown(first.specs, loops[0].key, images, state, view, orders)
             tensors = [*views, state, *firsts[:n]]
             made.append([torch.unflatten(t, 0, of.shape) for t in tensors])
         tensors = made[0] if len(made) == 1 else [torch.cat(t) for t in zip(*made, strict=True)]
@@ -175,7 +175,10 @@ class Stack(Stepping):
         return Batch(
             views=views[:n],
             extra=views[n:],
-            draws=[Draws(first.key, state, view + i, u) for i, u in enumerate(firsts)],
+            draws=[
+                Draws(first.key, state, number, u)
+                for number, u in zip(numbers, firsts, strict=False)
+            ],
             labels=torch.stack(labels) if labels else None,
             numbers=now.own,
             settled=now.settled,

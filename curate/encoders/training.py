@@ -26,6 +26,7 @@ from curate.encoders.stacked import Stack
 from curate.errors import DataError
 from curate.runtime.files import TEMPORARY, write_json, write_text
 from curate.runtime.progress import Progress, silent
+from curate.runtime.threads import torch_threads
 
 
 def train_encoder(
@@ -74,11 +75,12 @@ def train_encoder(
         Stopped: If a signal came; the state is stored.
     """
     asked = Asked(uids, seed, out, states)
-    loop, about = _prepared(asked, canvas, spec, labels, device, steps=steps, ranks=ranks)
-    if states is not None:
-        loop.resume(states)
-    snapshot = _snapshot(loop, asked, about)
-    trained = loop.run(states, snapshot=snapshot, progress=progress)
+    with torch_threads(spec.train.threads, device):
+        loop, about = _prepared(asked, canvas, spec, labels, device, steps=steps, ranks=ranks)
+        if states is not None:
+            loop.resume(states)
+        snapshot = _snapshot(loop, asked, about)
+        trained = loop.run(states, snapshot=snapshot, progress=progress)
     if not ranks.rank:
         _write(loop, asked, about)
     return trained
@@ -115,16 +117,17 @@ def train_side_by_side(
     """
     # The last digits of a single one, too, are those of a stack.
     several = asked if len(asked) > 1 else [*asked, *asked]
-    everyone = [_prepared(one, canvas, spec, labels, device) for one in several]
-    stack = Stack([loop for loop, _ in everyone])
-    if all(one.states is not None for one in asked):
-        stack.resume([one.states for one in several if one.states is not None])
-    prepared, snapshots = everyone[: len(asked)], []
-    for one, (loop, about) in zip(asked, prepared, strict=True):
-        about["side_by_side"] = True
-        snapshots.append(_snapshot(loop, one, about))
-    states = [one.states for one in asked if one.states is not None]
-    trained = stack.run(states or None, snapshots=snapshots, progress=progress)
+    with torch_threads(spec.train.threads, device):
+        everyone = [_prepared(one, canvas, spec, labels, device) for one in several]
+        stack = Stack([loop for loop, _ in everyone])
+        if all(one.states is not None for one in asked):
+            stack.resume([one.states for one in several if one.states is not None])
+        prepared, snapshots = everyone[: len(asked)], []
+        for one, (loop, about) in zip(asked, prepared, strict=True):
+            about["side_by_side"] = True
+            snapshots.append(_snapshot(loop, one, about))
+        states = [one.states for one in asked if one.states is not None]
+        trained = stack.run(states or None, snapshots=snapshots, progress=progress)
     for one, (loop, about) in zip(asked, prepared, strict=True):
         _write(loop, one, about)
     return trained
@@ -158,8 +161,6 @@ def _prepared(
     ranks: Ranks = ALONE,
 ) -> tuple[Loop, dict[str, Any]]:
     """Return a training that has not begun, and what its encoder's ``config.json`` says."""
-    if device == "cpu":
-        torch.set_num_threads(spec.train.threads)
     torch.manual_seed(asked.seed)
     config = spec.encoder
     uids = np.array(sorted(asked.uids), dtype=object)

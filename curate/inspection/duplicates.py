@@ -177,10 +177,8 @@ def _all(
         _latest[key] = searched
         unfinished.end()
     found, upside, asked, index = _latest[key]
-    found = found.distinct()
-    learned = decoys.threshold(found, upside, len(stands), asked, correlation=threshold)
-    enough = decoys.stand_out(found, found, learned.least) & (found.similarity >= threshold)
-    return found.where(enough), learned, asked, index
+    learned = decoys.threshold(found.distinct(), upside, len(stands), asked, correlation=threshold)
+    return _copies(found, learned.least, threshold), learned, asked, index
 
 
 def _of_some(
@@ -199,21 +197,20 @@ def _of_some(
     found, upside, asked = matching.looked_up(library, rows, progress)
     learned = decoys.threshold(found.distinct(), upside, len(rows), asked, correlation=threshold)
 
-    def enough() -> matching.Found:
-        pairs = found.distinct()
-        pairs = pairs.where(
-            decoys.stand_out(pairs, pairs, learned.least) & (pairs.similarity >= threshold)
-        )
-        return pairs.where(np.isin(pairs.a, rows) | np.isin(pairs.b, rows))
-
     # A pair has to stand out from what the other of the two is like as well.
-    kept = enough()
+    kept = _copies(found, learned.least, threshold)
     others = np.setdiff1d(np.append(kept.a, kept.b), rows)
     if len(others):
         more, _, _ = matching.looked_up(library, others, progress, with_decoys=False)
-        found = matching.Found.joined([found, more])
-        kept = enough()
+        kept = _copies(matching.Found.joined([found, more]), learned.least, threshold)
+        kept = kept.where(np.isin(kept.a, rows) | np.isin(kept.b, rows))
     return kept, learned, asked, library.indices[0].quality(matching.WHOLE_K)
+
+
+def _copies(found: matching.Found, least: float, correlation: float) -> matching.Found:
+    """Return the distinct pairs with enough evidence and correlation that stand out."""
+    pairs = found.distinct()
+    return pairs.where(decoys.stand_out(pairs, pairs, least) & (pairs.similarity >= correlation))
 
 
 def _equal(images: Thumbnails, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

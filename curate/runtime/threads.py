@@ -1,4 +1,4 @@
-"""Many items on as many threads as cores, in their order."""
+"""Threads: of torch for a while, and many items on as many as there are cores, in their order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 In = TypeVar("In")
@@ -21,6 +22,24 @@ def cores() -> int:
     """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def torch_threads(number: int, device: str) -> Iterator[None]:
+    """Have torch compute with ``number`` threads while a block runs, if ``device`` is a CPU.
+
+    Afterwards it computes with as many as before: a unit of work may run within a longer process,
+    whose other work it is not to slow down.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_order(

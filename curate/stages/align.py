@@ -22,6 +22,7 @@ from curate.runtime.engines.base import Unit
 from curate.runtime.files import on_disk
 from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
+from curate.runtime.threads import torch_threads
 from curate.scores.alignment import Alignment, align_images, centres_of
 from curate.scores.covariates import REFERENCES, drawn
 from curate.scores.plan import Plan
@@ -193,8 +194,6 @@ def align_some(
         threads: To compute with on a CPU.
         progress: Progress callback.
     """
-    if device == "cpu":
-        torch.set_num_threads(threads)
     run = Run.open(path)
     made = placed(run, Plan.read(run.path / "plan.parquet", scratch=run.path / "cache"))
     shown = _shown(run, further)
@@ -202,9 +201,10 @@ def align_some(
     done, total = 0, sum(len(p.rows) for part in parts for p, _ in shown(part))
     pixels = shard.pixels(run, Context("cpu"))
     progress("align", done, total)
-    for n in _measure(run, made, pixels, work, Moment(epoch), device, further=further):
-        done += n
-        progress("align", done, total)
+    with torch_threads(threads, device):
+        for n in _measure(run, made, pixels, work, Moment(epoch), device, further=further):
+            done += n
+            progress("align", done, total)
 
 
 def on_shards(

@@ -27,7 +27,7 @@ from curate.runs.recipe import Recipe
 from curate.runtime import randomness
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result
-from curate.runtime.threads import cores
+from curate.runtime.threads import cores, torch_threads
 from curate.scores.alignment import align_images
 from curate.stages.context import Context
 from curate.stages.train import device_name
@@ -248,7 +248,6 @@ class _Bench:
             progress=report,
             steps=block * (1 + rounds),
         )
-        torch.set_num_threads(self.threads)
         return np.diff(times).tolist()
 
     def score(self, canvas: Canvas) -> tuple[Rate, Rate, float]:
@@ -373,7 +372,6 @@ def _synchronise(device: str) -> None:
 
 def _ceiling(device: str, threads: int) -> Ceiling:
     """Return what the machine does at best on a plain matrix product and a plain copy."""
-    torch.set_num_threads(threads)
     gpu = device != "cpu"
     side, size, turns = (8192, 2**30, 20) if gpu else (1024, 2**27, 8)
     # The fastest numbers that encoders are computed with there.
@@ -382,16 +380,17 @@ def _ceiling(device: str, threads: int) -> Ceiling:
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     best = {"matmul": float("inf"), "copy": float("inf")}
-    for _ in range(ROUNDS + 1):
-        for name in best:
-            started = time.perf_counter()
-            for _ in range(turns):
-                if name == "matmul":
-                    torch.matmul(a, b)
-                else:
-                    target.copy_(source)
-            _synchronise(device)
-            best[name] = min(best[name], (time.perf_counter() - started) / turns)
+    with torch_threads(threads, device):
+        for _ in range(ROUNDS + 1):
+            for name in best:
+                started = time.perf_counter()
+                for _ in range(turns):
+                    if name == "matmul":
+                        torch.matmul(a, b)
+                    else:
+                        target.copy_(source)
+                _synchronise(device)
+                best[name] = min(best[name], (time.perf_counter() - started) / turns)
     return Ceiling(
         matmul=2 * side**3 / best["matmul"],
         copy=2 * size / best["copy"],
@@ -424,9 +423,5 @@ def bench(
     """
     recipe, run = recipe_of(name, runs=runs, overrides=overrides, data=data)
     context = Context.of(run, data, device, 1, progress)
-    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="curate-") as folder:
-        try:
-            return _Bench(recipe, context, Path(folder), threads).measured()
-        finally:
-            torch.set_num_threads(threads)
+        return _Bench(recipe, context, Path(folder), torch.get_num_threads()).measured()

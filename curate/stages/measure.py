@@ -36,6 +36,7 @@ from curate.runtime.files import write_json, write_table
 from curate.runtime.options import option
 from curate.runtime.progress import Progress, silent
 from curate.runtime.results import Result, plain
+from curate.runtime.threads import torch_threads
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
 from curate.scores.measures.heads import Head
@@ -292,23 +293,39 @@ def measure_one(
     Raises:
         DivergedError: If its representations are not finite.
     """
-    if device == "cpu":
-        torch.set_num_threads(threads)
     run = Run.open(path)
     plan = Plan.read(run.path / "plan.parquet", scratch=run.path / "cache")
-    name, repeat = plan.encoders[number], int(plan.repeats[number])
+    name = plan.encoders[number]
     unit = units.measure(run, name, number, kinds, device)
     if unit.done():
         return  # Another attempt was there first.
+    said = {}
+    # Products are added up in another order by other numbers of threads, which engines differ in.
+    with torch_threads(threads, device), threadpool_limits(1, "blas"):
+        look = _look(run, plan, number, device, heads=any(MEASURES[k].needs_heads for k in kinds))
+        for done, kind in enumerate(kinds, 1):
+            said[measures.column(kind)] = MEASURES[kind](look.samples).says(look)
+            progress("measure", done, len(kinds))
+    with attempting(unit) as attempt:
+        write_table(_file(attempt.folder, name), pa.table(said))
+        attempt.complete(device, keep=False)
+
+
+def _look(run: Run, plan: Plan, number: int, device: str, *, heads: bool) -> Look:
+    """Return what an encoder of the plan makes of the samples, with its own head if asked for.
+
+    Raises:
+        DivergedError: If its representations are not finite.
+    """
     canvas = shard.canvas(run, Context("cpu"))
     samples, rows, public, numbers = _samples(run, plan, canvas)
+    name = plan.encoders[number]
     folder = run.path / "encoders" / name
     encoder = load_encoder(folder, device=device)
-    heads = any(MEASURES[kind].needs_heads for kind in kinds)
     look = Look(
         samples=samples,
         number=number,
-        repeat=repeat,
+        repeat=int(plan.repeats[number]),
         inside=plan.inclusion[:, number],
         features=_features(encoder, canvas, rows),
         public=_features(encoder, canvas, public),
@@ -320,15 +337,7 @@ def measure_one(
             f"encoder {name} of {run.path} gives representations that are not finite; lower "
             f"train.lr or set train.clip_norm, and start over with {option(fresh=True)}."
         )
-    said = {}
-    # Products are added up in another order by other numbers of threads, which engines differ in.
-    with threadpool_limits(1, "blas"):
-        for done, kind in enumerate(kinds, 1):
-            said[measures.column(kind)] = MEASURES[kind](samples).says(look)
-            progress("measure", done, len(kinds))
-    with attempting(unit) as attempt:
-        write_table(_file(attempt.folder, name), pa.table(said))
-        attempt.complete(device, keep=False)
+    return look
 
 
 def own_head(folder: Path, numbers: np.ndarray) -> Head:

@@ -4,12 +4,13 @@ import threading
 import time
 
 import pytest
+import torch
 
 from curate.data.decoding import (
     check,
 )
 from curate.errors import DataError
-from curate.runtime.threads import in_order
+from curate.runtime.threads import in_order, torch_threads
 from tests.rendered import encoded
 from tests.rendered import picture as render
 
@@ -59,3 +60,17 @@ def test_the_callers_thread_works_too_and_an_error_keeps_its_place(cores, monkey
 def test_an_error_in_a_thread_reaches_the_caller():
     with pytest.raises(DataError, match="empty"):
         list(in_order(check, [encoded(render(1, 9, 9), "PNG"), b""], size=len))
+
+
+def test_torch_has_as_many_threads_afterwards_as_before():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ValueError), torch_threads(1, "cpu"):
+            assert torch.get_num_threads() == 1
+            raise ValueError
+        assert torch.get_num_threads() == 2
+        with torch_threads(1, "cuda"):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

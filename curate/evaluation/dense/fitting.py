@@ -20,6 +20,7 @@ from curate.evaluation.dense.base import DenseSet, Prepared
 from curate.evaluation.dense.network import Dense
 from curate.runtime import randomness
 from curate.runtime.progress import Progress, silent
+from curate.runtime.threads import torch_threads
 
 POWER = 0.9
 """Of the polynomial that the rate falls by."""
@@ -54,18 +55,13 @@ def fit_and_test(
     """
     device = next(encoder.parameters()).device
     allow_tf32("float32")
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(config.threads)
-    try:
+    with torch_threads(config.threads, device.type):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.seed_for(seed, "dense", "decoder"))
             network = Dense(copy.deepcopy(encoder), config, prepared.outputs).to(device)
             # Within, so that a network that draws by itself draws the same.
             _train(network, data, prepared, config, seed, device, progress)
         return _test(network, data, prepared, device)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _train(

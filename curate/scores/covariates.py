@@ -16,6 +16,7 @@ from torch import Tensor
 
 from curate.inspection.triage import luma
 from curate.runtime import randomness
+from curate.runtime.threads import torch_threads
 
 REFERENCES = 4096
 """Samples that outlierness and components are taken against; all, where there are no more."""
@@ -73,6 +74,8 @@ def likeness(pixels: np.ndarray) -> np.ndarray:
 class Cloud:
     """Reference points of a space, against which any point is held: R of D dimensions.
 
+    What it computes does not depend on how many cores there are: each product takes one.
+
     Args:
         references: (R, D) float32.
         components: How many principal components are kept.
@@ -83,15 +86,17 @@ class Cloud:
         self._centre = points.double().mean(dim=0)
         apart = points.double() - self._centre
         # Of few points with many dimensions the singular vectors are those of the small matrix.
-        _, _, basis = torch.linalg.svd(apart, full_matrices=False)
+        with torch_threads(1, "cpu"):
+            _, _, basis = torch.linalg.svd(apart, full_matrices=False)
         self._basis = basis[:components].mT
         self._unit = _unit(apart)
 
     def components(self, points: np.ndarray) -> np.ndarray:
         """Return the coordinates of points (n, D) on the principal components, (n, c) float64."""
-        return np.asarray(
-            ((torch.from_numpy(points).double() - self._centre) @ self._basis).numpy()
-        )
+        with torch_threads(1, "cpu"):
+            return np.asarray(
+                ((torch.from_numpy(points).double() - self._centre) @ self._basis).numpy()
+            )
 
     def distances(self, points: np.ndarray) -> Tensor:
         """Return how far points (n, D) lie from the references, (n, R), in [0, 2].
@@ -99,7 +104,8 @@ class Cloud:
         Both are centred and scaled to length 1 before.
         """
         unit = _unit(torch.from_numpy(points).double() - self._centre)
-        return (2 - 2 * (unit @ self._unit.mT)).clamp_min(0).sqrt()
+        with torch_threads(1, "cpu"):
+            return (2 - 2 * (unit @ self._unit.mT)).clamp_min(0).sqrt()
 
     def outlierness(self, points: np.ndarray, itself: np.ndarray) -> np.ndarray:
         """Return the mean distance to the nearest references, (n,) in [0, 2]; higher = more alone.

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from threadpoolctl import threadpool_limits
 
 from curate.data.chunks import one_chunk
 from curate.encoders.backbone import Encoder, load_encoder
@@ -135,7 +136,9 @@ def expected(collected: Collected, folders: Mapping[str, Path], context: Context
 
     found = Estimates(collected.whole, collected.se, collected.variance, collected.contrasts)
     scratch = run.path / "cache"
-    return Expected(posterior(found, columns, folds, names=chosen, note=note, scratch=scratch))
+    # By another number of cores products are added up in another order.
+    with threadpool_limits(1, "blas"):
+        return Expected(posterior(found, columns, folds, names=chosen, note=note, scratch=scratch))
 
 
 def _of_images(

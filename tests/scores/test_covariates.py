@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from curate.inspection.triage import quality
+from curate.runtime.threads import torch_threads
 from curate.scores import covariates
 from curate.scores.covariates import Cloud
 
@@ -89,3 +90,14 @@ def test_labels_become_columns():
     names = covariates.frequent(labels)
     assert names.tolist() == [3, 7]
     assert covariates.one_hot(labels, names).tolist() == [[1, 0], [0, 0], [0, 1], [1, 0]]
+
+
+def test_what_a_cloud_computes_does_not_depend_on_the_number_of_cores():
+    points = np.random.default_rng(0).normal(size=(900, 192)).astype(np.float32)
+
+    def computed(number):
+        with torch_threads(number, "cpu"):
+            cloud = Cloud(points, 24)
+            return cloud.components(points).tobytes(), cloud.distances(points).numpy().tobytes()
+
+    assert computed(1) == computed(2)

@@ -145,7 +145,7 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
         run.record_path(unit.name).unlink(missing_ok=True)
         table = {"uid": one_chunk(scores["uid"])}
         for kind, values in columns.items():
-            table |= dict(zip(measures.columns(kind), values, strict=True))
+            table |= dict(zip(measures.columns(kind), values, strict=False))
         write_table(path, pa.table(table))
         every = {kind: _row(kind, values, scores) for kind, values in columns.items()}
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
@@ -217,7 +217,11 @@ def _kept(run: Run, uids: pa.ChunkedArray) -> dict[str, tuple[pa.Array, ...]]:
     if not table["uid"].equals(uids):
         return {}
     return {
-        kind: tuple(table[name].combine_chunks() for name in measures.columns(kind))
+        kind: tuple(
+            table[name].combine_chunks()
+            for name in measures.columns(kind)
+            if name in table.column_names
+        )
         for kind in MEASURES
         if measures.column(kind) in table.column_names
     }
@@ -244,8 +248,8 @@ def _compute(
 
 def _columns(measure: Measure) -> tuple[pa.Array, ...]:
     """Return the numbers of a measure, and their standard errors if it states any."""
-    every = (measure.values(), measure.errors()) if measure.has_errors else (measure.values(),)
-    return tuple(pa.array(values, pa.float64(), from_pandas=True) for values in every)
+    every = (measure.values(), measure.errors())
+    return tuple(pa.array(v, pa.float64(), from_pandas=True) for v in every if v is not None)
 
 
 def _jobs(

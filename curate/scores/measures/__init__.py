@@ -74,10 +74,10 @@ def column(kind: str) -> str:
     return kind.replace("-", "_")
 
 
-def columns(kind: str) -> tuple[str, ...]:
-    """Return the names of a measure's columns: the numbers, then their standard errors if any."""
+def columns(kind: str) -> tuple[str, str]:
+    """Return the names of a measure's columns: the numbers, and their errors, which few have."""
     name = column(kind)
-    return (name, f"{name}_se") if MEASURES[kind].has_errors else (name,)
+    return name, f"{name}_se"
 
 
 __all__ = ["MEASURES", "Look", "Measure", "Samples", "choose", "column", "columns"]

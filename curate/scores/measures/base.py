@@ -121,13 +121,11 @@ class Measure(ABC):
     Attributes:
         needs_labels: Whether it is about labels.
         needs_heads: Whether it is about classifiers, trained with their heads.
-        has_errors: Whether it says how sure it is of each sample.
         text: What it is, in a line: what is measured, in which unit, and what higher means.
     """
 
     needs_labels: ClassVar[bool] = False
     needs_heads: ClassVar[bool] = False
-    has_errors: ClassVar[bool] = False
     text: ClassVar[str]
 
     def __init__(self, samples: Samples) -> None:
@@ -149,9 +147,12 @@ class Measure(ABC):
     def values(self) -> np.ndarray:
         """Return the measure of every sample, (N,) float64, NaN where undefined."""
 
-    def errors(self) -> np.ndarray:
-        """Return the standard error of every sample, (N,) float64, NaN where it has none."""
-        raise NotImplementedError(f"{type(self).__name__} states no errors")
+    def errors(self) -> np.ndarray | None:
+        """Return the standard error of every sample, (N,) float64, NaN where it has none.
+
+        None where the measure does not say how sure it is.
+        """
+        return None
 
 
 class Mean:

@@ -24,7 +24,7 @@ class Feldman(Contrast):
     were trained on x, or x has no label.
     """
 
-    needs_labels = needs_heads = has_errors = True
+    needs_labels = needs_heads = True
     text = "label memorization of classifiers (Feldman & Zhang 2020): -1 to 1, higher = memorized"
 
     def says(self, look: Look) -> np.ndarray:

@@ -22,7 +22,7 @@ class FeldmanSoftmax(Contrast):
     were trained on x, or x has no label.
     """
 
-    needs_labels = needs_heads = has_errors = True
+    needs_labels = needs_heads = True
     text = "label memorization by softmax (arXiv 2401.12233, B.3): -1 to 1, higher = memorized"
 
     def says(self, look: Look) -> np.ndarray:

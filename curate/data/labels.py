@@ -176,4 +176,4 @@ def none_of(have: Iterable[str]) -> str:
     more = ", ..." if len(names) > SHOWN else ""
     if not names:
         return "none"
-    return f"none; {option(label=...)} takes one of {', '.join(names[:SHOWN])}{more}"
+    return f"none; data.label takes one of {', '.join(names[:SHOWN])}{more}"

@@ -31,7 +31,6 @@ from curate.data.sources.base import (
     why_left_out,
 )
 from curate.errors import DataError
-from curate.runtime.options import option
 from curate.runtime.text import short
 
 COMPANIONS = (".cls", ".json", ".txt")
@@ -220,7 +219,7 @@ def _scan(
             if reason is not None:
                 yield none(inside, rejected=reason)
             elif image is not None and not _has_ending(base, image):
-                yield none(inside, left_out=f"no .{image.lstrip('.')} ({option(image=...)})")
+                yield none(inside, left_out=f"no .{image.lstrip('.')} (data.image)")
             elif suffix in MORE_EXTENSIONS and refusal_by_name(suffix):
                 yield none(inside, rejected=str(refusal_by_name(suffix)))
             elif image is not None or suffix in EXTENSIONS or suffix in MORE_EXTENSIONS or (

@@ -63,7 +63,7 @@ def test_labels_come_from_where_it_is_said(tmp_path, label, want):
 def test_images_are_those_of_the_ending_that_is_said(tmp_path, image):
     path = pack(tmp_path / "a.tar", [("a.left.jpg", IMAGES[0]), ("a.seg.png", IMAGES[1])])
     assert [*found(path, image=image)] == ["t/a.left.jpg"]
-    assert "(image)" in left(path, image=image)["t/a.seg.png"]
+    assert "(data.image)" in left(path, image=image)["t/a.seg.png"]
 
 
 @pytest.mark.parametrize("name", ["/a.jpg", "../a.jpg", "x/../../a.jpg"])

@@ -320,7 +320,5 @@ class Inside:
         return any(place.startswith(r) or place == r.rstrip(os.sep) for r in self._roots)
 
 
-def leads_out() -> str:
-    """Return what is said of a link, or of a name in a row, that leads out of the folder."""
-    how, elsewhere = option(outside=True), option(overrides={"data.outside": True})
-    return f"leads out of the folder ({how} follows it, elsewhere {elsewhere})"
+LEADS_OUT = "leads out of the folder (data.outside=true follows it)"
+"""What is said of a link, or of a name in a row; it is stored, and so it names the setting."""

@@ -12,13 +12,13 @@ from curate.data import labels, splits
 from curate.data.sample import Entry
 from curate.data.sources.base import (
     EXTENSIONS,
+    LEADS_OUT,
     MORE_EXTENSIONS,
     Choice,
     Inside,
     Select,
     head_of,
     holds_shards,
-    leads_out,
     read_file,
     refusal_by_name,
     storable,
@@ -273,7 +273,7 @@ def _chosen(
         how = out.get("labels")
         out["labels"] = (
             f"{how}; not {splits.shown(metadata.ignored)} of {splits.shown(metadata.files)} "
-            f"({option(label=metadata.ignored[0])})"
+            f"(data.label={metadata.ignored[0]})"
             if how
             else labels.none_of(metadata.ignored)
         )
@@ -444,7 +444,7 @@ def _walk(
         name = storable(item.name)
         here = f"{path}/{name}" if path else name
         if item.is_symlink() and not inside.holds(item.path) and os.path.exists(item.path):  # noqa: PTH110
-            yield Item(REJECTED, here, item.path, f"a link that {leads_out()}")
+            yield Item(REJECTED, here, item.path, f"a link that {LEADS_OUT}")
         elif _is_folder(item):
             if name.startswith("."):
                 yield Item(LEFT, f"{here}/", item.path, "a hidden folder")

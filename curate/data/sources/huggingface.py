@@ -12,12 +12,12 @@ from typing import Any
 from curate.data import cards, labels, splits, tables
 from curate.data.sample import Entry
 from curate.data.sources.base import (
+    LEADS_OUT,
     Choice,
     Inside,
     Select,
     files_below,
     is_place,
-    leads_out,
     matching,
     plain,
     read_file,
@@ -116,7 +116,7 @@ class HuggingFace:
             raise DataError(f"the row names an address, which is not fetched: {shown}")
         place = self.home / named
         if "\0" in named or not self.inside.holds(place):
-            raise DataError(f"the row names a file that {leads_out()}: {shown}")
+            raise DataError(f"the row names a file that {LEADS_OUT}: {shown}")
         if not os.path.exists(place):  # noqa: PTH110 (Path.exists raises for a name too long)
             raise DataError(f"the row names a file that is not there: {shown}")
         try:
@@ -284,8 +284,7 @@ def _from_parquet(
             pattern = option(split=choice.split, quoted=True)
             raise UsageError(f"{place}: {pattern} fits no parquet file.")
         laid = Splits({choice.split: chosen}, "by the pattern")
-        unfit = f"does not fit {option(split=...)}"
-        others = [*others, *((f, unfit) for f in files if f not in chosen)]
+        others = [*others, *((f, "does not fit data.split") for f in files if f not in chosen)]
     elif choice.split == splits.EVERYTHING:
         laid = Splits({choice.split: tuple(files)}, "all of it, as was said")
     else:

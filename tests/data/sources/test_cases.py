@@ -269,12 +269,12 @@ def test_a_column_that_may_be_labels_and_is_not_is_said_to_be_left(tmp_path, val
     assert open_source(f"hf:{tmp_path / 'p'}").classes == ("a", "b")
     table(tmp_path / "p" / "train.parquet", 2, y=values, caption=["a", "b"])
     told = open_source(f"hf:{tmp_path / 'p'}").chosen["labels"]
-    assert told.startswith("none; label takes one of ") and "caption" in told
+    assert told.startswith("none; data.label takes one of ") and "caption" in told
     rows = [{"file_name": f"{i}.jpg", "y": y, "note": "a"} for i, y in enumerate(values)]
     lines = "\n".join(map(json.dumps, rows))
     lay(tmp_path / "m", {"0.jpg": None, "1.jpg": None, "metadata.jsonl": lines})
     told = open_source(f"folder:{tmp_path / 'm'}").chosen["labels"]
-    assert told == "none; label takes one of y, note"
+    assert told == "none; data.label takes one of y, note"
 
 
 def test_a_named_column_of_a_csv_is_taken_as_it_stands(tmp_path):

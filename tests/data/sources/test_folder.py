@@ -286,7 +286,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     within = opened(tmp_path / "in")
     assert labels(within) == {"cat/a.jpg": 0}
     assert [path for path, _ in within.rejected] == ["cat/d.jpg"]
-    assert all("leads out of the folder (outside=True" in why for _, why in within.rejected)
+    assert all("leads out of the folder (data.outside=true" in why for _, why in within.rejected)
     assert [path for path, _ in within.left_out] == ["cat/loop/"]
 
 

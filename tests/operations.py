@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from curate.encoders import loop as steps
+from curate.encoders.schedule import optimizer
 
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique2")
 """Operations that give the host a number, or a shape that it has to know, and so wait."""
@@ -91,11 +92,7 @@ def on_card(module: nn.Module) -> nn.Module:
 def as_on_card(loop):
     """Let the loop of a training on a CPU ask for what it asks a card for."""
     loop.ahead = steps.UNREAD
-    for group in loop.optimizer.param_groups:
-        if isinstance(loop.optimizer, torch.optim.SGD):
-            group["fused"] = True
-        elif not group.get("fused"):
-            group["foreach"] = True
+    loop.optimizer = optimizer(loop.method, loop.config, "cuda")
     return loop
 
 

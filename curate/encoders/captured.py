@@ -73,9 +73,16 @@ def captured(
     try:
         return Captured(work, step, places, pixels, capture)
     except RuntimeError as error:
+        _forget_capture()
         first = (str(error).splitlines() or [""])[0]
         log.warning("a step is asked for kernel by kernel, since it was not captured: %s", first)
         return None
+
+
+def _forget_capture() -> None:
+    """Let random numbers be drawn again: a capture that failed leaves the card's in its midst."""
+    for generator in torch.cuda.default_generators:
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 @contextlib.contextmanager

@@ -294,15 +294,13 @@ class PrivateGradients(Gradients):
             weights: Mapping[str, Tensor],
             views: Sequence[Tensor],
             extra: Sequence[Tensor],
-            states: Sequence[Tensor],
+            drawn: Sequence[Tensor],
             label: Tensor | None,
         ) -> Tensor:
             alone = Batch(
                 views=[v[None] for v in views],
                 extra=[v[None] for v in extra],
-                draws=[
-                    Draws(d.key, s[None], d.view) for s, d in zip(states, batch.draws, strict=True)
-                ],
+                drawn=[d[None] for d in drawn],
                 labels=None if label is None else label[None],
                 numbers=batch.numbers,
                 settled=batch.settled,
@@ -314,11 +312,10 @@ class PrivateGradients(Gradients):
         taught = None if batch.labels is None else 0
         each = torch.func.vmap(torch.func.grad_and_value(one), in_dims=(None, 0, 0, 0, taught))
         weights = {n: p.detach() for n, p in self.trained.items()}
-        states = [d.state for d in batch.draws]
         # The one kind of attention that is computed for many samples at a time here.
         with sdpa_kernel(SDPBackend.MATH):
             gradients, losses = each(
-                weights, list(batch.views), list(batch.extra), states, batch.labels
+                weights, list(batch.views), list(batch.extra), list(batch.drawn), batch.labels
             )
         return gradients, losses
 
@@ -350,6 +347,6 @@ def part_of(batch: Batch, part: slice) -> Batch:
         batch,
         views=[v[part] for v in batch.views],
         extra=[v[part] for v in batch.extra],
-        draws=[d.part(part) for d in batch.draws],
+        drawn=[d[part] for d in batch.drawn],
         labels=None if batch.labels is None else batch.labels[part],
     )

@@ -102,7 +102,8 @@ class Loop(Stepping):
         self.ahead = 1 if device == "cpu" else UNREAD
         self.kept, self._moments = Kept(statistics_of(method)), 0
         self._unread: list[tuple[int, Tensor | None]] = []
-        self.compiles = not by_host and pays(self.total, device)
+        shows = self.total * self.batch_size * len(self.specs)
+        self.compiles = not by_host and pays(shows, device)
         self.compiles_views = not by_host and views_pay(self.total, len(self.specs), device)
         self.show = shown
         # The best of cuDNN's ways is looked for once a shape, of which a training has few.
@@ -279,7 +280,7 @@ class Loop(Stepping):
         return Batch(
             views=views[:n],
             extra=views[n:],
-            draws=draws[:n],
+            drawn=self.method.drawn(draws[:n]),
             labels=None if self.labels is None else self.labels[places],
             numbers=now.own,
             settled=now.settled,

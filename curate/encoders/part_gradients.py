@@ -14,7 +14,6 @@ from curate.encoders.gradients import PlainGradients
 from curate.encoders.methods.base import Batch
 from curate.encoders.parts import Parted
 from curate.encoders.ranks import ALONE, Ranks
-from curate.encoders.views.draws import Draws
 
 BUCKET = 1 << 24
 """Numbers that are added at a time, 64 MB of each part; a larger weight is a bucket of its own."""
@@ -60,28 +59,17 @@ class PartGradients(PlainGradients):
     def together(self, batches: Sequence[Batch]) -> Batch:
         """Return the batches of this rank's parts as one."""
         first = batches[0]
-        draws = [
-            Draws(
-                one.key,
-                self._parted([b.draws[v].state for b in batches]),
-                one.view,
-                self._parted([b.draws[v].first for b in batches]),
-                one.orders,
-            )
-            for v, one in enumerate(first.draws)
-        ]
         return Batch(
-            views=[
-                self._parted(list(views)) for views in zip(*(b.views for b in batches), strict=True)
-            ],
-            extra=[
-                self._parted(list(views)) for views in zip(*(b.extra for b in batches), strict=True)
-            ],
-            draws=draws,
+            views=self._each([b.views for b in batches]),
+            extra=self._each([b.extra for b in batches]),
+            drawn=self._each([b.drawn for b in batches]),
             labels=None if first.labels is None else self._parted([b.labels for b in batches]),
             numbers=first.numbers,
             settled=first.settled,
         )
+
+    def _each(self, of_parts: Sequence[Sequence[Tensor]]) -> list[Parted]:
+        return [self._parted(list(tensors)) for tensors in zip(*of_parts, strict=True)]
 
     def _parted(self, tensors: list[Any]) -> Parted:
         return Parted(tensors, self.ranks)

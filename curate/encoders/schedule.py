@@ -95,11 +95,26 @@ class Tables:
         return Now(rate, self._view.index_select(0, at)[0], own, True, self._orders)
 
 
+class _SGD(torch.optim.SGD):
+    """SGD whose weights may have their first gradients at different steps.
+
+    A fused step takes all weights for new or none. A momentum of 0 is what a new one has.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        """Make a step."""
+        for group in self.param_groups:
+            for p in group["params"] if group["fused"] else ():
+                if p.grad is not None and p not in self.state:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return super().step(closure)
+
+
 def optimizer(method: nn.Module, config: TrainConfig, device: str) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; biases and normalisation are not decayed (nor adapted).
 
     On a card each steps all weights at once (``foreach``, or ``fused``), and takes a learning rate
-    that only the card knows; LARS does since timm 1.0.31.
+    that only the card knows.
     """
     trained = [p for p in method.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -109,11 +124,12 @@ def optimizer(method: nn.Module, config: TrainConfig, device: str) -> torch.opti
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=device != "cpu" or None)
+        return _SGD(groups, lr=config.lr, momentum=0.9, fused=device != "cpu" or None)
     from timm.optim.lars import Lars
 
-    # timm adapts only what is decayed, which is LARS as SimCLR uses it.
-    return Lars(groups, lr=config.lr, momentum=0.9)
+    # timm adapts only what is decayed, which is LARS as SimCLR uses it. Left alone, it asks a card
+    # for a learning rate that is a tensor.
+    return Lars(groups, lr=config.lr, momentum=0.9, foreach=device != "cpu" or None)
 
 
 def snapshot_epochs(config: TrainConfig) -> range:

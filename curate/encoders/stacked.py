@@ -162,11 +162,13 @@ class Stack(Stepping):
             states = [loop.states[own] for loop, own in zip(loops, of, strict=True)]
             orders = None if now.orders is None else now.orders[number]
             state, images = torch.cat(states), pixels[some].flatten(0, 1)
-            views, firsts, numbers = shown(first.specs, loops[0].key, images, state, view, orders)
-            tensors = [*views, state, *firsts[:n]]
+            key = loops[0].key
+            views, *drawn = shown(first.specs, key, images, state, view, orders)
+            draws = [Draws(key, state, at, u, orders) for u, at in zip(*drawn, strict=True)]
+            tensors = [*views, *first.method.drawn(draws[:n])]
             made.append([torch.unflatten(t, 0, of.shape) for t in tensors])
         tensors = made[0] if len(made) == 1 else [torch.cat(t) for t in zip(*made, strict=True)]
-        views, (state, *firsts) = tensors[: len(first.specs)], tensors[len(first.specs) :]
+        views, own = tensors[: len(first.specs)], tensors[len(first.specs) :]
         labels = [
             loop.labels[own]
             for loop, own in zip(self.loops, places, strict=True)
@@ -175,10 +177,7 @@ class Stack(Stepping):
         return Batch(
             views=views[:n],
             extra=views[n:],
-            draws=[
-                Draws(first.key, state, number, u)
-                for number, u in zip(numbers, firsts, strict=False)
-            ],
+            drawn=own,
             labels=torch.stack(labels) if labels else None,
             numbers=now.own,
             settled=now.settled,
@@ -218,13 +217,10 @@ class Stack(Stepping):
             weights: dict[str, Tensor],
             views: list[Tensor],
             extra: list[Tensor],
-            states: list[Tensor],
-            firsts: list[Tensor | None],
+            drawn: list[Tensor],
             labels: Tensor | None,
         ) -> tuple[Tensor, tuple[Tensor, ...]]:
-            drawn = zip(batch.draws, states, firsts, strict=True)
-            draws = [replace(d, state=state, first=u) for d, state, u in drawn]
-            own = replace(batch, views=views, extra=extra, draws=draws, labels=labels)
+            own = replace(batch, views=views, extra=extra, drawn=drawn, labels=labels)
             loss: Tensor = torch.func.functional_call(self._called, weights, (own,))
             left = () if method.left is None else (method.left,)
             method.left = None
@@ -232,7 +228,7 @@ class Stack(Stepping):
 
         assert isinstance(self.gradients, PlainGradients)
         taught = None if batch.labels is None else 0
-        each = torch.vmap(one, in_dims=(0, 0, 0, 0, 0, taught))
+        each = torch.vmap(one, in_dims=(0, 0, 0, 0, taught))
         for name in self._trained:
             self.weights[name].requires_grad_()
         try:
@@ -241,8 +237,7 @@ class Stack(Stepping):
                     self.weights,
                     list(batch.views),
                     list(batch.extra),
-                    [d.state for d in batch.draws],
-                    [d.first for d in batch.draws],
+                    list(batch.drawn),
                     batch.labels,
                 )
         except RuntimeError as error:
@@ -286,10 +281,7 @@ def _of_one(batch: Batch, k: int) -> Batch:
         batch,
         views=[v[k] for v in batch.views],
         extra=[v[k] for v in batch.extra],
-        draws=[
-            replace(d, state=d.state[k], first=None if d.first is None else d.first[k])
-            for d in batch.draws
-        ],
+        drawn=[d[k] for d in batch.drawn],
         labels=None if batch.labels is None else batch.labels[k],
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import allow_tf32, in_bfloat16
+from curate.encoders.compiled import Compiled
 from curate.encoders.feed import feed_of
 from curate.encoders.representation import distance, flattened, represent
 from curate.encoders.views.apply import view_of
@@ -92,6 +94,7 @@ def align_images(
     representation: str,
     device: str,
     centres: Mapping[str, torch.Tensor] | None = None,
+    compiles: bool = False,
 ) -> dict[str, Alignment]:
     """Return the alignment of every encoder on the same views of the same images.
 
@@ -107,6 +110,7 @@ def align_images(
         representation: ``full`` (flattened tokens) or ``pooled`` (their mean).
         device: Where to compute.
         centres: (D,) of each encoder, from ``centres_of``; None takes nothing off.
+        compiles: Whether encoders are compiled, for this process (``compiled.measuring_pays``).
     """
     key = randomness.stream(config.seed, "measure")
     allow_tf32(config.precision)
@@ -118,16 +122,24 @@ def align_images(
     apart: dict[str, list[torch.Tensor]] = {name: [] for name in encoders}
     for step in range(steps):
         places, pixels = feed.take(step)
-        clean = pixels.float() / 255
+        n = len(pixels)
+        if compiles and n < size:
+            # What was compiled takes batches of one size.
+            filled = torch.arange(size, device=pixels.device) % n
+            places, pixels = places[filled], pixels[filled]
+        with torch.inference_mode():
+            # Here too: a compiler tells tensors of this mode from others.
+            clean = pixels.float() / 255
         for group in groups:
             with torch.inference_mode():
                 drawn = _drawn(key, states[places], config.views)
                 views = (view_of(clean, spec, d) for d in drawn)
                 by_encoder = distances(
-                    group, clean, views, config, representation, centres, at_once=at_once
-                )
+                    group, clean, views, config, representation, centres, at_once=at_once,
+                    see=_compiled() if compiles else represent,
+                )  # fmt: skip
             for name, of_batch in by_encoder.items():
-                apart[name].append(of_batch)
+                apart[name].append(of_batch[:n])
     k = config.views
     empty = Alignment(np.zeros(0), np.zeros((0, k if k > 1 else 0), np.float32))
     out = {}
@@ -170,6 +182,12 @@ def centres_of(
                 part = flattened(encoder, clean, representation).double().sum(dim=0)
                 total[name] = total[name] + part if name in total else part
     return {name: (value / len(images)).float() for name, value in total.items()}
+
+
+@functools.cache
+def _compiled() -> Callable[..., torch.Tensor]:
+    """Return ``represent``, compiled once for all encoders of one kind."""
+    return Compiled(represent)
 
 
 def _lower(config: ScoreConfig, device: str) -> torch.autocast:
@@ -220,6 +238,7 @@ def distances(
     centres: Mapping[str, torch.Tensor] | None = None,
     *,
     at_once: int = 1,
+    see: Callable[..., torch.Tensor] = represent,
 ) -> dict[str, torch.Tensor]:
     """Return how far apart each encoder puts the views of a batch, on the device.
 
@@ -231,6 +250,7 @@ def distances(
         representation: As in ``align_images``.
         centres: As in ``align_images``.
         at_once: Views that go through an encoder at a time, the clean one among them.
+        see: ``represent``, or the same compiled.
 
     Returns:
         By encoder (B, K) float32, the distances to the clean view (``anchored``), or
@@ -240,7 +260,7 @@ def distances(
     def z_of(name: str, shown: torch.Tensor) -> torch.Tensor:
         centre = None if centres is None else centres[name]
         with _lower(config, shown.device.type):
-            return represent(encoders[name], shown, representation, centre)
+            return see(encoders[name], shown, representation, centre)
 
     anchored = config.pairing == "anchored"
     shown = itertools.chain([clean], views) if anchored else iter(views)

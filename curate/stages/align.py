@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from curate.encoders.backbone import Encoder, load_encoder
+from curate.encoders.compiled import measuring_pays
 from curate.encoders.schedule import snapshot_name
 from curate.errors import DivergedError
 from curate.runs import added, dataset, more_views, units
@@ -251,6 +252,8 @@ def _measure(
     names = [e for e in made.encoders if any(e in here for here in work.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
     centres = _centres(run, made, encoders, pixels, device)
+    seen = len(made.rows) * len(made.encoders) * (run.recipe.score.views + 1)
+    compiles = measuring_pays(seen, device)
     for part in by_shard(run, made):
         if part.name not in work:
             continue
@@ -261,7 +264,8 @@ def _measure(
             continue
         tables: dict[str, list[pa.Table]] = {e: [] for e in here}
         for some, views in shown(part):
-            for name, alignment in _measured(run, here, some, views, pixels, device, centres):
+            measured = _measured(run, here, some, views, pixels, device, centres, compiles)
+            for name, alignment in measured:
                 tables[name].append(alignment.to_table(some.uids, views))
             yield len(some.uids)
         stored.add({e: pa.concat_tables(found) for e, found in tables.items()}, device)
@@ -294,6 +298,7 @@ def _measured(
     pixels: np.ndarray,
     device: str,
     centres: Mapping[str, torch.Tensor] | None,
+    compiles: bool,
 ) -> Iterator[tuple[str, Alignment]]:
     """Yield the alignment of each of some encoders on the samples of a part.
 
@@ -310,6 +315,7 @@ def _measured(
         representation=config.encoder.representation,
         device=device,
         centres=centres,
+        compiles=compiles,
     )
     for name, alignment in found.items():
         if not np.isfinite(alignment.align).all():

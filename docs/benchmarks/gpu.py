@@ -2,7 +2,7 @@
 """Benchmark of one card: its tests, invariances, rates beside plain loops, precision, a real run.
 
     python docs/benchmarks/gpu.py [--device cuda] [--tiny] [--minutes 8] [--images FOLDER]
-                                  [--wheels FOLDER] [--out gpu.json]
+                                  [--wheels FOLDER] [--parts NAMES] [--out gpu.json]
 
 Writes one JSON and prints its table, within the minutes given. It needs no network: packages that
 are missing are taken from a folder of wheels, and images, such as CIFAR-10's, lie in a folder. A
@@ -16,7 +16,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 60.0
@@ -78,24 +79,24 @@ class Bench:
 
 
 def add_wheels(wheels: Path, target: Path) -> None:
-    """Install what curate needs and this Python lacks from a folder of wheels into ``target``."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """Install what this Python lacks, or has too old, from a folder of wheels into ``target``."""
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = {one.name.lower(): one.specifier for one in map(Requirement, lines)}
     have = {
-        d.metadata["Name"].lower().replace("_", "-") for d in importlib.metadata.distributions()
+        d.metadata["Name"].lower().replace("_", "-"): d.version
+        for d in importlib.metadata.distributions()
     }
-    names = {re.split(r"[<>=!~ \[]", line)[0].lower() for line in declared} | {
-        "faiss-cpu",
-        "pytest",
-    }
-    there = {
-        p.name.split("-")[0].lower().replace("_", "-"): p for p in sorted(wheels.glob("*.whl"))
-    }
-    # What the missing ones need in turn lies beside them; what is there already is left alone.
-    if names - have:
-        missing = [str(path) for name, path in there.items() if name not in have]
+    missing = []
+    for path in sorted(wheels.glob("*.whl")):
+        name = path.name.split("-")[0].lower().replace("_", "-")
+        # What the declared ones need in turn is judged by its presence alone.
+        if name not in have or (name in declared and have[name] not in declared[name]):
+            missing.append(str(path))
+    if missing:
         plain = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
         subprocess.run([*plain, "--target", str(target), *missing], check=True)
-    sys.path.append(str(target))
+    # Before what is there: it may be too old.
+    sys.path.insert(1, str(target))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(target)])
 
 
@@ -112,9 +113,13 @@ def machine(bench: Bench) -> dict[str, Any]:
 def tests(bench: Bench) -> dict[str, Any]:
     """Run the tests that need a card; without one they are skipped."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py", "-rfE"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        [*command, "--durations=5"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     lines = done.stdout.strip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    if failed:
+        print(done.stdout[-20_000:], flush=True)
     return {"code": done.returncode, "summary": lines[-1] if lines else done.stderr[-500:],
             "failed": failed}  # fmt: skip
 
@@ -263,6 +268,7 @@ def training(bench: Bench) -> dict[str, Any]:
             if bench.device != "cpu":
                 row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
             rows[f"{text}{way}"] = row
+            print(*table({"training": {f"{text}{way}": row}})[2:], flush=True)
     rows["plain loop: MAE ViT-tiny, patch 2"] = plain_training(bench)
     return rows
 
@@ -316,7 +322,8 @@ def plain_training(bench: Bench) -> dict[str, Any]:
     def step(turn: int) -> None:
         pixels = next(batches).to(device, non_blocking=True)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=lower):
-            loss = method(Batch(views=[pixels], draws=[Draws.of(5, keys, turn)]))
+            drawn = method.drawn([Draws.of(5, keys, turn)])
+            loss = method(Batch(views=[pixels], drawn=drawn))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -338,7 +345,7 @@ def scoring(bench: Bench) -> dict[str, Any]:
 
     recipe = recipe_of(bench, "cifar10-mae", {})
     data, config, score = recipe.data, recipe.encoder, recipe.score
-    few, many = (1, 8) if bench.tiny else (8, 4096)
+    few, many = (1, 8) if bench.tiny else (8, 2048)
     torch.manual_seed(0)
     encoders = {
         name: Encoder(config.backbone, size=data.size, channels=3, patch=config.patch)
@@ -348,15 +355,19 @@ def scoring(bench: Bench) -> dict[str, Any]:
     images = np.random.default_rng(0).integers(0, 256, (many, 3, data.size, data.size), np.uint8)
     words = np.arange(many).astype(np.uint64)
 
-    def ours(precision: str) -> Callable[[int], None]:
+    def ours(precision: str, compiles: bool = False) -> Callable[[int], None]:
         def work(turn: int) -> None:
             align_images(
                 encoders, images, words, recipe.measuring_views(),
                 score.model_copy(update={"precision": precision}),
-                representation="full", device=bench.device,
+                representation="full", device=bench.device, compiles=compiles,
             )  # fmt: skip
 
         return work
+
+    ways = {p: ours(p) for p in ("auto", "float32", "tf32")}
+    if not bench.tiny:
+        ways["auto, compiled"] = ours("auto", compiles=True)
 
     cut = transforms.Compose(
         [transforms.RandomResizedCrop(data.size, (0.2, 1.0)), transforms.RandomHorizontalFlip(),
@@ -380,10 +391,8 @@ def scoring(bench: Bench) -> dict[str, Any]:
 
     return {
         **{
-            f"f and g, {score.views} views, {precision}": rates(
-                many, seconds_of(bench, ours(precision), 1, 1)
-            )
-            for precision in ("auto", "float32", "tf32")
+            f"f and g, {score.views} views, {way}": rates(many, seconds_of(bench, work, 1, 1))
+            for way, work in ways.items()
         },
         "plain loop: one image and one view at a time": rates(few, seconds_of(bench, loop, 1, 1)),
     }
@@ -404,7 +413,8 @@ def experiment(bench: Bench) -> dict[str, Any]:
             content["data"] |= {"source": f"folder:{bench.images}", "test": None}
             recipe = recipes.build(content, {}, where="gpu.py")
     else:
-        rate = bench.found["training"]["SimCLR ResNet-18, batch 512"]["images_a_second"]
+        rows = bench.found.get("training", {})
+        rate = rows.get("SimCLR ResNet-18, batch 512", {}).get("images_a_second", 5000.0)
         there = sum(1 for path in bench.images.rglob("*") if path.is_file())
         images, encoders = min(there, 20_000), 8
         seconds = max(30.0, bench.left() - LAST) * 0.6
@@ -489,8 +499,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--images", type=Path, help="folder of images; default: digits")
     parser.add_argument("--wheels", type=Path, help="folder of wheels of what is missing")
+    parser.add_argument("--parts", help="only these, by commas: " + ", ".join(PARTS))
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     asked = parser.parse_args()
+    chosen = asked.parts.split(",") if asked.parts else list(PARTS)
+    if unknown := [part for part in chosen if part not in PARTS]:
+        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="curate-gpu-") as name:
         sys.path.insert(0, str(ROOT))
@@ -498,12 +512,12 @@ def main() -> None:
             add_wheels(asked.wheels, Path(name) / "packages")
         bench = Bench(asked.device, asked.tiny, started + 60 * asked.minutes, Path(name),
                       asked.images)  # fmt: skip
-        for part, measure in PARTS.items():
+        for part in chosen:
             begun = time.monotonic()
             try:
                 if bench.left() < LAST / 2 and part not in ("machine", "precision"):
                     raise TimeoutError("no time was left")
-                bench.found[part] = measure(bench)
+                bench.found[part] = PARTS[part](bench)
             except Exception as error:
                 # A machine with a card is not at hand for long: what can be measured is.
                 traceback.print_exc()
@@ -513,7 +527,7 @@ def main() -> None:
             asked.out.write_text(json.dumps(bench.found, indent=2, default=str) + "\n")
             print(f"{part}: {bench.found['seconds'][part]} s", flush=True)
     print("\n".join(table(bench.found)))
-    if failed := [part for part in PARTS if "error" in bench.found[part]]:
+    if failed := [part for part in chosen if "error" in bench.found[part]]:
         sys.exit(f"failed: {', '.join(failed)}")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from curate.encoders import compiled, methods
-from curate.encoders.compiled import Compiled, pays, views_pay
+from curate.encoders.compiled import Compiled, measuring_pays, pays, views_pay
 from curate.encoders.schedule import Tables
 from curate.encoders.views.apply import orders
 from tests.encoders.test_captured import by_hand, loop_of
@@ -104,12 +104,13 @@ def test_what_cannot_be_compiled_is_trained_as_it_is(caplog):
 
     assert ran("simclr") == ran("simclr", broken)
     (said,) = [record.message for record in caplog.records if record.name == "curate"]
-    assert said.startswith("the training is not compiled, and takes longer: ")
+    assert said.startswith("what the card computes is not compiled, and takes longer: ")
     assert "no compiler is here" in said and "at all" not in said
 
 
 def test_long_trainings_on_a_card_alone_are_compiled():
-    assert pays(compiled.LONG, "cuda") and not pays(compiled.LONG - 1, "cuda")
-    assert not pays(10**9, "cpu")
+    for rule, least in ((pays, compiled.SHOWN), (measuring_pays, compiled.SEEN)):
+        assert rule(least, "cuda") and not rule(least - 1, "cuda")
+        assert not rule(10**12, "cpu")
     assert views_pay(compiled.MANY // 2, 2, "cuda") and not views_pay(compiled.MANY // 2, 1, "cuda")
     assert not views_pay(10**9, 2, "cpu")

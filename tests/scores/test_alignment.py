@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from curate.data.sample import content_uid
 from curate.encoders import views
 from curate.encoders.backbone import Encoder
+from curate.encoders.compiled import Compiled
 from curate.encoders.representation import distance
 from curate.encoders.views.apply import augment
 from curate.runtime import randomness
@@ -294,3 +295,29 @@ def test_centred_representations_are_measured_from_their_mean(encoders, represen
         np.testing.assert_allclose(found[name].align, apart.numpy(), rtol=1e-3, atol=1e-5)
         assert not np.allclose(found[name].align, aligned(encoders, ScoreConfig(views=3),
                                representation=representation)[name].align, rtol=1e-2)  # fmt: skip
+
+
+@pytest.mark.parametrize("pairing", ["anchored", "all"])
+def test_compiled_encoders_measure_the_same_whatever_the_batch(encoders, pairing, monkeypatch):
+    torch._dynamo.reset()
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append(len(inputs))
+        return graph
+
+    compiled = Compiled(alignment.represent, backend)
+    monkeypatch.setattr(alignment, "_compiled", lambda: compiled)
+    config = ScoreConfig(views=3, pairing=pairing, batch_size=7)
+    plain = aligned(encoders, config)
+    assert len(IMAGES) % config.batch_size
+    for n in (len(IMAGES), 3):
+        found = align_images(
+            encoders, IMAGES[:n], WORDS[:n], SPEC, config,
+            representation="full", device="cpu", compiles=True,
+        )  # fmt: skip
+        for name in encoders:
+            np.testing.assert_allclose(found[name].align, plain[name].align[:n], rtol=0, atol=OFF)
+    # One compilation for all encoders of a kind, full batches and what is left of a shard.
+    assert len(shapes) == len({type(e.net) for e in encoders.values()})
+    torch._dynamo.reset()

@@ -21,8 +21,7 @@ class Batch:
     Attributes:
         views: ``n_views`` times (B, C, H, W) float in [0, 1], as ``view`` asks for them.
         extra: Further views, as the recipe has them, for what is asked of every method.
-        draws: The views' random numbers, for what a method draws besides (slots from
-            ``views.apply.METHOD`` on).
+        drawn: What ``Method.drawn`` made of the views' random numbers.
         labels: (B,) int64; None unless the method is supervised.
         numbers: What ``Method.numbers`` says of this step; scalar tensors on the device where a
             step is repeated there without the host.
@@ -31,7 +30,7 @@ class Batch:
 
     views: Sequence[Tensor]
     extra: Sequence[Tensor] = ()
-    draws: Sequence[Draws] = ()
+    drawn: Sequence[Tensor] = ()
     labels: Tensor | None = None
     numbers: Sequence[float | Tensor] = ()
     settled: bool = True
@@ -95,6 +94,16 @@ class Method(nn.Module, ABC):
         Args:
             epoch: Epochs done before the step, with its fraction.
             done: Share of the training's steps done before it, in [0, 1).
+        """
+        return ()
+
+    def drawn(self, draws: Sequence[Draws]) -> tuple[Tensor, ...]:
+        """Return what the loss draws besides its views, (B, ...) each; it is no part of the loss.
+
+        A card compiles the loss, which draws and their sorting would keep it from.
+
+        Args:
+            draws: Of each view; slots from ``views.apply.METHOD`` on are the method's.
         """
         return ()
 

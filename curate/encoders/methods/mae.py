@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from curate.encoders.methods import base
 from curate.encoders.methods.base import Batch
 from curate.encoders.parts import averaged
 from curate.encoders.views.apply import METHOD
+from curate.encoders.views.draws import Draws
 from curate.errors import UsageError
 
 
@@ -138,11 +140,14 @@ class MAE(base.Method):
         out: Tensor = self.predict(self.decoder(x)[:, 1:])
         return out
 
+    def drawn(self, draws: Sequence[Draws]) -> tuple[Tensor, ...]:
+        """Return which patches of the view stay visible, (B, V) int64."""
+        n = len(self.decoder_positions) - 1
+        return (visible_patches(draws[0].uniform(METHOD, n), self.config.mask_ratio),)
+
     def forward(self, batch: Batch) -> Tensor:
         """Return the reconstruction loss of one view."""
-        (pixels,) = batch.views
-        n = len(self.decoder_positions) - 1
-        visible = visible_patches(batch.draws[0].uniform(METHOD, n), self.config.mask_ratio)
+        (pixels,), (visible,) = batch.views, batch.drawn
         predicted = self.reconstruct(self.encode(pixels, visible), visible)
         target = patchify(self.encoder.normalise(pixels), self.patch)
         if self.config.norm_pix:

@@ -101,10 +101,6 @@ class Draws:
         first = _numbers(state[:, None] + (views[:, None, None] + steps))
         return [cls(key, state, view + i, u, orders) for i, u in enumerate(first.unbind())]
 
-    def part(self, some: slice | Tensor) -> Draws:
-        """Return the draws of some of the samples."""
-        return Draws(self.key, self.state[some], self.view, orders=self.orders)
-
     @cached_property
     def _held(self) -> Tensor:
         return self._uniform(0, HELD)

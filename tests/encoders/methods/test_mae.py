@@ -105,12 +105,15 @@ def test_positions_are_fixed_and_tell_patches_apart():
 def test_a_step_reaches_every_weight_and_depends_on_the_draws():
     method = made()
     pixels = [torch.rand(6, 3, 8, 8)]
-    loss = method(Batch(pixels, draws=[Draws.of(1, WORDS, 0)]))
+
+    def batch(view):
+        return Batch(pixels, drawn=method.drawn([Draws.of(1, WORDS, view)]))
+
+    loss = method(batch(0))
     loss.backward()
     idle = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
-    assert loss.item() == method(Batch(pixels, draws=[Draws.of(1, WORDS, 0)])).item()
-    assert loss.item() != method(Batch(pixels, draws=[Draws.of(1, WORDS, 1)])).item()
+    assert loss.item() == method(batch(0)).item() != method(batch(1)).item()
 
 
 def test_a_backbone_without_patches_is_refused():

@@ -187,9 +187,9 @@ def measure(
         typer.Option(
             "--kinds",
             metavar="A,B",
-            help="`supervised`, `deja-vu`, `alignment`, `el2n`, `grand`, `loss`, "
-            "`knn-outlierness`; of supervised encoders `feldman`, `feldman-softmax`; default: all "
-            "that can be computed.",
+            help="`supervised`, `deja-vu`, `relative`, `alignment`, `el2n`, `grand`, "
+            "`loss`, `knn-outlierness`; of supervised encoders `feldman`, `feldman-softmax`; "
+            "default: all that can be computed.",
         ),
     ] = None,
     runs: Runs = RUNS,

@@ -16,7 +16,7 @@ from curate.errors import DataError, unknown
 TABLES = {
     "scores": ("memorization", "expected", "prior", "raw", "delta", "align_in", "align_out", "se"),
     "measures": (
-        *("supervised", "deja_vu", "alignment", "el2n", "grand", "loss"),
+        *("supervised", "deja_vu", "relative", "alignment", "el2n", "grand", "loss"),
         *("knn_outlierness", "feldman", "feldman_softmax"),
     ),
     "inspect": (

@@ -40,6 +40,7 @@ from curate.runtime.threads import torch_threads
 from curate.scores import measures
 from curate.scores.measures import MEASURES, Look, Measure, Samples
 from curate.scores.measures.heads import Head
+from curate.scores.measures.relative import of_alignment
 from curate.scores.plan import Plan
 from curate.stages import score, shard, train
 from curate.stages.context import Context
@@ -132,7 +133,12 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
     scores = run.scores(("memorization", "n_in", "n_out", "align_in", "align_out"))
     plan = Plan.read(run.path / "plan.parquet")
     canvas = shard.canvas(run, context)
-    samples = replace(_samples(run, plan, canvas)[0], align=_mean_alignment(scores))
+    parts = (scores[c].to_numpy() for c in ("memorization", "align_in", "align_out"))
+    samples = replace(
+        _samples(run, plan, canvas)[0],
+        align=_mean_alignment(scores),
+        relative=of_alignment(*parts),
+    )
     assert (packed_uids(scores["uid"]) == plan.uids).all()
     chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])

@@ -207,7 +207,7 @@ def test_without_labels_it_does_what_it_can_and_says_what_not(unlabelled, tmp_pa
         "left out    supervised, deja-vu, el2n, grand, loss: they need labels of two or more "
         "classes, which these samples do not have\n"
     ) in result.out
-    assert table(runs).column_names == ["uid", "alignment", "knn_outlierness"]
+    assert table(runs).column_names == ["uid", "relative", "alignment", "knn_outlierness"]
     refused = measure(runs, "--kinds", "alignment,grand,loss", code=2)
     lines = refused.err.splitlines()
     assert lines == [

@@ -14,11 +14,13 @@ from curate.scores.measures.feldman_softmax import FeldmanSoftmax
 from curate.scores.measures.grand import Grand
 from curate.scores.measures.knn_outlierness import KnnOutlierness
 from curate.scores.measures.loss import Loss
+from curate.scores.measures.relative import Relative
 from curate.scores.measures.supervised import Supervised
 
 MEASURES: dict[str, type[Measure]] = {
     "supervised": Supervised,
     "deja-vu": DejaVu,
+    "relative": Relative,
     "alignment": MeanAlignment,
     "el2n": El2n,
     "grand": Grand,

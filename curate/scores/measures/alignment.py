@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.scores.measures.base import Look, Measure
+from curate.scores.measures.base import Given
 
 
-class MeanAlignment(Measure):
+class MeanAlignment(Given):
     """How far apart the views of x lie, averaged over all encoders of the plan.
 
     Eq. 1 of arXiv 2401.12233, without the difference that Eq. 2 takes: an image whose views differ
@@ -21,17 +21,6 @@ class MeanAlignment(Measure):
     text = (
         "mean alignment (arXiv 2401.12233, Eq. 1): distance, from 0, higher = views farther apart"
     )
-
-    def wants(self, repeat: int) -> bool:
-        """Return False: alignments are there already."""
-        return False
-
-    def says(self, look: Look) -> np.ndarray:
-        """Return nothing of any sample."""
-        return np.full(len(self.samples), np.nan)
-
-    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
-        """Take in nothing."""
 
     def values(self) -> np.ndarray:
         """Return mean alignments, (N,)."""

@@ -22,6 +22,7 @@ class Samples:
         labels: (N,) int64 in [0, C), -1 where there is none.
         classes: C.
         align: (N,) float64, alignment averaged over all encoders; None where it is not asked for.
+        relative: (N,) float64, memorization relative to alignment, from ``of_alignment``; likewise.
         public_keys: (M,) uint64, of labelled test samples that no encoder was trained on.
         public_labels: (M,) int64 in [0, C).
     """
@@ -32,6 +33,7 @@ class Samples:
     public_keys: np.ndarray
     public_labels: np.ndarray
     align: np.ndarray | None = None
+    relative: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -153,6 +155,21 @@ class Measure(ABC):
         None where the measure does not say how sure it is.
         """
         return None
+
+
+class Given(Measure):
+    """A measure of what was scored already: no encoder is asked."""
+
+    def wants(self, repeat: int) -> bool:
+        """Return False: alignments are there already."""
+        return False
+
+    def says(self, look: Look) -> np.ndarray:
+        """Return nothing of any sample."""
+        return np.full(len(self.samples), np.nan)
+
+    def take(self, said: np.ndarray, inside: np.ndarray) -> None:
+        """Take in nothing."""
 
 
 class Mean:

@@ -7,12 +7,13 @@ import numpy as np
 from curate.scores.measures import MEASURES, Samples
 
 
-def samples(n=2, *, labels=None, align=None, public=()):
+def samples(n=2, *, labels=None, align=None, relative=None, public=()):
     return Samples(
         keys=np.arange(n, dtype=np.uint64),
         labels=np.zeros(n, dtype=np.int64) if labels is None else np.array(labels),
         classes=2,
         align=np.zeros(n) if align is None else np.array(align),
+        relative=None if relative is None else np.array(relative),
         public_keys=np.arange(100, 100 + len(public), dtype=np.uint64),
         public_labels=np.array(public, dtype=np.int64),
     )

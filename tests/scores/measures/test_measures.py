@@ -39,7 +39,7 @@ def test_all_measures_are_chosen_that_the_labels_allow():
     of_frozen = measures.choose(None, labelled=True, classifiers=False)
     assert of_frozen == ([k for k in MEASURES if not k.startswith("feldman")], [])
     assert measures.choose(None, labelled=False, classifiers=False) == (
-        ["alignment", "knn-outlierness"],
+        ["relative", "alignment", "knn-outlierness"],
         ["supervised", "deja-vu", "el2n", "grand", "loss"],
     )
     some = measures.choose(["loss", "alignment"], labelled=True, classifiers=False)

@@ -30,8 +30,8 @@ class Relative(Given):
     Memorization (arXiv 2401.12233, Eq. 2) is a difference of distances, so that a plain image whose
     views hardly differ cannot have much of it, however odd it is. This is the same difference in
     proportion to the distances: (out - in) / (out + in), the form of Morcos et al. 2018
-    (arXiv 1803.06959) for units. It finds drawings among
-    photographs, which the difference does not. Its noise is that of memorization, and largest where the distances are small.
+    (arXiv 1803.06959) for units. It finds drawings among photographs, which the difference does
+    not. Its noise is that of memorization, and largest where the distances are small.
 
     Unit: none. Range: about -1 to 1; higher = more memorized. Defined where memorization is.
     """

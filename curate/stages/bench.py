@@ -152,8 +152,8 @@ class _Bench:
         """Measure the writing of shards."""
         data = self.recipe.data
         source = sources.open_data(data, data=self.context.data)
-        wanted = max(IMAGES, self.recipe.train.batch_size)
-        limit = min(wanted, data.limit or wanted)
+        images = max(IMAGES, self.recipe.train.batch_size)
+        limit = min(images, data.limit or images)
         count = 0
 
         def write(turn: int) -> None:

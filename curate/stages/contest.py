@@ -113,19 +113,19 @@ class Contest:
 
     def digests(self) -> dict[str, str]:
         """Return digests of what arms go by beside the scores, by name."""
-        found = {
+        digests = {
             by: hashlib.sha256(values.tobytes()).hexdigest() for by, values in self.numbers.items()
         }
-        found |= {name: samples_digest(kept) for name, kept in self.manifests.items()}
+        digests |= {name: samples_digest(uids) for name, uids in self.manifests.items()}
         if self.config.space is not None:
             plan = Plan.read(self.field.chooser.run.path / "plan.parquet")
             inspect = self.field.chooser.run.recipe.inspect
-            asked = inspect.model_copy(update={"encoder": self.config.space})
-            space = space_of(asked, plan.encoders, key="space")
-            found["space"] = space.digest() or space.name
+            config = inspect.model_copy(update={"encoder": self.config.space})
+            space = space_of(config, plan.encoders, key="space")
+            digests["space"] = space.digest() or space.name
         if self.config.pool is not None:
-            found["pool"] = samples_digest(self.field.everything)
-        return {f"of {name}": digest for name, digest in found.items()}
+            digests["pool"] = samples_digest(self.field.everything)
+        return {f"of {name}": digest for name, digest in digests.items()}
 
     def arms(self) -> Iterator[Arm]:
         """Yield every arm of every seed: those of each size, and random ones of each manifest's."""
@@ -189,9 +189,9 @@ def _kept(field: Field, arm: Wanted) -> np.ndarray:
     Raises:
         UsageError: If it keeps all or nothing, or there is no random selection of its size.
     """
-    kept = pa.array(field.chooser.manifest(arm.name).kept(), pa.string())
+    uids = pa.array(field.chooser.manifest(arm.name).kept(), pa.string())
     everything = pa.array(field.everything, pa.string())
-    mine = everything.filter(pc.is_in(everything, value_set=kept))
+    mine = everything.filter(pc.is_in(everything, value_set=uids))
     removed = len(everything) - len(mine)
     if not 0 < removed < field.scored.num_rows:
         raise UsageError(
@@ -210,7 +210,7 @@ def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]
     spent, known = run.facts()["seconds"], ledger(run)
     steps = made.settings["budget"] == "steps"
     by_name = {arm.name: arm for arm in arms}
-    found = {}
+    by_cost = {}
     for cell in made.arms:
         seconds = _seconds(run, by_name[cell.strategy], made.settings, known.scoring_seconds, spent)
         removed = 0 if cell.strategy == ALL or steps else cell.remove
@@ -220,8 +220,8 @@ def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]
             after = 0
         elif saved > 0:
             after = math.ceil(seconds / saved)
-        found[cost_name(cell.strategy, cell.remove)] = Cost(seconds, after)
-    return found
+        by_cost[cost_name(cell.strategy, cell.remove)] = Cost(seconds, after)
+    return by_cost
 
 
 def _seconds(
@@ -244,8 +244,8 @@ def _seconds(
         if "points" in one.needs or table == "inspect":
             encoders = Plan.read(run.path / "plan.parquet").encoders
             inspect = run.recipe.inspect
-            asked = settings["space"] or inspect.encoder
-            space = space_of(inspect.model_copy(update={"encoder": asked}), encoders)
+            encoder = settings["space"] or inspect.encoder
+            space = space_of(inspect.model_copy(update={"encoder": encoder}), encoders)
             if space.kind == "plan" and "score" not in stages:
                 record = run.record(f"train/{space.name}") or {}
                 stages["encoder"] = record.get("seconds", 0.0)

@@ -113,7 +113,7 @@ class Context:
         _, colon, named = self.device.partition(":")
         if not colon:
             return (0,)
-        found: dict[int, None] = {}
+        numbers: dict[int, None] = {}
         for part in named.split(","):
             if not (bounds := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)):
                 raise UsageError(
@@ -121,14 +121,14 @@ class Context:
                     "cuda:0,2."
                 )
             first, last = int(bounds[1]), int(bounds[2] or bounds[1])
-            found |= dict.fromkeys(range(first, last + 1))
+            numbers |= dict.fromkeys(range(first, last + 1))
         there = torch.cuda.device_count()
-        if not found or max(found) >= there:
+        if not numbers or max(numbers) >= there:
             raise UsageError(
                 f"{option(device=self.device)}: cards 0 to {there - 1} are visible; "
                 "'curate doctor' names them."
             )
-        return tuple(found)
+        return tuple(numbers)
 
     def begin(self) -> list[Callable[[], object]]:
         """Return how each worker process takes a card, in turn; nothing where none is named."""
@@ -151,8 +151,8 @@ class Context:
             ResourceError: If a process was killed, or the engine is not there.
         """
         engine = self.engine or Local(workers, self.begin())
-        told = Together(what, of, len(units), self.progress)
-        engine.run(units, told, engine_folder(run.path))
+        progress = Together(what, of, len(units), self.progress)
+        engine.run(units, progress, engine_folder(run.path))
 
     def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""

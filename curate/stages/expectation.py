@@ -94,13 +94,14 @@ class Expected:
     """
 
     def __init__(self, found: Posterior) -> None:
-        self._found = found
+        self._posterior = found
         self.facts = found.facts
 
     def columns(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of some rows of the plan."""
         return {
-            name: getattr(self._found, name)[rows] for name in ("expected", "expected_se", "weight")
+            name: getattr(self._posterior, name)[rows]
+            for name in ("expected", "expected_se", "weight")
         }
 
 
@@ -134,11 +135,13 @@ def expected(collected: Collected, folders: Mapping[str, Path], context: Context
         level = collected.level[rows, cell[0], cell[1]][:, None]
         return np.column_stack([images[rows], *own, *([level] if "alignment" in chosen else [])])
 
-    found = Estimates(collected.whole, collected.se, collected.variance, collected.contrasts)
+    estimates = Estimates(collected.whole, collected.se, collected.variance, collected.contrasts)
     scratch = run.path / "cache"
     # By another number of cores products are added up in another order.
     with threadpool_limits(1, "blas"):
-        return Expected(posterior(found, columns, folds, names=chosen, note=note, scratch=scratch))
+        return Expected(
+            posterior(estimates, columns, folds, names=chosen, note=note, scratch=scratch)
+        )
 
 
 def _of_images(
@@ -162,18 +165,18 @@ def _of_images(
         # Samples of one cell lie in one fold, and so do near-duplicates, which look alike.
         alike = centres.nearest(covariates.likeness(small))
         folds[rows] = alike % covariates.FOLDS
-        said = {
+        by_name = {
             "outlierness-pixels": cloud.outlierness(small, itself[rows]),
             "pixels": cloud.components(small),
             "brightness": brightness,
             "contrast": contrast,
             "label": covariates.one_hot(collected.labels[rows], names),
         }
-        values = [said[name] for name in chosen if name in said]
-        found = np.column_stack(values) if values else np.zeros((len(rows), 0))
+        values = [by_name[name] for name in chosen if name in by_name]
+        block = np.column_stack(values) if values else np.zeros((len(rows), 0))
         if not len(out):
-            out = collected.room(n, found.shape[1])
-        out[rows] = found
+            out = collected.room(n, block.shape[1])
+        out[rows] = block
         context.progress("covariates of images", int(rows[-1]) + 1, n)
     return out, folds
 
@@ -186,12 +189,12 @@ def _of_encoders(
     context: Context,
 ) -> np.ndarray:
     """Return covariates of the encoders of one half of the repeats, (N, P)."""
-    n, made = len(collected.keys), collected.made
-    wanted = [name for name in ("outlierness-encoders", "embedding") if name in chosen]
-    if not wanted:
+    n, plan = len(collected.keys), collected.made
+    names = [name for name in ("outlierness-encoders", "embedding") if name in chosen]
+    if not names:
         return np.zeros((n, 0))
     pixels, device = shard.pixels(collected.run, context), context.resolved_device()
-    mine = [e for e, r in zip(made.encoders, made.repeats, strict=True) if r % 2 == half]
+    mine = [e for e, r in zip(plan.encoders, plan.repeats, strict=True) if r % 2 == half]
     first = load_encoder(folders[mine[0]], device=device)
     several = [first.dim] * len(mine)
     encoders = [
@@ -215,12 +218,12 @@ def _of_encoders(
             cloud.outlierness(points, itself[rows])
             if name == "outlierness-encoders"
             else cloud.components(points)
-            for name in wanted
+            for name in names
         ]
-        found = np.column_stack(values)
+        block = np.column_stack(values)
         if not len(out):
-            out = collected.room(n, found.shape[1])
-        out[rows] = found
+            out = collected.room(n, block.shape[1])
+        out[rows] = block
         context.progress("covariates of encoders", int(rows[-1]) + 1, n)
     return out
 

@@ -125,12 +125,12 @@ def write_inspection(
     own = own_rows(index)
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     scores = _scores(run, pa.array(images.uids[own]).cast(pa.string()))
-    found = inspected(
+    inspection = inspected(
         index, images, points, run.recipe.inspect, space,
         scores=scores, separation=_separation(run), device=device, progress=progress,
         home=run.path / "cache",
     )  # fmt: skip
-    unit.complete(found.write(run.path), encoder=space.name)
+    unit.complete(inspection.write(run.path), encoder=space.name)
 
 
 def inspected(

@@ -239,16 +239,16 @@ def _compute(
     """Return the columns of measures by name, (N,) float64 each with null where undefined."""
     by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
     device = context.device_of_units()
-    asked: dict[int, units.Unit] = {}
+    measurements: dict[int, units.Unit] = {}
     for e, name in enumerate(plan.encoders):
         if wanting := [kind for kind, m in by_kind.items() if m.wants(int(plan.repeats[e]))]:
-            asked[e] = units.measure(run, name, e, wanting, device)
-    jobs = list(_jobs(run, context, plan, asked, device))
+            measurements[e] = units.measure(run, name, e, wanting, device)
+    jobs = list(_jobs(run, context, plan, measurements, device))
     context.do(run, jobs, len(context.cards()), what="measure", of="encoders")
-    for e, unit in asked.items():
-        said = pq.read_table(_file(run.path, plan.encoders[e]))
+    for e, unit in measurements.items():
+        table = pq.read_table(_file(run.path, plan.encoders[e]))
         for kind in unit.parts["kinds"]:
-            by_kind[kind].take(said[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
+            by_kind[kind].take(table[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
     return {kind: _columns(measure) for kind, measure in by_kind.items()}
 
 
@@ -259,12 +259,12 @@ def _columns(measure: Measure) -> tuple[pa.Array, ...]:
 
 
 def _jobs(
-    run: Run, context: Context, plan: Plan, asked: dict[int, units.Unit], device: str
+    run: Run, context: Context, plan: Plan, measurements: dict[int, units.Unit], device: str
 ) -> Iterator[Unit]:
     """Yield what is left to do, for an engine: encoders that are to be looked into."""
     # As many as for a training, whoever does it: last digits go by them.
     threads = run.recipe.train.threads
-    for e, unit in asked.items():
+    for e, unit in measurements.items():
         if unit.intact():
             continue
         name = plan.encoders[e]
@@ -309,15 +309,15 @@ def measure_one(
     unit = units.measure(run, name, number, kinds, device)
     if unit.done():
         return  # Another attempt was there first.
-    said = {}
+    columns = {}
     # Products are added up in another order by other numbers of threads, which engines differ in.
     with torch_threads(threads, device), threadpool_limits(1, "blas"):
         look = _look(run, plan, number, device, heads=any(MEASURES[k].needs_heads for k in kinds))
         for done, kind in enumerate(kinds, 1):
-            said[measures.column(kind)] = MEASURES[kind](look.samples).says(look)
+            columns[measures.column(kind)] = MEASURES[kind](look.samples).says(look)
             progress("measure", done, len(kinds))
     with attempting(unit) as attempt:
-        write_table(_file(attempt.folder, name), pa.table(said))
+        write_table(_file(attempt.folder, name), pa.table(columns))
         attempt.complete(device, keep=False)
 
 

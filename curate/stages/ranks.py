@@ -101,7 +101,7 @@ class Lead:
     device: str = "cpu"
     cards: Sequence[int] = ()
     _store: Any = None
-    _told: int = 0
+    _sent: int = 0
     _others: list[tuple[Any, Any]] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -178,8 +178,8 @@ class Lead:
             process.join()
 
     def _tell(self, what: dict[str, Any] | None) -> None:
-        self._store.set(f"unit/{self._told}", json.dumps(what))
-        self._told += 1
+        self._store.set(f"unit/{self._sent}", json.dumps(what))
+        self._sent += 1
 
     def _dead(self) -> list[tuple[int, int]]:
         """Return the ranks that ended by an error or a signal, and how."""
@@ -297,10 +297,10 @@ def _told(store: Any, number: int) -> dict[str, Any] | None:
         # Not by waiting there, where no signal is obeyed.
         while not store.check([key]):
             time.sleep(LOOK)
-        told: dict[str, Any] | None = json.loads(store.get(key))
+        task: dict[str, Any] | None = json.loads(store.get(key))
     except RuntimeError as error:
         raise LostRankError("rank 0 of this training cannot be reached any more.") from error
-    return told
+    return task
 
 
 def _card(device: str, cards: Sequence[int], local: int) -> int | None:

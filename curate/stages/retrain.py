@@ -61,7 +61,7 @@ def retrain(
     run = run_of(path, run, runs=runs)
     with run.lock():
         context = Context.of(run, None, device, 1, progress, engine)
-        kept = dataset.read_for(run, path).kept()
+        uids = dataset.read_for(run, path).kept()
         if path.suffix != ".parquet":
             path = path.with_name(f"{path.name}.parquet")
         seed = run.recipe.train.seed if seed is None else seed
@@ -69,7 +69,7 @@ def retrain(
         folder, digest = f"retrained/{name}", file_sha256(path)
         own_seed = randomness.seed_for(seed, "retrain")
         # A manifest of the same name may hold another selection by now.
-        unit = units.trained_on(run, f"retrain/{name}", kept, seed=own_seed)
+        unit = units.trained_on(run, f"retrain/{name}", uids, seed=own_seed)
         if unit.intact() is None:
             shard.canvas(run, context)
             chosen = context.device_of_units()
@@ -78,7 +78,7 @@ def retrain(
                 "path": run.path,
                 "name": unit.name,
                 "folder": folder,
-                "kept": kept,
+                "kept": uids,
                 "seed": own_seed,
                 "device": chosen,
                 "manifest_sha256": digest,

@@ -86,13 +86,13 @@ def register(source: Tensor, goal: Tensor, place: Tensor, steps: int) -> Fit:
         steps: Gauss-Newton steps; the best map on the way is returned.
     """
     side = source.shape[-1]
-    images, wanted = with_slopes(source), goal.flatten(1)
+    images, target = with_slopes(source), goal.flatten(1)
     x, y = _points(side, source)
     there, inside = _warped(images, place)
-    best, kept = _correlated(there[:, 0], wanted, inside), place
+    best, best_place = _correlated(there[:, 0], target, inside), place
     slopes = source.new_empty(len(source), 8, side * side)
     for _ in range(steps):
-        trust = inside * _trusted(there[:, 0], wanted, inside)
+        trust = inside * _trusted(there[:, 0], target, inside)
         right, down = there[:, 1] * (side / 2), there[:, 2] * (side / 2)
         for first, slope in ((0, right), (3, down)):
             torch.mul(slope, trust, out=slopes[:, first + 2])
@@ -104,20 +104,23 @@ def register(source: Tensor, goal: Tensor, place: Tensor, steps: int) -> Fit:
         curve = normal.diagonal(dim1=1, dim2=2)
         damping = torch.full_like(curve, 1e-4)
         damping[:, :6] += DAMPING * (curve[:, :6] + curve[:, :6].amax(dim=1, keepdim=True))
-        found = torch.linalg.solve(
-            normal + torch.diag_embed(damping), slopes @ (wanted * trust)[:, :, None]
+        solution = torch.linalg.solve(
+            normal + torch.diag_embed(damping), slopes @ (target * trust)[:, :, None]
         )[:, :, 0]
         # The gain scales the slopes, too; one below 0.1 would be another picture's.
-        change = found[:, :6] / found[:, 6:7].clamp_min(0.1)
+        change = solution[:, :6] / solution[:, 6:7].clamp_min(0.1)
         # What is not a number moves nothing.
         place = place + change.nan_to_num(0.0).clamp(-STEP, STEP)
         there, inside = _warped(images, place)
-        now = _correlated(there[:, 0], wanted, inside)
+        now = _correlated(there[:, 0], target, inside)
         area = area_of(place)
         allowed = (inside.mean(dim=1) >= OVERLAP) & (area >= SMALLEST) & (area <= LARGEST)
         better = allowed & (now > best)
-        best, kept = torch.where(better, now, best), torch.where(better[:, None], place, kept)
-    return Fit(kept, best)
+        best, best_place = (
+            torch.where(better, now, best),
+            torch.where(better[:, None], place, best_place),
+        )
+    return Fit(best_place, best)
 
 
 def weigh(

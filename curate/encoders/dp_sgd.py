@@ -283,8 +283,8 @@ class PrivateGradients(Gradients):
             finite.append(good)
         scale = self.guarantee.noise_multiplier * self.guarantee.clip
         noise = gaussian(self.seed, step, list(self.trained.values()))
-        for (name, p), drawn in zip(self.trained.items(), noise, strict=True):
-            p.grad = (total[name] + scale * drawn) / self.batch
+        for (name, p), normal in zip(self.trained.items(), noise, strict=True):
+            p.grad = (total[name] + scale * normal) / self.batch
         return torch.cat(losses).sum() / torch.cat(finite).sum() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -337,8 +337,8 @@ def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str,
     good = norm.isfinite()
     factor = (clip / norm.clamp(min=clip)).where(good, 0)
     # What is not finite, times 0, is not 0.
-    kept = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
-    return {n: torch.tensordot(factor, g, dims=1) for n, g in kept.items()}, good
+    finite = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
+    return {n: torch.tensordot(factor, g, dims=1) for n, g in finite.items()}, good
 
 
 def part_of(batch: Batch, part: slice) -> Batch:

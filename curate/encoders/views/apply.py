@@ -273,9 +273,9 @@ def jitter(x: Tensor, u: Tensor, spec: ViewSpec, order: tuple[int, ...] | Tensor
         order: Order in which they are applied; (4,) int64 where the device alone knows it.
     """
     strengths = (spec.brightness, spec.contrast, spec.saturation, spec.hue)
-    made = [k for k in range(4) if strengths[k] and (k < 2 or x.shape[1] == 3)]
-    turns = spec.hue * (2 * u[:, 3] - 1) if 3 in made else None
-    factors = {k: _factor(u[:, k], strengths[k]) for k in made if k < 3}
+    changes = [k for k in range(4) if strengths[k] and (k < 2 or x.shape[1] == 3)]
+    turns = spec.hue * (2 * u[:, 3] - 1) if 3 in changes else None
+    factors = {k: _factor(u[:, k], strengths[k]) for k in changes if k < 3}
     if isinstance(order, Tensor):
         return _jitter_on_device(x, factors, turns, order)
     for which in order:

@@ -96,8 +96,8 @@ class OnShard:
             write_table(attempt.folder / _file(self.place, self.stem), table)
             # What was recorded is no more of the file that takes its place.
             self.run.record_path(self.unit.name).unlink(missing_ok=True)
-            made = replace(attempt, unit=self._unit(keys))
-            made.put(device, keep=len(keys) == len(self.keys), n=table.num_rows)
+            own_attempt = replace(attempt, unit=self._unit(keys))
+            own_attempt.put(device, keep=len(keys) == len(self.keys), n=table.num_rows)
 
     def _held(self) -> dict[str, str]:
         """Return the keys of the encoders that the file has columns of, by name."""

@@ -151,9 +151,9 @@ def fit(source: str, overrides: Mapping[str, Any], data: Path | None) -> dict[st
         DataError: If there are fewer than ``FEWEST`` images.
         UsageError: If the source cannot be opened.
     """
-    asked = load_recipe(GENERAL, {**overrides, "data.source": source})
-    seen = look(open_data(asked.data, data=data))
-    chosen = {**settings(seen, asked), **overrides, "data.source": source}
+    recipe = load_recipe(GENERAL, {**overrides, "data.source": source})
+    seen = look(open_data(recipe.data, data=data))
+    chosen = {**settings(seen, recipe), **overrides, "data.source": source}
     for line in lines(seen, load_recipe(GENERAL, chosen)):
         log.info("%s", line)
     return chosen
@@ -204,11 +204,11 @@ def init(
         UsageError: If it is no source, or cannot be opened.
         DataError: If there are fewer than ``FEWEST`` images.
     """
-    given, place = dict(overrides or {}), addresses.placed(data)
+    user_settings, place = dict(overrides or {}), addresses.placed(data)
     full = whole_source(source)
-    asked = load_recipe(GENERAL, {**given, "data.source": full})
-    seen = look(open_data(asked.data, data=place))
-    chosen = {**settings(seen, asked), **given, "data.source": full, "name": name_of(full)}
+    recipe = load_recipe(GENERAL, {**user_settings, "data.source": full})
+    seen = look(open_data(recipe.data, data=place))
+    chosen = {**settings(seen, recipe), **user_settings, "data.source": full, "name": name_of(full)}
     content = load_recipe(GENERAL, chosen).resolved()
     head = [f"# {line}" for line in lines(seen, load_recipe(GENERAL, chosen))]
     if seen.classes:

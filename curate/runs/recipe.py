@@ -276,8 +276,8 @@ def _explain(error: ValidationError) -> str:
             return f"key 'plan.kind' is missing; it is one of {', '.join(PLANS)}."
         return str(unknown("plan.kind", tag, PLANS))
     message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    value = f" (got {short(given)})" if not isinstance(given, dict) else ""
+    input_value = first.get("input")
+    value = f" (got {short(input_value)})" if not isinstance(input_value, dict) else ""
     return f"{where or 'recipe'}: {message}{value}."
 
 

@@ -131,11 +131,11 @@ def _installed() -> Path:
 
 def _named(*folders: Path) -> dict[str, Path]:
     """Return the YAML files of some folders by their stem; those of the first come first."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            files.setdefault(path.stem, path)
+    return files
 
 
 def recipe_list() -> dict[str, str]:

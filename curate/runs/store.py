@@ -72,16 +72,16 @@ class Entry:
                 )
                 names = {name: name.replace(old, new, 1) for name in record["outputs"]}
                 home = _home(record["outputs"])
-                for name, made in record["outputs"].items():
+                for name, output in record["outputs"].items():
                     stored = self.folder / Path(name).relative_to(home)
                     # A file that changed since is no longer what the key says.
-                    if file_sha256(stored) != made["sha256"]:
+                    if file_sha256(stored) != output["sha256"]:
                         remove(self.folder)
                         return None
                     put(stored, run / names[name])
             except (DataError, OSError, KeyError, TypeError):
                 return None
-        outputs = {names[name]: made for name, made in record["outputs"].items()}
+        outputs = {names[name]: output for name, output in record["outputs"].items()}
         return {**record, "unit": unit, "outputs": outputs}
 
     def keep(self, run: Path, record: Mapping[str, Any], *, copy: bool = True) -> None:

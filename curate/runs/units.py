@@ -66,8 +66,8 @@ def stage_of(setting: str) -> str | None:
     if setting in NEUTRAL:
         return None
     for stage in ("align", *READ_BY):
-        for read in READ_BY[stage]:
-            if setting == read or setting.startswith(f"{read}."):
+        for key in READ_BY[stage]:
+            if setting == key or setting.startswith(f"{key}."):
                 return stage
     raise AssertionError(f"no stage reads {setting}")
 
@@ -276,9 +276,9 @@ def train(run: Run, encoder: str) -> Unit:
     """
     from curate.scores.plan import Plan
 
-    if given := adopted(run, encoder):
+    if settings := adopted(run, encoder):
         parts = {
-            "adopted": {key: given[key] for key in ("weights", "backbone", "preprocessing")},
+            "adopted": {key: settings[key] for key in ("weights", "backbone", "preprocessing")},
             "data": training(run)["data"],
             "samples": members(run).get(encoder),
         }
@@ -294,8 +294,8 @@ def train(run: Run, encoder: str) -> Unit:
 
 def adopted(run: Run, encoder: str) -> dict[str, Any] | None:
     """Return the settings of an encoder that was trained elsewhere; None where it was not."""
-    given = run.resolved["plan"].get("encoders", ())
-    return next((dict(one) for one in given if one["name"] == encoder), None)
+    encoders = run.resolved["plan"].get("encoders", ())
+    return next((dict(one) for one in encoders if one["name"] == encoder), None)
 
 
 def trained_on(

@@ -102,9 +102,9 @@ def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
     for name in manifest_names(path):
         checked += 1
         manifest = path / "manifests" / f"{name}.parquet"
-        facts, _, found = _manifest(manifest, f"manifests/{name}.parquet")
+        facts, _, own_faults = _manifest(manifest, f"manifests/{name}.parquet")
         by_hand |= facts.get("strategy") == BY_HAND
-        faults += found
+        faults += own_faults
     faults += _marks(path, by_hand)
     return checked, faults
 
@@ -140,8 +140,8 @@ def _made(path: Path) -> list[str]:
 
 def _digests(folder: Path) -> dict[str, str]:
     """Return the sha256 of each shard, by its path in the run; those that differ were named."""
-    made = read_json(folder / "dataset.json")["shards"]
-    return {f"shards/{name}": shard["sha256"] for name, shard in made.items()}
+    by_name = read_json(folder / "dataset.json")["shards"]
+    return {f"shards/{name}": shard["sha256"] for name, shard in by_name.items()}
 
 
 def _record(
@@ -151,8 +151,8 @@ def _record(
     name = str(record.relative_to(path))
     try:
         outputs = {
-            str(output): (int(made["bytes"]), str(made["sha256"]))
-            for output, made in read_json(record)["outputs"].items()
+            str(output): (int(facts["bytes"]), str(facts["sha256"]))
+            for output, facts in read_json(record)["outputs"].items()
         }
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         yield name, _fault(name, error, record)
@@ -167,8 +167,8 @@ def _file(
     try:
         if not file.is_file():
             return Fault(name, "is missing")
-        if (found := file.stat().st_size) != size:
-            return Fault(name, f"has {found:,} bytes, not {size:,}")
+        if (actual := file.stat().st_size) != size:
+            return Fault(name, f"has {actual:,} bytes, not {size:,}")
         if full and (known.get(name) or file_sha256(file)) != digest:
             return Fault(name, "changed since it was made")
     except OSError as error:

@@ -252,8 +252,8 @@ def _measure(
     names = [e for e in plan.encoders if any(e in here for here in work.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
     centres = _centres(run, plan, encoders, pixels, device)
-    seen = len(plan.rows) * len(plan.encoders) * (run.recipe.score.views + 1)
-    compiles = measuring_pays(seen, device)
+    n_encoded = len(plan.rows) * len(plan.encoders) * (run.recipe.score.views + 1)
+    compiles = measuring_pays(n_encoded, device)
     for part in by_shard(run, plan):
         if part.name not in work:
             continue
@@ -279,14 +279,14 @@ def _together(folders: Mapping[str, Path], at_least: int = 1) -> list[list[str]]
         at_least: How many groups there are, if there are as many encoders.
     """
     groups: list[list[str]] = []
-    held, most = 0, -(-len(folders) // at_least)
+    group_size, most = 0, -(-len(folders) // at_least)
     for name, folder in folders.items():
         size = (folder / "weights.safetensors").stat().st_size
-        if not groups or held + size > HELD_WEIGHTS or len(groups[-1]) >= most:
+        if not groups or group_size + size > HELD_WEIGHTS or len(groups[-1]) >= most:
             groups.append([])
-            held = 0
+            group_size = 0
         groups[-1].append(name)
-        held += size
+        group_size += size
     return groups
 
 

@@ -152,8 +152,8 @@ class Contest:
         """Return the arms that remove so many; where only a manifest does, it and random ones."""
         if remove in self.config.remove:
             return [a for a in self.wanted if not a.is_manifest or self._removed(a.name) == remove]
-        mine = [a for a in self.wanted if a.is_manifest and self._removed(a.name) == remove]
-        return [*mine, wanted(CONTROL)]
+        manifests = [a for a in self.wanted if a.is_manifest and self._removed(a.name) == remove]
+        return [*manifests, wanted(CONTROL)]
 
     def _keep(self, arm: Wanted, remove: int, seed: int) -> np.ndarray:
         """Return which of the scored samples an arm keeps, (N,) bool."""
@@ -191,15 +191,15 @@ def _kept(field: Field, arm: Wanted) -> np.ndarray:
     """
     uids = pa.array(field.chooser.manifest(arm.name).kept(), pa.string())
     everything = pa.array(field.everything, pa.string())
-    mine = everything.filter(pc.is_in(everything, value_set=uids))
-    removed = len(everything) - len(mine)
+    samples = everything.filter(pc.is_in(everything, value_set=uids))
+    removed = len(everything) - len(samples)
     if not 0 < removed < field.scored.num_rows:
         raise UsageError(
             f"manifest {arm.name} drops {removed:,} of {len(everything):,} samples, "
             f"{field.scored.num_rows:,} of them scored: there is no random selection to compare "
             "it with."
         )
-    return np.asarray(mine.to_numpy(zero_copy_only=False))
+    return np.asarray(samples.to_numpy(zero_copy_only=False))
 
 
 def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]:
@@ -207,14 +207,16 @@ def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]
 
     A training on fewer samples for as many epochs saves time; one of as many steps saves none.
     """
-    spent, known = run.facts()["seconds"], ledger(run)
+    spent, run_ledger = run.facts()["seconds"], ledger(run)
     steps = made.settings["budget"] == "steps"
     by_name = {arm.name: arm for arm in arms}
     by_cost = {}
     for cell in made.arms:
-        seconds = _seconds(run, by_name[cell.strategy], made.settings, known.scoring_seconds, spent)
+        seconds = _seconds(
+            run, by_name[cell.strategy], made.settings, run_ledger.scoring_seconds, spent
+        )
         removed = 0 if cell.strategy == ALL or steps else cell.remove
-        saved = removed * known.epochs * known.training_seconds_per_sample
+        saved = removed * run_ledger.epochs * run_ledger.training_seconds_per_sample
         after = None
         if not seconds:
             after = 0

@@ -62,8 +62,8 @@ class Context:
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        chosen = engine_of(engine) if isinstance(engine, str) else engine
-        return cls(device, workers, addresses.placed(place), progress, chosen, lead)
+        engine_object = engine_of(engine) if isinstance(engine, str) else engine
+        return cls(device, workers, addresses.placed(place), progress, engine_object, lead)
 
     def device_of_units(self) -> str:
         """Return on what units are done, ``cpu`` or ``cuda``; the cards need not be here.
@@ -110,11 +110,11 @@ class Context:
         Raises:
             UsageError: If they are not numbers of cards that are there.
         """
-        _, colon, named = self.device.partition(":")
+        _, colon, numbers_text = self.device.partition(":")
         if not colon:
             return (0,)
         numbers: dict[int, None] = {}
-        for part in named.split(","):
+        for part in numbers_text.split(","):
             if not (bounds := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)):
                 raise UsageError(
                     f"{option(device=self.device)}: name cards by number, such as cuda:0-7 or "

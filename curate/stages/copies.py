@@ -369,8 +369,8 @@ def _with_files(
     _, at, which = np.unique(base, return_index=True, return_inverse=True)
     first = at[which]
     again = np.flatnonzero(first != np.arange(len(records)))
-    known = set(zip(matches.a.tolist(), matches.b.tolist(), strict=True))
-    new = [i for i in again.tolist() if (int(first[i]), i) not in known]
+    index_pairs = set(zip(matches.a.tolist(), matches.b.tolist(), strict=True))
+    new = [i for i in again.tolist() if (int(first[i]), i) not in index_pairs]
     n = len(new)
     a, b = (
         np.append(matches.a, first[new]).astype(np.int64),

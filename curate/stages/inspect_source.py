@@ -81,8 +81,8 @@ def inspect_source(
     name = encoder if embeddings is None else str(embeddings)
     config = checked(InspectConfig, {**(settings or {}), "encoder": name})
     if embeddings is not None and Path(embeddings).suffix not in (".npy", ".parquet"):
-        named = option(embeddings=str(embeddings))
-        raise UsageError(f"{named}: expected a .npy or a .parquet file.")
+        argument = option(embeddings=str(embeddings))
+        raise UsageError(f"{argument}: expected a .npy or a .parquet file.")
     space = spaces.space_of(config, [])
     data_config = DataConfig(source=whole_source(source), split=split, test=test)
     opened = sources.open_data(data_config, data=place)

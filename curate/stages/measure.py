@@ -140,9 +140,9 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
         relative=of_alignment(*parts),
     )
     assert (packed_uids(scores["uid"]) == plan.uids).all()
-    chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
+    selected, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])
-    if missing := [kind for kind in chosen if kind not in columns]:
+    if missing := [kind for kind in selected if kind not in columns]:
         with run.timed("measure"):
             columns |= _compute(run, context, missing, plan, samples)
     columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
@@ -157,7 +157,7 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
         unit.complete([path, summary_path])
     return Measured(
-        {kind: _row(kind, columns[kind], scores) for kind in chosen}, tuple(left_out), path
+        {kind: _row(kind, columns[kind], scores) for kind in selected}, tuple(left_out), path
     )
 
 
@@ -420,7 +420,7 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
 def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
     values, *errors = columns
-    known = values.drop_null().to_numpy()
+    defined = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
         pair = agreement.agree(
@@ -430,9 +430,9 @@ def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow
         # Too few samples have both, or one of them is the same for all.
         pair = None
     return MeasureRow(
-        n=len(known),
-        mean=float(known.mean()) if len(known) else None,
-        sd=float(known.std(ddof=1)) if len(known) > 1 else None,
+        n=len(defined),
+        mean=float(defined.mean()) if len(defined) else None,
+        sd=float(defined.std(ddof=1)) if len(defined) > 1 else None,
         text=MEASURES[kind].text,
         spearman=pair.spearman if pair else None,
         kendall=pair.kendall if pair else None,

@@ -164,8 +164,8 @@ def placed_source(text: str) -> tuple[str, Path | None]:
         return text, None
     folder = Path(place).expanduser()
     if not name or not folder.exists():
-        named = option(on=[text])
-        raise UsageError(f"{named}: expected SOURCE=DIR; there is no folder {place!r}.")
+        argument = option(on=[text])
+        raise UsageError(f"{argument}: expected SOURCE=DIR; there is no folder {place!r}.")
     return name, folder
 
 
@@ -221,9 +221,9 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
         digest.update(hashlib.sha256(part.tobytes()).digest())
     digest.update(repr(data.canvas.array.shape).encode())
     path = home / f"leaks-{digest.hexdigest()[:12]}.parquet"
-    known = pq.read_table(path) if path.is_file() else None
-    if known is not None and (known.schema.metadata or {}).get(b"code") == code["code"].encode():
-        leaks = np.isin(data.test, np.array(known["uid"].to_pylist(), dtype=data.test.dtype))
+    stored = pq.read_table(path) if path.is_file() else None
+    if stored is not None and (stored.schema.metadata or {}).get(b"code") == code["code"].encode():
+        leaks = np.isin(data.test, np.array(stored["uid"].to_pylist(), dtype=data.test.dtype))
     else:
         leaks = leaked(
             data.canvas,
@@ -318,8 +318,8 @@ def probe(
     home = None if elsewhere else run_directory.enclosing(folder)
     run = open_run(str(home), overrides=overrides, create=False) if home else None
     probe_config = run.recipe.probe if run else _without_run(encoder, overrides or {})
-    on, chosen = tuple(on or probe_config.sources), tuple(kinds or probe_config.kinds)
-    for kind in chosen:
+    on, kind_names = tuple(on or probe_config.sources), tuple(kinds or probe_config.kinds)
+    for kind in kind_names:
         if kind not in probes.PROBES:
             raise unknown("probe", kind, probes.PROBES)
     with contextlib.ExitStack() as during:
@@ -338,8 +338,8 @@ def probe(
                 "folder, a file of weights, or timm:NAME."
             )
         else:
-            held = run.held_encoder(folder) if run else folder
-            network = load_encoder(held, device=device)
+            encoder_folder = run.held_encoder(folder) if run else folder
+            network = load_encoder(encoder_folder, device=device)
         if run:
             during.enter_context(run.timed("probe"))
             cache = run.path / "probes" / "data"
@@ -360,7 +360,9 @@ def probe(
             else:
                 results += [
                     result
-                    for result, _ in measure_probes(network, data_set, chosen, progress=progress)
+                    for result, _ in measure_probes(
+                        network, data_set, kind_names, progress=progress
+                    )
                 ]
         if run is None or home is None:
             return Probed(folder, tuple(results), None)

@@ -64,8 +64,8 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     """
     there = launched().size
     if asked is not None and there > 1 and asked != there:
-        named = option(ranks=asked)
-        raise UsageError(f"{named}: {there} were launched already; leave it out.")
+        argument = option(ranks=asked)
+        raise UsageError(f"{argument}: {there} were launched already; leave it out.")
     size = asked or there
     if size > 1 and config.dp is not None:
         raise UsageError("train.dp trains in one process; leave out the ranks.")
@@ -311,13 +311,13 @@ def _card(device: str, cards: Sequence[int], local: int) -> int | None:
     """
     if device == "cpu":
         return None
-    chosen = cards if cards else range(torch.cuda.device_count())
-    if local >= len(chosen):
+    numbers = cards if cards else range(torch.cuda.device_count())
+    if local >= len(numbers):
         raise UsageError(
-            f"rank {local} of this machine has no card of its own: there are {len(chosen)}; start "
+            f"rank {local} of this machine has no card of its own: there are {len(numbers)}; start "
             "as many ranks."
         )
-    return chosen[local]
+    return numbers[local]
 
 
 def _take_card(device: str, cards: Sequence[int], local: int) -> None:

@@ -72,7 +72,7 @@ def retrain(
         unit = units.trained_on(run, f"retrain/{name}", uids, seed=own_seed)
         if unit.intact() is None:
             shard.canvas(run, context)
-            chosen = context.device_of_units()
+            unit_device = context.device_of_units()
             run.record_path(unit.name).unlink(missing_ok=True)
             arguments = {
                 "path": run.path,
@@ -80,7 +80,7 @@ def retrain(
                 "folder": folder,
                 "kept": uids,
                 "seed": own_seed,
-                "device": chosen,
+                "device": unit_device,
                 "manifest_sha256": digest,
             }
             job = train.job(name, retrain_one, arguments, unit.key, run.recipe.train.threads)

@@ -178,8 +178,8 @@ def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
 
 def interval(prior: Prior) -> Interval:
     """Return how ``se`` becomes an interval."""
-    known = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
-    return Interval(CONFIDENCE, prior.total_freedom if known else None, prior.quantile)
+    estimable = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
+    return Interval(CONFIDENCE, prior.total_freedom if estimable else None, prior.quantile)
 
 
 def _offsets(run: Run, plan: Placed, when: Moment) -> np.ndarray:
@@ -190,8 +190,8 @@ def _offsets(run: Run, plan: Placed, when: Moment) -> np.ndarray:
     for part in by_shard(run, plan):
         # The views that all samples have: some have more.
         align_nE = np.stack([a.align for a in _alignments(run, plan, when, part.name)], axis=1)
-        chosen = fitted[part.rows]
-        fit.add(align_nE[chosen], plan.inclusion[part.rows][chosen])
+        mask = fitted[part.rows]
+        fit.add(align_nE[mask], plan.inclusion[part.rows][mask])
         largest = np.maximum(largest, align_nE.max(axis=0, initial=0.0))
     for name, value in zip(plan.encoders, largest, strict=True):
         if value < COLLAPSED:
@@ -221,11 +221,11 @@ def _estimates(
     for whole in by_shard(run, plan):
         views = more.of(whole.uids)
         for k in np.unique(views):
-            chosen = views == k
+            mask = views == k
             name = more_views.further(whole.name) if k else whole.name
             alignments_E = _alignments(run, plan, when, name, int(k))
-            rows = slice(None) if k else chosen
-            part = whole.only(chosen)
+            rows = slice(None) if k else mask
+            part = whole.only(mask)
             align_nE = np.stack([a.align[rows] for a in alignments_E], axis=1)
             left_out_nEK = np.stack([a.leave_one_out[rows] for a in alignments_E], axis=1)
             inclusion = plan.inclusion[part.rows]
@@ -278,9 +278,9 @@ def _is_scored(run: Run) -> bool:
         return False
     trained = (units.train(run, name) for name in members)
     # Encoders that were deleted are not trained again for scores that are there.
-    known = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
+    recorded = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
     score_units = [units.score(run), *([along] if along else [])]
-    return known and all(unit.intact() for unit in score_units)
+    return recorded and all(unit.intact() for unit in score_units)
 
 
 def score(

@@ -148,9 +148,9 @@ class _Shown:
         if quantity == TAU:
             values, of, digits, seeds = *_taus(*groups), 3, SEEDS
         else:
-            known = QUANTITIES[quantity]
-            values, of = _values(known, groups[0], row, place)
-            digits, seeds = known.digits, SEEDS
+            definition = QUANTITIES[quantity]
+            values, of = _values(definition, groups[0], row, place)
+            digits, seeds = definition.digits, SEEDS
         missing = len(values) < seeds
         if missing:
             for group in groups:
@@ -199,18 +199,18 @@ class _Shown:
         """Yield what is done with a scored run."""
         by_step: dict[object, list[Row]] = {}
         for name, rows in rows_by_quantity.items():
-            known = QUANTITIES.get(name)
-            if known is None or known.step is None:
+            definition = QUANTITIES.get(name)
+            if definition is None or definition.step is None:
                 continue
             lacking = [
                 row
                 for row in rows
                 if run is None
-                or len(known.read(run, row, list(row.figures).index(name)))
-                < (SEEDS if known.one_run else 1)
+                or len(definition.read(run, row, list(row.figures).index(name)))
+                < (SEEDS if definition.one_run else 1)
             ]
             if lacking:
-                by_step.setdefault(known.step, []).extend(lacking)
+                by_step.setdefault(definition.step, []).extend(lacking)
         recipe = run.recipe if run is not None else group.recipe
         for step, rows in by_step.items():
             assert callable(step)
@@ -270,12 +270,14 @@ def _settings(row: Row, setting: str) -> str:
     return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in dict.fromkeys(values))
 
 
-def _values(known: Quantity, group: _Group, row: Row, place: int) -> tuple[list[float], list[str]]:
+def _values(
+    definition: Quantity, group: _Group, row: Row, place: int
+) -> tuple[list[float], list[str]]:
     """Return a figure of every run of a group, and the names of those that have it."""
     values: list[float] = []
     of: list[str] = []
     for match in group.scored:
-        if figures := known.read(match.run, row, place):
+        if figures := definition.read(match.run, row, place):
             values += figures
             of.append(match.run.name)
     return values, of

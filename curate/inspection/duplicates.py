@@ -70,10 +70,12 @@ class Pairs:
             n: How many images there are; pairs with others are left out.
             uids: (n,) sorted strings, in order of the images.
         """
-        known = self.b < n
+        inside = self.b < n
         base = np.array([str(uid)[:32] for uid in uids])
         copies = np.flatnonzero(base[1:] == base[:-1])
-        return connected(np.append(self.a[known], copies), np.append(self.b[known], copies + 1), n)
+        return connected(
+            np.append(self.a[inside], copies), np.append(self.b[inside], copies + 1), n
+        )
 
 
 def connected(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:

@@ -251,8 +251,8 @@ def _part(
 
 def _crowded(pairs: Found) -> np.ndarray:
     """Return the images of which so many were found that there may be more."""
-    good = pairs.a[(pairs.evidence >= PLAIN) & (pairs.flip == 0)]
-    rows, number = np.unique(good, return_counts=True)
+    evident = pairs.a[(pairs.evidence >= PLAIN) & (pairs.flip == 0)]
+    rows, number = np.unique(evident, return_counts=True)
     return np.asarray(rows[number >= WHOLE_K // 2])
 
 
@@ -404,9 +404,14 @@ def _near(
     like, near = index.search(query.cpu().numpy(), most, probed=probed)
     other = library.owner[near]
     row = np.broadcast_to(rows[:, None], near.shape)
-    good = (other != row) & (like >= LIKE)
-    which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[good]
-    return row[good], other[good], like[good], _upon(windows[which], library.part[near[good]])
+    similar = (other != row) & (like >= LIKE)
+    which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[similar]
+    return (
+        row[similar],
+        other[similar],
+        like[similar],
+        _upon(windows[which], library.part[near[similar]]),
+    )
 
 
 def _upon(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -425,11 +430,11 @@ def _fitted(
         hopeful = torch.empty(len(a), dtype=torch.bool)
         for part in _parts(len(a), 4 * PAIRS):
             source, goal = library.grey(a[part], half=True), library.grey(b[part], half=True)
-            seen = (library.seen(a[part], half=True), library.seen(b[part], half=True))
+            masks = (library.seen(a[part], half=True), library.seen(b[part], half=True))
             begun = place[part].to(library.device)
             fit = registration.register(flip.of(source), goal, begun, steps)
             support = registration.weigh(
-                flip.of(source), goal, fit.place, flip.of(seen[0]), seen[1]
+                flip.of(source), goal, fit.place, flip.of(masks[0]), masks[1]
             )
             place[part] = fit.place.cpu()
             hopeful[part] = ((support.evidence >= enough) | (support.correlation >= alike)).cpu()

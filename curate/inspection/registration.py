@@ -138,8 +138,8 @@ def weigh(
     side = source.shape[-1]
     there, inside = _warped(torch.cat([with_slopes(source), source_seen], dim=1), place)
     here = with_slopes(goal).flatten(2)
-    seen = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
-    first, second = _directions(there[:, 1:3], seen), _directions(here[:, 1:], seen)
+    visible = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
+    first, second = _directions(there[:, 1:3], visible), _directions(here[:, 1:], visible)
     # Every row of pixels by itself, so that what a caption hides can be left out.
     sums = [
         v.view(-1, side, side).sum(dim=2)
@@ -258,11 +258,11 @@ def _trusted(first: Tensor, second: Tensor, inside: Tensor) -> Tensor:
     return 1 / (1 + (off / (SPREAD * usual)).square())
 
 
-def _directions(slopes: Tensor, seen: Tensor) -> Tensor:
+def _directions(slopes: Tensor, visible: Tensor) -> Tensor:
     """Return slopes (P, 2, S * S) whose lengths say little: steep ones are about 1."""
     length = slopes.square().sum(dim=1).sqrt()
-    usual = (length * seen).sum(dim=1) / seen.sum(dim=1).clamp_min(1.0)
-    return slopes * (seen / (length + usual[:, None] + FAINT))[:, None]
+    usual = (length * visible).sum(dim=1) / visible.sum(dim=1).clamp_min(1.0)
+    return slopes * (visible / (length + usual[:, None] + FAINT))[:, None]
 
 
 def begin(windows: Tensor) -> Tensor:

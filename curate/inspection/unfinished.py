@@ -59,7 +59,7 @@ class Unfinished:
         decoy = table[DECOY].to_numpy()
         columns = {name: table[name].to_numpy() for name in table.column_names if name != DECOY}
         pairs, decoys = (
-            {name: values[chosen] for name, values in columns.items()} for chosen in (~decoy, decoy)
+            {name: values[mask] for name, values in columns.items()} for mask in (~decoy, decoy)
         )
         return pairs, decoys
 

@@ -243,8 +243,8 @@ class PrivateGradients(Gradients):
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
         self.loss, self.called = loss, Called(method, loss)
-        held = sum(p.numel() for p in self.trained.values())
-        self.together = max(1, min(TOGETHER, HELD // held))
+        n_weights = sum(p.numel() for p in self.trained.values())
+        self.together = max(1, min(TOGETHER, HELD // n_weights))
 
     def identity(self) -> dict[str, Any]:
         """Return the noise; another version of the accountant may ask for more or less."""
@@ -305,8 +305,8 @@ class PrivateGradients(Gradients):
                 numbers=batch.numbers,
                 settled=batch.settled,
             )
-            named = {f"method.{n}": w for n, w in weights.items()}
-            loss: Tensor = torch.func.functional_call(self.called, named, (alone,))
+            parameters = {f"method.{n}": w for n, w in weights.items()}
+            loss: Tensor = torch.func.functional_call(self.called, parameters, (alone,))
             return loss
 
         taught = None if batch.labels is None else 0

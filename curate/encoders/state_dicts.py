@@ -208,9 +208,9 @@ def match(
     # Of equals the first: dialects in their order, and the shortest beginning.
     ties = [one for one in best if one[0] == most]
     _, begin, dialect, renamed = ties[0]
-    chosen = _joined(tensors, renamed, names)
+    joined = _joined(tensors, renamed, names)
     for _, other, _, more in ties[1:]:
-        if other != begin and not _same(chosen, _joined(tensors, more, names)):
+        if other != begin and not _same(joined, _joined(tensors, more, names)):
             both = sorted({one[1] for one in ties})
             raise UsageError(
                 f"{path} holds {len(both)} encoders that differ, whose names begin with "
@@ -218,8 +218,8 @@ def match(
             )
     used = {name for name, new in renamed.items() if _target(new) in names}
     return Matched(
-        tensors=chosen,
-        missing=tuple(sorted(n for n in names - chosen.keys() if not n.endswith(COUNTS))),
+        tensors=joined,
+        missing=tuple(sorted(n for n in names - joined.keys() if not n.endswith(COUNTS))),
         left_over=tuple(name for name in tensors if name not in used),
         prefix=begin,
         dialect=dialect,

@@ -143,7 +143,7 @@ def sample(run: Run, name: str) -> SampleCard:
     classes = reader.classes
     names = pq.read_table(inspected, columns=["uid", "duplicate_group"])
     near = neighbours(run, full)
-    known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
+    labels_and_ranks = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
     group = about["duplicate_group"]
     alike = [] if group is None else names.filter(pc.equal(names["duplicate_group"], group))["uid"]
     return SampleCard(
@@ -154,7 +154,7 @@ def sample(run: Run, name: str) -> SampleCard:
         neighbours=tuple(
             Neighbour(other, distance, label, class_of(classes, label), rank)
             for other, distance in near
-            for label, rank in [known[other]]
+            for label, rank in [labels_and_ranks[other]]
         ),
         duplicates=tuple(str(other) for other in alike if str(other) != full),
         **{k: row[k] for k in ("shard", "offset", "size", "width", "height", "key", "path")},
@@ -200,15 +200,15 @@ def find(run: Run, reader: Reader, name: str) -> tuple[str, int]:
             uids = rows["uid"].take(pa.array(places)).to_pylist()
             by_kind[kind] += zip(uids, (start + places).tolist(), strict=True)
         start += rows.num_rows
-    meant = next((those for those in by_kind.values() if those), [])
-    if len(meant) == 1:
-        return meant[0]
-    if not meant:
+    candidates = next((those for those in by_kind.values() if those), [])
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
         raise UsageError(
             f"run {run.path} has no sample {short(name)}; uids, keys and paths stand in "
             f"{run.path / 'scores.parquet'}."
         )
-    uids = sorted(uid for uid, _ in meant)
+    uids = sorted(uid for uid, _ in candidates)
     shown = ", ".join(uids[:SAMPLES_NAMED])
     more = f" and {len(uids) - SAMPLES_NAMED:,} more" if len(uids) > SAMPLES_NAMED else ""
     raise UsageError(

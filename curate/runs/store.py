@@ -190,13 +190,13 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
     if not (home / FOLDER).is_dir():
         return Cleaned(0, 0)
     with locked(home):
-        named = set()
+        entry_names = set()
         for path in home.glob("*/records/**/*.json"):
             with contextlib.suppress(DataError):
-                named.add(str(read_json(path).get("stored")))
+                entry_names.add(str(read_json(path).get("stored")))
         entries, size = 0, 0
         for folder in sorted((home / FOLDER).glob("*/*")):
-            if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in named:
+            if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in entry_names:
                 continue
             if folder.name.endswith(TEMPORARY):
                 continue  # another machine may be filling it (``locked`` sweeps what none does)

@@ -75,27 +75,29 @@ def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
         Run.open(path)
     except CurateError as error:
         faults.append(_fault("run.json", error, path / "run.json"))
-    known: dict[str, str] = {}
+    digests: dict[str, str] = {}
     folder = path / "shards"
     if any((folder / name).is_file() for name in ("index.parquet", "dataset.json")):
         n, damaged = shards.faults(folder, full=full, progress=progress)
         checked += n
         faults += [replace(fault, file=f"shards/{fault.file}") for fault in damaged]
         if full and n:
-            known = _digests(folder)
-    named = {fault.file for fault in faults}
+            digests = _digests(folder)
+    faulty = {fault.file for fault in faults}
     records = sorted((path / "records").rglob("*.json"))
     for done, record in enumerate(records, 1):
-        for name, fault in _record(path, record, known, full=full):
+        for name, fault in _record(path, record, digests, full=full):
             checked += 1
             # Whatever was wrong with a shard is named once, and where it is wrong.
-            if fault is not None and name not in named:
-                named.add(name)
+            if fault is not None and name not in faulty:
+                faulty.add(name)
                 faults.append(fault)
         progress("verify records", done, len(records))
-    recorded = {name for record in records for name, _ in _record(path, record, known, full=False)}
+    recorded = {
+        name for record in records for name, _ in _record(path, record, digests, full=False)
+    }
     for name in _made(path):
-        if name not in recorded and name not in named:
+        if name not in recorded and name not in faulty:
             checked += 1
             faults.append(Fault(name, "has no record, so that nobody knows whether it is whole"))
     by_hand = False
@@ -145,7 +147,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _record(
-    path: Path, record: Path, known: Mapping[str, str], *, full: bool
+    path: Path, record: Path, digests: Mapping[str, str], *, full: bool
 ) -> Iterator[tuple[str, Fault | None]]:
     """Yield every file that a completion record names, with what is wrong with it."""
     name = str(record.relative_to(path))
@@ -158,18 +160,18 @@ def _record(
         yield name, _fault(name, error, record)
         return
     for output, (size, digest) in outputs.items():
-        yield output, _file(path / output, output, size, digest, known, full=full)
+        yield output, _file(path / output, output, size, digest, digests, full=full)
 
 
 def _file(
-    file: Path, name: str, size: int, digest: str, known: Mapping[str, str], *, full: bool
+    file: Path, name: str, size: int, digest: str, digests: Mapping[str, str], *, full: bool
 ) -> Fault | None:
     try:
         if not file.is_file():
             return Fault(name, "is missing")
         if (actual := file.stat().st_size) != size:
             return Fault(name, f"has {actual:,} bytes, not {size:,}")
-        if full and (known.get(name) or file_sha256(file)) != digest:
+        if full and (digests.get(name) or file_sha256(file)) != digest:
             return Fault(name, "changed since it was made")
     except OSError as error:
         return Fault(name, f"cannot be read ({error.strerror})")

@@ -136,7 +136,7 @@ def align_images(
                 views = (view_of(clean, spec, d) for d in drawn)
                 by_encoder = distances(
                     group, clean, views, config, representation, centres, at_once=at_once,
-                    see=_compiled() if compiles else represent,
+                    see=compiled_represent() if compiles else represent,
                 )  # fmt: skip
             for name, of_batch in by_encoder.items():
                 apart[name].append(of_batch[:n])
@@ -185,7 +185,7 @@ def centres_of(
 
 
 @functools.cache
-def _compiled() -> Callable[..., torch.Tensor]:
+def compiled_represent() -> Callable[..., torch.Tensor]:
     """Return ``represent``, compiled once for all encoders of one kind."""
     return Compiled(represent)
 

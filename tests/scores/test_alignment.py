@@ -307,7 +307,7 @@ def test_compiled_encoders_measure_the_same_whatever_the_batch(encoders, pairing
         return graph
 
     compiled = Compiled(alignment.represent, backend)
-    monkeypatch.setattr(alignment, "_compiled", lambda: compiled)
+    monkeypatch.setattr(alignment, "compiled_represent", lambda: compiled)
     config = ScoreConfig(views=3, pairing=pairing, batch_size=7)
     plain = aligned(encoders, config)
     assert len(IMAGES) % config.batch_size

@@ -279,8 +279,8 @@ def _shape_of(config: Any) -> dict[str, Any]:
     """
     if not isinstance(config, dict):
         raise ValueError("config.json has no section 'encoder'")
-    wanted = {"backbone": str, "size": int, "channels": int, "patch": int}
-    for key, kind in wanted.items():
+    kinds = {"backbone": str, "size": int, "channels": int, "patch": int}
+    for key, kind in kinds.items():
         value = config.get(key)
         if value is None and key == "patch":
             continue
@@ -289,7 +289,7 @@ def _shape_of(config: Any) -> dict[str, Any]:
             raise ValueError(f"config.json: encoder.{key} is {short(value)}")
     if config["channels"] not in MEAN:
         raise ValueError(f"config.json: encoder.channels is {short(config['channels'])}")
-    return {key: config.get(key) for key in wanted}
+    return {key: config.get(key) for key in kinds}
 
 
 def _as_stored(config: Any) -> Encoder:

@@ -65,9 +65,9 @@ class Compiled(Generic[P, R]):
         except Exception as error:
             # Of the compiler, Triton or the C compiler that they call: what torch says has the
             # traces of all of them, each with its error, and the last is why.
-            named = re.findall(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .+)$", str(error), re.M)
-            said = named[-1] if named else f"{type(error).__name__}: {error}".splitlines()[0]
-            log.warning("what the card computes is not compiled, and takes longer: %s", said)
+            errors = re.findall(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .+)$", str(error), re.M)
+            reason = errors[-1] if errors else f"{type(error).__name__}: {error}".splitlines()[0]
+            log.warning("what the card computes is not compiled, and takes longer: %s", reason)
             self._compiled = self._plain
             return self._plain(*args, **kwargs)
         self._works = True

@@ -243,8 +243,8 @@ class PrivateGradients(Gradients):
         self.keys, self.seed, self.guarantee, self.batch = keys, seed, guarantee, batch
         self.trained = {n: p for n, p in method.named_parameters() if p.requires_grad}
         self.loss, self.called = loss, Called(method, loss)
-        held = sum(p.numel() for p in self.trained.values())
-        self.together = max(1, min(TOGETHER, HELD // held))
+        n_weights = sum(p.numel() for p in self.trained.values())
+        self.together = max(1, min(TOGETHER, HELD // n_weights))
 
     def identity(self) -> dict[str, Any]:
         """Return the noise; another version of the accountant may ask for more or less."""
@@ -283,8 +283,8 @@ class PrivateGradients(Gradients):
             finite.append(good)
         scale = self.guarantee.noise_multiplier * self.guarantee.clip
         noise = gaussian(self.seed, step, list(self.trained.values()))
-        for (name, p), drawn in zip(self.trained.items(), noise, strict=True):
-            p.grad = (total[name] + scale * drawn) / self.batch
+        for (name, p), normal in zip(self.trained.items(), noise, strict=True):
+            p.grad = (total[name] + scale * normal) / self.batch
         return torch.cat(losses).sum() / torch.cat(finite).sum() if losses else None
 
     def per_sample(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -305,8 +305,8 @@ class PrivateGradients(Gradients):
                 numbers=batch.numbers,
                 settled=batch.settled,
             )
-            named = {f"method.{n}": w for n, w in weights.items()}
-            loss: Tensor = torch.func.functional_call(self.called, named, (alone,))
+            parameters = {f"method.{n}": w for n, w in weights.items()}
+            loss: Tensor = torch.func.functional_call(self.called, parameters, (alone,))
             return loss
 
         taught = None if batch.labels is None else 0
@@ -337,8 +337,8 @@ def clipped_sum(gradients: Mapping[str, Tensor], clip: float) -> tuple[dict[str,
     good = norm.isfinite()
     factor = (clip / norm.clamp(min=clip)).where(good, 0)
     # What is not finite, times 0, is not 0.
-    kept = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
-    return {n: torch.tensordot(factor, g, dims=1) for n, g in kept.items()}, good
+    finite = {n: g.where(good.view(-1, *[1] * (g.ndim - 1)), 0) for n, g in gradients.items()}
+    return {n: torch.tensordot(factor, g, dims=1) for n, g in finite.items()}, good
 
 
 def part_of(batch: Batch, part: slice) -> Batch:

@@ -70,9 +70,9 @@ class Resident(Feed):
         """Return the same of what a step draws; the card is told of many steps at once."""
         if step not in self._chosen_on_card:
             some = range(step, min(step + AHEAD, self.steps))
-            chosen = [self.sample(s) for s in some]
-            together = torch.from_numpy(np.concatenate(chosen)).to(self.device)
-            parts = torch.split(together, [len(c) for c in chosen])
+            samples = [self.sample(s) for s in some]
+            together = torch.from_numpy(np.concatenate(samples)).to(self.device)
+            parts = torch.split(together, [len(c) for c in samples])
             self._chosen_on_card = dict(zip(some, parts, strict=True))
         places = self._chosen_on_card.pop(step)
         return places, self.pixels.index_select(0, places)
@@ -105,8 +105,11 @@ class Streamed(Feed):
         return places, pixels
 
     def _bring(self, step: int) -> tuple[Tensor, Tensor]:
-        chosen = self.sample(step)
-        places, pixels = torch.from_numpy(chosen), torch.from_numpy(self.images[self.rows[chosen]])
+        samples = self.sample(step)
+        places, pixels = (
+            torch.from_numpy(samples),
+            torch.from_numpy(self.images[self.rows[samples]]),
+        )
         if self._stream is None:
             return places, pixels
         # Pages that stay where they are can be copied while the card computes; torch keeps them

@@ -272,10 +272,10 @@ class Loop(Stepping):
     def _views(self, now: Now, places: Tensor, pixels: Tensor) -> Batch:
         n = self.method.n_views
         state = self.states[places]
-        views, *drawn = self.show(self.specs, self.key, pixels, state, now.view, now.orders)
+        views, *draw_parts = self.show(self.specs, self.key, pixels, state, now.view, now.orders)
         draws = [
             Draws(self.key, state, number, first, now.orders)
-            for first, number in zip(*drawn, strict=True)
+            for first, number in zip(*draw_parts, strict=True)
         ]
         return Batch(
             views=views[:n],
@@ -309,14 +309,14 @@ class Loop(Stepping):
     def end(self, batch: Batch, loss: Tensor | None) -> None:
         """End a step whose gradients are there: make it, or leave all as it was."""
         # What has no moments yet cannot go back to them.
-        told = self.ahead == 1 or any(
+        host_decides = self.ahead == 1 or any(
             p.grad is not None and p not in self.optimizer.state
             for group in self.optimizer.param_groups
             for p in group["params"]
         )
         if loss is None or not self.gradients.skips:
             self._update(batch)
-        elif not told:
+        elif not host_decides:
             self._update(batch)
             self.kept.put_back(unless=torch.isfinite(loss))
         elif bool(torch.isfinite(loss)):
@@ -379,8 +379,12 @@ def run(
     with holding as work, own_stream(first.device):
         while first.progress.step < first.total:
             started = time.monotonic()
-            made = advance()
-            losses = made.unbind() if made is not None and made.ndim else [made]
+            step_losses = advance()
+            losses = (
+                step_losses.unbind()
+                if step_losses is not None and step_losses.ndim
+                else [step_losses]
+            )
             ended = [loop.took(loss) for loop, loss in zip(loops, losses, strict=True)]
             for loop in loops:
                 loop.progress.spend((time.monotonic() - started) / len(loops))
@@ -392,16 +396,16 @@ def run(
             left = first.progress.step < first.total
             due = left and time.monotonic() - stored >= first.config.save_every
             # The signal that came to one rank is obeyed by all, after the same step.
-            wanted, due = first.ranks.agreed(work.wanted, due)
-            if states and (due or wanted is not None):
+            signal, due = first.ranks.agreed(work.wanted, due)
+            if states and (due or signal is not None):
                 for loop in loops:
                     loop.count()
                 if not any(loop.progress.in_a_row for loop in loops):
                     for loop, folder in zip(loops, states, strict=True):
                         loop.keep_state(folder)
                     stored = time.monotonic()
-            if wanted is not None:
-                work.wanted = wanted
+            if signal is not None:
+                work.wanted = signal
                 break
     return [loop.trained() for loop in loops]
 

@@ -100,15 +100,15 @@ class PartGradients(PlainGradients):
     def _add(self) -> None:
         """Make each weight's gradient the sum of its parts', in their order."""
         bucket: list[tuple[nn.Parameter, Parted]] = []
-        held = 0
+        n_weights = 0
         for weight, parted in self._weights:
             if parted.parts[0].grad is None:
                 continue
             bucket.append((weight, parted))
-            held += weight.numel()
-            if held >= BUCKET:
+            n_weights += weight.numel()
+            if n_weights >= BUCKET:
                 self._add_bucket(bucket)
-                bucket, held = [], 0
+                bucket, n_weights = [], 0
         if bucket:
             self._add_bucket(bucket)
 

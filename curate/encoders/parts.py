@@ -37,9 +37,9 @@ class Parted(torch.Tensor):
     @staticmethod
     def __new__(cls: type[Parted], parts: Sequence[Tensor], ranks: Ranks) -> Parted:
         """Put tensors of equal shapes together."""
-        made: Parted = torch.Tensor._make_subclass(cls, torch.empty(0))
-        made.parts, made.ranks = tuple(parts), ranks
-        return made
+        parted: Parted = torch.Tensor._make_subclass(cls, torch.empty(0))
+        parted.parts, parted.ranks = tuple(parts), ranks
+        return parted
 
     @classmethod
     def __torch_function__(

@@ -260,18 +260,18 @@ def from_file(
         check_pretrained(backbone.removeprefix(TIMM))
     tensors = read_tensors(path)
     names = _network(backbone, None, None, None).state_dict()
-    found = match(tensors, names, path=path, prefix=given.prefix)
-    channels, patch, size = _shape(found.tensors)
+    matched = match(tensors, names, path=path, prefix=given.prefix)
+    channels, patch, size = _shape(matched.tensors)
     if channels not in MEAN:
         raise DataError(f"{path} is of a network for images of {channels} channels, not 1 or 3.")
     net = _network(backbone, given.size or size, channels, patch)
-    wanted = net.state_dict()
+    weights = net.state_dict()
     if given.size and size not in (None, given.size):
-        found.tensors["pos_embed"] = _resampled(found.tensors["pos_embed"], net)
-    check_fit(found, wanted, path=path, backbone=backbone)
-    net.load_state_dict(found.tensors, strict=False)
+        matched.tensors["pos_embed"] = _resampled(matched.tensors["pos_embed"], net)
+    check_fit(matched, weights, path=path, backbone=backbone)
+    net.load_state_dict(matched.tensors, strict=False)
     look = _preprocessing(net, given, channels, side=size)
-    return _finished(net, backbone, look, pooling), found
+    return _finished(net, backbone, look, pooling), matched
 
 
 def read_encoder(
@@ -308,8 +308,8 @@ def read_encoder(
             f"say of which network {name} has the weights, such as "
             f"{option(backbone='timm:resnet50')}."
         )
-    network, found = from_file(Path(name), backbone, given=given, pooling=pooling)
-    return network, found.left_over
+    network, matched = from_file(Path(name), backbone, given=given, pooling=pooling)
+    return network, matched.left_over
 
 
 def load_foreign(backbone: Any, preprocessing: Any, patch: Any) -> Foreign:
@@ -360,20 +360,22 @@ def _network(backbone: str, size: int | None, channels: int | None, patch: int |
             return Encoder(backbone, size=side, channels=channels or 3, patch=patch).net
         name = backbone.removeprefix(TIMM)
         plain: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-        asked: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if channels not in (None, plain.pretrained_cfg["input_size"][0]):  # type: ignore[index]
-            asked["in_chans"] = channels
+            arguments["in_chans"] = channels
         cells = getattr(plain, "patch_embed", None)
         if cells is not None and patch not in (None, cells.patch_size[0]):
-            asked["patch_size"] = patch
+            arguments["patch_size"] = patch
         if cells is not None and size not in (None, (getattr(cells, "img_size", None) or [0])[0]):
-            asked["img_size"] = size
-        if not asked:
+            arguments["img_size"] = size
+        if not arguments:
             return plain
         try:
-            changed: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **asked)
+            changed: nn.Module = timm.create_model(
+                name, pretrained=False, num_classes=0, **arguments
+            )
         except Exception as error:  # each network of timm refuses in its own way
-            what = ", ".join(f"{key} {value}" for key, value in asked.items())
+            what = ", ".join(f"{key} {value}" for key, value in arguments.items())
             line = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(f"{backbone} cannot be had with {what}: {line}.") from error
         return changed

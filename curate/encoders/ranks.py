@@ -71,20 +71,20 @@ class Ranks:
         """Return the signal that any rank was sent, and whether rank 0 finds a state due."""
         if self.size == 1:
             return wanted, due
-        said = torch.tensor([wanted or 0, due and self.rank == 0], dtype=torch.int64)
+        votes = torch.tensor([wanted or 0, due and self.rank == 0], dtype=torch.int64)
         with _linked():
-            dist.all_reduce(said, op=dist.ReduceOp.MAX)
-        number, stored = said.tolist()
+            dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        number, stored = votes.tolist()
         return number or None, bool(stored)
 
     def told(self, number: int) -> int:
         """Return the number that rank 0 has."""
         if self.size == 1:
             return number
-        said = torch.tensor([number], dtype=torch.int64)
+        message = torch.tensor([number], dtype=torch.int64)
         with _linked():
-            dist.broadcast(said, src=0)
-        return int(said.item())
+            dist.broadcast(message, src=0)
+        return int(message.item())
 
 
 ALONE = Ranks()

@@ -123,14 +123,14 @@ class Stack(Stepping):
 
         The first of the trainings are; what is behind them is forgotten.
         """
-        kept = self.loops[: len(snapshots)]
+        loops = self.loops[: len(snapshots)]
 
         def advance() -> Tensor:
             losses = self.advance()
             assert losses is not None
-            return losses[: len(kept)]
+            return losses[: len(loops)]
 
-        return run(kept, advance, states, snapshots=snapshots, progress=progress)
+        return run(loops, advance, states, snapshots=snapshots, progress=progress)
 
     def advance(self, at: int | None = None) -> Tensor | None:
         """Make the next step of all, or step ``at``."""
@@ -155,7 +155,7 @@ class Stack(Stepping):
             places: (K, B) int64.
             pixels: (K, B, C, H, W) uint8.
         """
-        made: list[list[Tensor]] = []
+        by_group: list[list[Tensor]] = []
         first, n, view = self.loops[0], self.loops[0].method.n_views, now.view
         for number, some in enumerate(self._groups):
             loops, of = self.loops[some], places[some]
@@ -163,11 +163,15 @@ class Stack(Stepping):
             orders = None if now.orders is None else now.orders[number]
             state, images = torch.cat(states), pixels[some].flatten(0, 1)
             key = loops[0].key
-            views, *drawn = shown(first.specs, key, images, state, view, orders)
-            draws = [Draws(key, state, at, u, orders) for u, at in zip(*drawn, strict=True)]
+            views, *draw_parts = shown(first.specs, key, images, state, view, orders)
+            draws = [Draws(key, state, at, u, orders) for u, at in zip(*draw_parts, strict=True)]
             tensors = [*views, *first.method.drawn(draws[:n])]
-            made.append([torch.unflatten(t, 0, of.shape) for t in tensors])
-        tensors = made[0] if len(made) == 1 else [torch.cat(t) for t in zip(*made, strict=True)]
+            by_group.append([torch.unflatten(t, 0, of.shape) for t in tensors])
+        tensors = (
+            by_group[0]
+            if len(by_group) == 1
+            else [torch.cat(t) for t in zip(*by_group, strict=True)]
+        )
         views, own = tensors[: len(first.specs)], tensors[len(first.specs) :]
         labels = [
             loop.labels[own]
@@ -190,10 +194,10 @@ class Stack(Stepping):
         losses = self.losses(batch)
         left, self._left = self._left, None
         weights = [self.weights[name] for name in self._trained]
-        found = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
+        raw_gradients = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
         # As the weights lie, which a fused optimizer takes for granted.
-        gradients = [None if g is None else g.contiguous() for g in found]
-        made = []
+        gradients = [None if g is None else g.contiguous() for g in raw_gradients]
+        step_losses = []
         for k, loop in enumerate(self.loops):
             own = dict(loop.method.named_parameters())
             for name, gradient in zip(self._trained, gradients, strict=True):
@@ -202,8 +206,8 @@ class Stack(Stepping):
             loss = loop.gradients.clipped(losses[k].detach())
             loop.method.left = None if left is None else left[k].detach()
             loop.end(_of_one(batch, k), loss)
-            made.append(loss)
-        return torch.stack(made)
+            step_losses.append(loss)
+        return torch.stack(step_losses)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the losses of all, (K,), from which gradients of ``weights`` come.

@@ -27,7 +27,7 @@ Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 def _counted_up(form: str) -> Callable[[re.Match[str]], str]:
     """Return a replacement whose first number is one higher than what was found."""
-    return lambda found: form.format(int(found[1]) + 1, *found.groups()[1:])
+    return lambda matched: form.format(int(matched[1]) + 1, *matched.groups()[1:])
 
 
 QKV = {"q": "query", "k": "key", "v": "value"}
@@ -56,7 +56,7 @@ DIALECTS: dict[str, Renaming] = {
         # What it writes to files, and since transformers 5 what state_dict() says.
         (r"^encoder\.layer\.(\d+)\.|^layers\.(\d+)\.", r"blocks.\1\2."),
         (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
-        (r"\.attention\.([qkv])_proj\.", lambda found: f".attn.{QKV[found[1]]}."),
+        (r"\.attention\.([qkv])_proj\.", lambda matched: f".attn.{QKV[matched[1]]}."),
         (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
         (r"\.layernorm_before\.", ".norm1."),
         (r"\.layernorm_after\.", ".norm2."),
@@ -77,12 +77,12 @@ DIALECTS: dict[str, Renaming] = {
     "children of a torchvision ResNet": (
         (r"^0\.", "conv1."),
         (r"^1\.", "bn1."),
-        (r"^([4-7])\.", lambda found: f"layer{int(found[1]) - 3}."),
+        (r"^([4-7])\.", lambda matched: f"layer{int(matched[1]) - 3}."),
     ),
     "children of lightly's ResNet": (
         (r"^0\.", "conv1."),
         (r"^1\.", "bn1."),
-        (r"^([2-5])\.", lambda found: f"layer{int(found[1]) - 1}."),
+        (r"^([2-5])\.", lambda matched: f"layer{int(matched[1]) - 1}."),
         (r"\.shortcut\.", ".downsample."),
     ),
 }
@@ -144,9 +144,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _unread(path: Path, why: str) -> str:
     """Return why a file of PyTorch's cannot be read."""
-    found = re.search(r"GLOBAL ([\w.]+)", why)
-    if found or "TorchScript" in why:
-        what = f" ({found[1]})" if found else ""
+    matched = re.search(r"GLOBAL ([\w.]+)", why)
+    if matched or "TorchScript" in why:
+        what = f" ({matched[1]})" if matched else ""
         return (
             f"{path} holds objects beside tensors{what}, which are not read, since that runs code "
             "of the file. Save its weights alone: torch.save(model.state_dict(), 'f.pt')."
@@ -160,18 +160,18 @@ def _named(content: Any, path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: If there are none.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, Tensor):
-            found[place] = value.detach()
+            tensors[place] = value.detach()
         elif isinstance(value, Mapping):
             dot = f"{place}." if place else ""
             waiting += [(f"{dot}{key}", part) for key, part in value.items()]
-    if not found:
+    if not tensors:
         raise DataError(f"{path} holds no tensors by name; save the model's state_dict().")
-    return dict(sorted(found.items()))
+    return dict(sorted(tensors.items()))
 
 
 def match(
@@ -206,27 +206,27 @@ def match(
             f"backbone, or unknown names ({shown}...)."
         )
     # Of equals the first: dialects in their order, and the shortest beginning.
-    found = [one for one in best if one[0] == most]
-    _, begin, dialect, renamed = found[0]
-    chosen = _joined(tensors, renamed, names)
-    for _, other, _, more in found[1:]:
-        if other != begin and not _same(chosen, _joined(tensors, more, names)):
-            both = sorted({one[1] for one in found})
+    ties = [one for one in best if one[0] == most]
+    _, begin, dialect, renamed = ties[0]
+    joined = _joined(tensors, renamed, names)
+    for _, other, _, more in ties[1:]:
+        if other != begin and not _same(joined, _joined(tensors, more, names)):
+            both = sorted({one[1] for one in ties})
             raise UsageError(
                 f"{path} holds {len(both)} encoders that differ, whose names begin with "
                 f"{', '.join(map(repr, both))}; say which: {option(prefix=both[-1])}"
             )
     used = {name for name, new in renamed.items() if _target(new) in names}
     return Matched(
-        tensors=chosen,
-        missing=tuple(sorted(n for n in names - chosen.keys() if not n.endswith(COUNTS))),
+        tensors=joined,
+        missing=tuple(sorted(n for n in names - joined.keys() if not n.endswith(COUNTS))),
         left_over=tuple(name for name in tensors if name not in used),
         prefix=begin,
         dialect=dialect,
     )
 
 
-def _prefixes(tensors: Iterable[str], wanted: int) -> list[str]:
+def _prefixes(tensors: Iterable[str], n_names: int) -> list[str]:
     """Return what enough names begin with to be those of a network, the shortest first."""
     counts: dict[str, int] = {"": 0}
     for name in tensors:
@@ -234,7 +234,7 @@ def _prefixes(tensors: Iterable[str], wanted: int) -> list[str]:
         for depth in range(len(steps)):
             begin = "".join(f"{step}." for step in steps[:depth])
             counts[begin] = counts.get(begin, 0) + 1
-    enough = {begin for begin, n in counts.items() if 2 * n >= wanted} | {""}
+    enough = {begin for begin, n in counts.items() if 2 * n >= n_names} | {""}
     return sorted(enough, key=lambda begin: (len(begin), begin))
 
 

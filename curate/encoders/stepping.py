@@ -34,7 +34,7 @@ class Stepping(ABC):
     capture: Capture | None
     repeated: Captured | None = None
     _alike: tuple[Tables, Work] | None = None
-    _made: int = 0
+    _alike_steps: int = 0
 
     @abstractmethod
     def batch(self, now: Now, places: Tensor, pixels: Tensor) -> Any:
@@ -71,8 +71,8 @@ class Stepping(ABC):
         if self._alike is None:
             self._alike = self._settle()
         tables, work = self._alike
-        self._made += 1
-        if self._made == ALIKE + 1:
+        self._alike_steps += 1
+        if self._alike_steps == ALIKE + 1:
             self.repeated = captured(work, tables.step, places, pixels, self.capture)
             if self.repeated is not None:
                 return self.repeated(at, places, pixels)

@@ -74,15 +74,15 @@ def train_encoder(
         UsageError: If the method cannot be trained with ``train.dp``.
         Stopped: If a signal came; the state is stored.
     """
-    asked = Asked(uids, seed, out, states)
+    training = Asked(uids, seed, out, states)
     with torch_threads(spec.train.threads, device):
-        loop, about = _prepared(asked, canvas, spec, labels, device, steps=steps, ranks=ranks)
+        loop, about = _prepared(training, canvas, spec, labels, device, steps=steps, ranks=ranks)
         if states is not None:
             loop.resume(states)
-        snapshot = _snapshot(loop, asked, about)
+        snapshot = _snapshot(loop, training, about)
         trained = loop.run(states, snapshot=snapshot, progress=progress)
     if not ranks.rank:
-        _write(loop, asked, about)
+        _write(loop, training, about)
     return trained
 
 
@@ -151,7 +151,7 @@ class Asked:
 
 
 def _prepared(
-    asked: Asked,
+    training: Asked,
     canvas: Canvas,
     spec: TrainingSpec,
     labels: np.ndarray | None,
@@ -161,12 +161,12 @@ def _prepared(
     ranks: Ranks = ALONE,
 ) -> tuple[Loop, dict[str, Any]]:
     """Return a training that has not begun, and what its encoder's ``config.json`` says."""
-    torch.manual_seed(asked.seed)
+    torch.manual_seed(training.seed)
     config = spec.encoder
-    uids = np.array(sorted(asked.uids), dtype=object)
+    uids = np.array(sorted(training.uids), dtype=object)
     if len(uids) < (least := max(2, spec.train.parts)):
         raise DataError(
-            f"{asked.out.name}: training needs at least {least} samples; here is {len(uids)}."
+            f"{training.out.name}: training needs at least {least} samples; here is {len(uids)}."
         )
     encoder = Encoder(config.backbone, size=spec.size, channels=spec.channels, patch=config.patch)
     classes = int(labels.max(initial=-1)) + 1 if labels is not None else 0
@@ -181,7 +181,7 @@ def _prepared(
         },
         "method": {"name": config.method, **spec.method.model_dump(mode="json")},
         "settings": spec.fingerprint,
-        "seed": asked.seed,
+        "seed": training.seed,
         "samples": len(uids),
     }
     loop = Loop(
@@ -190,7 +190,7 @@ def _prepared(
         canvas=canvas,
         uids=uids,
         labels=labels,
-        seed=asked.seed,
+        seed=training.seed,
         device=device,
         steps=steps,
         ranks=ranks,
@@ -201,29 +201,31 @@ def _prepared(
     return loop, about
 
 
-def _snapshot(loop: Loop, asked: Asked, about: Mapping[str, Any]) -> Callable[[int], None]:
+def _snapshot(loop: Loop, training: Asked, about: Mapping[str, Any]) -> Callable[[int], None]:
     """Return what keeps a training's encoder as it is after some epochs."""
 
     def snapshot(epoch: int) -> None:
         if not loop.ranks.rank:
             # Beside the states: what goes on from one does not make an earlier snapshot again.
-            folder = (asked.states or asked.out) / snapshot_name(epoch)
+            folder = (training.states or training.out) / snapshot_name(epoch)
             write_encoder(folder, loop.method.kept, {**about, "epoch": epoch})
 
     return snapshot
 
 
-def _write(loop: Loop, asked: Asked, about: Mapping[str, Any]) -> None:
+def _write(loop: Loop, training: Asked, about: Mapping[str, Any]) -> None:
     """Write the encoder of a training that is done, its log, and its snapshots."""
-    for name in map(snapshot_name, loop.snapshots if asked.states else ()):
-        assert asked.states is not None
+    for name in map(snapshot_name, loop.snapshots if training.states else ()):
+        assert training.states is not None
         shutil.copytree(
-            asked.states / name, asked.out / name, ignore=shutil.ignore_patterns(f"*{TEMPORARY}")
+            training.states / name,
+            training.out / name,
+            ignore=shutil.ignore_patterns(f"*{TEMPORARY}"),
         )
-    write_encoder(asked.out, loop.method.kept, about)
-    write_head(asked.out, loop.method.classifier)
+    write_encoder(training.out, loop.method.kept, about)
+    write_head(training.out, loop.method.classifier)
     lines = "".join(json.dumps(line) + "\n" for line in loop.progress.log)
-    write_text(asked.out / "log.jsonl", lines)
+    write_text(training.out / "log.jsonl", lines)
 
 
 def write_encoder(out: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def k_means(points: np.ndarray, k: int, seed: int) -> Clusters:
     """
     assert 1 <= k <= len(points)
     faiss = faiss_library()
-    found = faiss.Kmeans(
+    model = faiss.Kmeans(
         points.shape[1],
         k,
         niter=ITERATIONS,
@@ -61,8 +61,8 @@ def k_means(points: np.ndarray, k: int, seed: int) -> Clusters:
         max_points_per_centroid=TRAINED_ON if len(points) > TRAINED_ON * k else len(points),
         min_points_per_centroid=1,
     )
-    found.train(points)
-    return assigned(points, np.ascontiguousarray(found.centroids.reshape(k, -1)))
+    model.train(points)
+    return assigned(points, np.ascontiguousarray(model.centroids.reshape(k, -1)))
 
 
 def assigned(points: np.ndarray, centres: np.ndarray) -> Clusters:

@@ -110,9 +110,11 @@ def threshold(
     found = found.where(stand_out(found, found, 0.0) & (found.similarity >= correlation))
     # What is symmetric is as like a copy of itself when it stands on its head.
     keys, evidence = found.a * np.int64(n + (1 << 40)) + found.b, found.evidence
-    wanted = decoys.a * np.int64(n + (1 << 40)) + decoys.b
-    at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
-    real = (keys[at] == wanted) & (evidence[at] >= FLOOR) if len(keys) else np.zeros(len(at), bool)
+    decoy_keys = decoys.a * np.int64(n + (1 << 40)) + decoys.b
+    at = np.minimum(np.searchsorted(keys, decoy_keys), max(0, len(keys) - 1))
+    real = (
+        (keys[at] == decoy_keys) & (evidence[at] >= FLOOR) if len(keys) else np.zeros(len(at), bool)
+    )
     false = np.sort(decoys.evidence[~real])
     share = n / max(1, asked)
     true = np.sort(evidence)
@@ -123,9 +125,9 @@ def threshold(
     good = (passed + share <= RATE * number) | ((passed <= RATE * number) & (steps >= SURE))
     least = float(steps[np.argmax(good)]) if good.any() else CEILING
     passed_false = int(len(false) - np.searchsorted(false, least))
-    kept = stand_out(found, every, least) & (found.similarity >= correlation)
-    wrong = max(passed_false * share, _beyond(evidence[~kept], least))
-    rate = round(min(1.0, wrong / max(1, int(kept.sum()))), 6)
+    copies = stand_out(found, every, least) & (found.similarity >= correlation)
+    wrong = max(passed_false * share, _beyond(evidence[~copies], least))
+    rate = round(min(1.0, wrong / max(1, int(copies.sum()))), 6)
     return Learned(least, passed_false, rate)
 
 

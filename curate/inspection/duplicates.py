@@ -70,10 +70,12 @@ class Pairs:
             n: How many images there are; pairs with others are left out.
             uids: (n,) sorted strings, in order of the images.
         """
-        known = self.b < n
+        inside = self.b < n
         base = np.array([str(uid)[:32] for uid in uids])
         copies = np.flatnonzero(base[1:] == base[:-1])
-        return connected(np.append(self.a[known], copies), np.append(self.b[known], copies + 1), n)
+        return connected(
+            np.append(self.a[inside], copies), np.append(self.b[inside], copies + 1), n
+        )
 
 
 def connected(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
@@ -123,7 +125,7 @@ def find(
     first, same = _equal(images, digests)
     # What is looked up and found: the images that stand for those equal to them.
     stands = np.flatnonzero(first == np.arange(len(images)))
-    kept, learned, asked, index = (
+    pairs, cutoff, decoy_queries, index = (
         _all(images, stands, digests, threshold, device, progress, home)
         if of is None
         else _of_some(images, stands, first[of], threshold, device, progress)
@@ -131,9 +133,9 @@ def find(
     if of is not None:
         same = same[np.isin(same, of) | np.isin(first[same], of)]
     again = np.ones(len(same), np.float32)
-    a, b = np.append(kept.a, first[same]), np.append(kept.b, same)
+    a, b = np.append(pairs.a, first[same]), np.append(pairs.b, same)
     order = np.lexsort((b, a))
-    shared = np.minimum(kept.overlap * np.minimum(kept.area, 1 / kept.area), 1.0)
+    shared = np.minimum(pairs.overlap * np.minimum(pairs.area, 1 / pairs.area), 1.0)
 
     def column(values: np.ndarray, of_equal: np.ndarray) -> np.ndarray:
         return np.asarray(np.append(values, of_equal)[order])
@@ -143,16 +145,16 @@ def find(
     return Pairs(
         a[order],
         b[order],
-        column(kept.similarity, again),
-        column(kept.evidence, again * np.float32(registration.most(SIDE))),
-        column(mirrored[kept.flip], no),
+        column(pairs.similarity, again),
+        column(pairs.evidence, again * np.float32(registration.most(SIDE))),
+        column(mirrored[pairs.flip], no),
         column(shared < 1 - CROPPED, no),
-        column(kept.change > RECOLOURED, no),
+        column(pairs.change > RECOLOURED, no),
         CopySearch(
-            threshold=round(learned.least, 2),
-            false_rate=learned.false_rate,
-            decoys=learned.passed,
-            decoy_queries=asked,
+            threshold=round(cutoff.least, 2),
+            false_rate=cutoff.false_rate,
+            decoys=cutoff.passed,
+            decoy_queries=decoy_queries,
             index=index,
         ),
     )
@@ -176,9 +178,11 @@ def _all(
         _latest.clear()
         _latest[key] = searched
         unfinished.end()
-    found, upside, asked, index = _latest[key]
-    learned = decoys.threshold(found.distinct(), upside, len(stands), asked, correlation=threshold)
-    return _copies(found, learned.least, threshold), learned, asked, index
+    matches, upside, decoy_queries, index = _latest[key]
+    cutoff = decoys.threshold(
+        matches.distinct(), upside, len(stands), decoy_queries, correlation=threshold
+    )
+    return _copies(matches, cutoff.least, threshold), cutoff, decoy_queries, index
 
 
 def _of_some(
@@ -194,22 +198,24 @@ def _of_some(
     if len(stands) < 2 or not len(rows):
         return matching.NOTHING, decoys.Learned(decoys.SURE, 0, 0.0), 0, IndexUsed("flat", None, 0)
     library = matching.library_of(images, stands, device, progress)
-    found, upside, asked = matching.looked_up(library, rows, progress)
-    learned = decoys.threshold(found.distinct(), upside, len(rows), asked, correlation=threshold)
+    matches, upside, decoy_queries = matching.looked_up(library, rows, progress)
+    cutoff = decoys.threshold(
+        matches.distinct(), upside, len(rows), decoy_queries, correlation=threshold
+    )
 
     # A pair has to stand out from what the other of the two is like as well.
-    kept = _copies(found, learned.least, threshold)
-    others = np.setdiff1d(np.append(kept.a, kept.b), rows)
+    pairs = _copies(matches, cutoff.least, threshold)
+    others = np.setdiff1d(np.append(pairs.a, pairs.b), rows)
     if len(others):
         more, _, _ = matching.looked_up(library, others, progress, with_decoys=False)
-        kept = _copies(matching.Found.joined([found, more]), learned.least, threshold)
-        kept = kept.where(np.isin(kept.a, rows) | np.isin(kept.b, rows))
-    return kept, learned, asked, library.indices[0].quality(matching.WHOLE_K)
+        pairs = _copies(matching.Found.joined([matches, more]), cutoff.least, threshold)
+        pairs = pairs.where(np.isin(pairs.a, rows) | np.isin(pairs.b, rows))
+    return pairs, cutoff, decoy_queries, library.indices[0].quality(matching.WHOLE_K)
 
 
-def _copies(found: matching.Found, least: float, correlation: float) -> matching.Found:
+def _copies(matches: matching.Found, least: float, correlation: float) -> matching.Found:
     """Return the distinct pairs with enough evidence and correlation that stand out."""
-    pairs = found.distinct()
+    pairs = matches.distinct()
     return pairs.where(decoys.stand_out(pairs, pairs, least) & (pairs.similarity >= correlation))
 
 

@@ -183,8 +183,8 @@ def searched(
     if len(stands) < 2:
         return NOTHING, NOTHING, 0, IndexUsed("flat", None, 0)
     library = library_of(images, stands, device, progress)
-    found, decoys, asked = looked_up(library, stands, progress, unfinished)
-    return found, decoys, asked, library.indices[0].quality(WHOLE_K)
+    pairs, decoys, decoy_queries = looked_up(library, stands, progress, unfinished)
+    return pairs, decoys, decoy_queries, library.indices[0].quality(WHOLE_K)
 
 
 def looked_up(
@@ -207,24 +207,24 @@ def looked_up(
     Returns:
         What was found for images; for decoys; and how many of these there were.
     """
-    found, decoys = [NOTHING], [NOTHING]
+    pairs, decoys = [NOTHING], [NOTHING]
     every = max(1, min(int(1 / DECOY_SHARE), len(rows) // DECOY_QUERIES))
-    asked = 0
+    decoy_queries = 0
     progress("copies", 0, len(rows))
     for start in range(0, len(rows), PART):
         some = rows[start : start + PART]
         upside = some[(np.arange(len(some)) + start) % every == 0][: len(some) * with_decoys]
-        asked += len(upside)
-        kept = unfinished.part(start)
-        if kept is None:
+        decoy_queries += len(upside)
+        stored = unfinished.part(start)
+        if stored is None:
             parts = _part(library, some, upside, start, len(rows), progress)
             unfinished.keep(start, *(vars(part) for part in parts))
         else:
-            parts = Found(**kept[0]), Found(**kept[1])
+            parts = Found(**stored[0]), Found(**stored[1])
             progress("copies", start + len(some), len(rows))
-        for whole, part in zip((found, decoys), parts, strict=True):
+        for whole, part in zip((pairs, decoys), parts, strict=True):
             whole.append(part)
-    return Found.joined(found), Found.joined(decoys), asked
+    return Found.joined(pairs), Found.joined(decoys), decoy_queries
 
 
 def _part(
@@ -233,26 +233,26 @@ def _part(
     """Return what was found for some images, and for those that are turned upside down."""
 
     def of_block(block: slice) -> tuple[int, list[Found], Found]:
-        found = [_matched(library, rows[block], REAL)]
-        crowded = _crowded(found[0])
+        pairs = [_matched(library, rows[block], REAL)]
+        crowded = _crowded(pairs[0])
         if len(crowded):
-            found.append(_matched(library, crowded, REAL[:1], crowd=True))
+            pairs.append(_matched(library, crowded, REAL[:1], crowd=True))
         decoys = _matched(library, upside[np.isin(upside, rows[block])], DECOYS)
-        return min(block.stop, len(rows)), found, decoys
+        return min(block.stop, len(rows)), pairs, decoys
 
-    found, decoys = [], []
+    pairs, decoys = [], []
     with abreast(library.device) as run:
         for end, some, upside_down in run(of_block, _parts(len(rows), BLOCK)):
-            found += some
+            pairs += some
             decoys.append(upside_down)
             progress("copies", start + end, n)
-    return Found.joined(found), Found.joined(decoys)
+    return Found.joined(pairs), Found.joined(decoys)
 
 
-def _crowded(found: Found) -> np.ndarray:
+def _crowded(pairs: Found) -> np.ndarray:
     """Return the images of which so many were found that there may be more."""
-    good = found.a[(found.evidence >= PLAIN) & (found.flip == 0)]
-    rows, number = np.unique(good, return_counts=True)
+    evident = pairs.a[(pairs.evidence >= PLAIN) & (pairs.flip == 0)]
+    rows, number = np.unique(evident, return_counts=True)
     return np.asarray(rows[number >= WHOLE_K // 2])
 
 
@@ -351,14 +351,14 @@ def _candidates(
     within = flip.of(_within(some[framed], cues.inner(frame[framed], SIDE)))
     inner = _turned(cues.inner(frame[framed], SIDE), flip).cpu().numpy()
     framed_rows = rows[framed.cpu().numpy()]
-    found = []
+    candidates = []
     for cue, index in zip(library.fitted, library.indices[:2], strict=True):
         k = (CROWD_K if crowd else WHOLE_K) if cue.edges else BRIGHT_K
         query = cue.describe(cue.measure(some), WHOLE, flip)
-        found.append(_near(library, index, PROBED, query, k, rows, _all(WHOLE, len(rows))))
+        candidates.append(_near(library, index, PROBED, query, k, rows, _all(WHOLE, len(rows))))
         if len(framed) and not crowd:
             query = cue.describe(cue.measure(within))
-            found.append(_near(library, index, PROBED, query, WINDOW_K, framed_rows, inner))
+            candidates.append(_near(library, index, PROBED, query, WINDOW_K, framed_rows, inner))
     if not crowd:
         cue, index, parts = library.fitted[0], library.indices[2], WINDOWS[1:]
         cells = cue.measure(some, parts)
@@ -366,8 +366,8 @@ def _candidates(
         query = torch.cat([cue.describe(cells, window, flip) for window in parts])
         windows = np.concatenate([_all(window, len(rows)) for window in parts])
         every = np.tile(rows, len(parts))
-        found.append(_near(library, index, WINDOWS_PROBED, query, WINDOW_K, every, windows))
-    a, b, like, window = (np.concatenate([part[k] for part in found]) for k in range(4))
+        candidates.append(_near(library, index, WINDOWS_PROBED, query, WINDOW_K, every, windows))
+    a, b, like, window = (np.concatenate([part[k] for part in candidates]) for k in range(4))
     # The best window of each pair alone, and of each image the pairs most alike.
     order = np.lexsort((np.arange(len(a)), -like.round(4), b, a))
     a, b, like, window = a[order], b[order], like[order], window[order]
@@ -375,8 +375,8 @@ def _candidates(
     a, b, like, window = a[first], b[first], like[first], window[first]
     order = np.lexsort((b, -like.round(4), a))
     place = np.arange(len(a)) - np.searchsorted(a[order], a[order])
-    kept = np.sort(order[place < (CROWD_K if crowd else TRIED)])
-    return a[kept], b[kept], window[kept]
+    best = np.sort(order[place < (CROWD_K if crowd else TRIED)])
+    return a[best], b[best], window[best]
 
 
 def _turned(windows: Tensor, flip: Flip) -> Tensor:
@@ -404,9 +404,14 @@ def _near(
     like, near = index.search(query.cpu().numpy(), most, probed=probed)
     other = library.owner[near]
     row = np.broadcast_to(rows[:, None], near.shape)
-    good = (other != row) & (like >= LIKE)
-    which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[good]
-    return row[good], other[good], like[good], _upon(windows[which], library.part[near[good]])
+    similar = (other != row) & (like >= LIKE)
+    which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[similar]
+    return (
+        row[similar],
+        other[similar],
+        like[similar],
+        _upon(windows[which], library.part[near[similar]]),
+    )
 
 
 def _upon(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -425,18 +430,20 @@ def _fitted(
         hopeful = torch.empty(len(a), dtype=torch.bool)
         for part in _parts(len(a), 4 * PAIRS):
             source, goal = library.grey(a[part], half=True), library.grey(b[part], half=True)
-            seen = (library.seen(a[part], half=True), library.seen(b[part], half=True))
+            masks = (library.seen(a[part], half=True), library.seen(b[part], half=True))
             begun = place[part].to(library.device)
             fit = registration.register(flip.of(source), goal, begun, steps)
-            told = registration.weigh(flip.of(source), goal, fit.place, flip.of(seen[0]), seen[1])
+            support = registration.weigh(
+                flip.of(source), goal, fit.place, flip.of(masks[0]), masks[1]
+            )
             place[part] = fit.place.cpu()
-            hopeful[part] = ((told.evidence >= enough) | (told.correlation >= alike)).cpu()
-        kept = hopeful.numpy()
-        a, b, place = a[kept], b[kept], place[hopeful]
+            hopeful[part] = ((support.evidence >= enough) | (support.correlation >= alike)).cpu()
+        mask = hopeful.numpy()
+        a, b, place = a[mask], b[mask], place[hopeful]
     for part in _parts(len(a), PAIRS):
         source, goal = flip.of(library.grey(a[part])), library.grey(b[part])
         fit = registration.register(source, goal, place[part].to(library.device), FINE_STEPS)
-        told = registration.weigh(
+        support = registration.weigh(
             source,
             goal,
             fit.place,
@@ -450,11 +457,11 @@ def _fitted(
             fit.place,
         )
         detail = np.minimum(library.images.detail[a[part]], library.images.detail[b[part]])
-        evidence = told.evidence.cpu().numpy() * detail
+        evidence = support.evidence.cpu().numpy() * detail
         correlation, area, overlap = (
-            v.cpu().numpy().round(4) for v in (told.correlation, told.area, told.overlap)
+            v.cpu().numpy().round(4) for v in (support.correlation, support.area, support.overlap)
         )
-        found = Found(
+        pairs = Found(
             a=a[part],
             b=b[part],
             flip=np.full(len(detail), number),
@@ -465,7 +472,7 @@ def _fitted(
             overlap=overlap,
             change=change.cpu().numpy().round(2),
         )
-        parts.append(found.where((evidence >= KEPT) | (correlation >= ALIKE[2])))
+        parts.append(pairs.where((evidence >= KEPT) | (correlation >= ALIKE[2])))
     return Found.joined(parts)
 
 

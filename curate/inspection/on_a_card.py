@@ -26,11 +26,11 @@ class ExactSearch:
             queries: (n, D) float32.
             k: At most N.
         """
-        asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self.points.device)
-        best = torch.empty((len(asked), 0), device=asked.device)
-        place = torch.empty((len(asked), 0), dtype=torch.int64, device=asked.device)
+        on_device = torch.from_numpy(np.ascontiguousarray(queries)).to(self.points.device)
+        best = torch.empty((len(on_device), 0), device=on_device.device)
+        place = torch.empty((len(on_device), 0), dtype=torch.int64, device=on_device.device)
         for start in range(0, len(self.points), BLOCK):
-            similar = asked @ self.points[start : start + BLOCK].T
+            similar = on_device @ self.points[start : start + BLOCK].T
             some, at = similar.topk(min(k, similar.shape[1]), dim=1)
             best, place = torch.cat([best, some], dim=1), torch.cat([place, at + start], dim=1)
             best, order = best.topk(min(k, best.shape[1]), dim=1)

@@ -86,13 +86,13 @@ def register(source: Tensor, goal: Tensor, place: Tensor, steps: int) -> Fit:
         steps: Gauss-Newton steps; the best map on the way is returned.
     """
     side = source.shape[-1]
-    images, wanted = with_slopes(source), goal.flatten(1)
+    images, target = with_slopes(source), goal.flatten(1)
     x, y = _points(side, source)
     there, inside = _warped(images, place)
-    best, kept = _correlated(there[:, 0], wanted, inside), place
+    best, best_place = _correlated(there[:, 0], target, inside), place
     slopes = source.new_empty(len(source), 8, side * side)
     for _ in range(steps):
-        trust = inside * _trusted(there[:, 0], wanted, inside)
+        trust = inside * _trusted(there[:, 0], target, inside)
         right, down = there[:, 1] * (side / 2), there[:, 2] * (side / 2)
         for first, slope in ((0, right), (3, down)):
             torch.mul(slope, trust, out=slopes[:, first + 2])
@@ -104,20 +104,23 @@ def register(source: Tensor, goal: Tensor, place: Tensor, steps: int) -> Fit:
         curve = normal.diagonal(dim1=1, dim2=2)
         damping = torch.full_like(curve, 1e-4)
         damping[:, :6] += DAMPING * (curve[:, :6] + curve[:, :6].amax(dim=1, keepdim=True))
-        found = torch.linalg.solve(
-            normal + torch.diag_embed(damping), slopes @ (wanted * trust)[:, :, None]
+        solution = torch.linalg.solve(
+            normal + torch.diag_embed(damping), slopes @ (target * trust)[:, :, None]
         )[:, :, 0]
         # The gain scales the slopes, too; one below 0.1 would be another picture's.
-        change = found[:, :6] / found[:, 6:7].clamp_min(0.1)
+        change = solution[:, :6] / solution[:, 6:7].clamp_min(0.1)
         # What is not a number moves nothing.
         place = place + change.nan_to_num(0.0).clamp(-STEP, STEP)
         there, inside = _warped(images, place)
-        now = _correlated(there[:, 0], wanted, inside)
+        now = _correlated(there[:, 0], target, inside)
         area = area_of(place)
         allowed = (inside.mean(dim=1) >= OVERLAP) & (area >= SMALLEST) & (area <= LARGEST)
         better = allowed & (now > best)
-        best, kept = torch.where(better, now, best), torch.where(better[:, None], place, kept)
-    return Fit(kept, best)
+        best, best_place = (
+            torch.where(better, now, best),
+            torch.where(better[:, None], place, best_place),
+        )
+    return Fit(best_place, best)
 
 
 def weigh(
@@ -135,8 +138,8 @@ def weigh(
     side = source.shape[-1]
     there, inside = _warped(torch.cat([with_slopes(source), source_seen], dim=1), place)
     here = with_slopes(goal).flatten(2)
-    seen = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
-    first, second = _directions(there[:, 1:3], seen), _directions(here[:, 1:], seen)
+    visible = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
+    first, second = _directions(there[:, 1:3], visible), _directions(here[:, 1:], visible)
     # Every row of pixels by itself, so that what a caption hides can be left out.
     sums = [
         v.view(-1, side, side).sum(dim=2)
@@ -255,11 +258,11 @@ def _trusted(first: Tensor, second: Tensor, inside: Tensor) -> Tensor:
     return 1 / (1 + (off / (SPREAD * usual)).square())
 
 
-def _directions(slopes: Tensor, seen: Tensor) -> Tensor:
+def _directions(slopes: Tensor, visible: Tensor) -> Tensor:
     """Return slopes (P, 2, S * S) whose lengths say little: steep ones are about 1."""
     length = slopes.square().sum(dim=1).sqrt()
-    usual = (length * seen).sum(dim=1) / seen.sum(dim=1).clamp_min(1.0)
-    return slopes * (seen / (length + usual[:, None] + FAINT))[:, None]
+    usual = (length * visible).sum(dim=1) / visible.sum(dim=1).clamp_min(1.0)
+    return slopes * (visible / (length + usual[:, None] + FAINT))[:, None]
 
 
 def begin(windows: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ def by_label(
         (Kelley 1935), which is around 0 or a little below where labels tell nothing, None where
         it cannot be said.
     """
-    known = np.isfinite(memorization) & (labels >= 0)
-    m, label = memorization[known], labels[known]
+    defined = np.isfinite(memorization) & (labels >= 0)
+    m, label = memorization[defined], labels[defined]
     names, which, count = np.unique(label, return_inverse=True, return_counts=True)
     if not len(names):
         return {}, None

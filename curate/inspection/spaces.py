@@ -204,7 +204,7 @@ def read_embeddings(
     try:
         table = pq.read_table(path, partitioning=None)
         key = next((name for name in needed if name in table.column_names), None)
-        known = one_chunk(table[key].cast(pa.string())) if key else None
+        keys = one_chunk(table[key].cast(pa.string())) if key else None
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"cannot read embeddings from {path}: {line[:300]}.") from error
@@ -212,7 +212,7 @@ def read_embeddings(
     if key is None or len(lists) != 1:
         columns = " or ".join(map(repr, needed))
         raise DataError(f"{path} needs a column {columns} and one column of lists of numbers.")
-    place = pc.index_in(needed[key], value_set=known)
+    place = pc.index_in(needed[key], value_set=keys)
     if place.null_count:
         missing = needed[key].filter(place.is_null())
         raise DataError(f"{path} lacks {len(missing):,} samples; the first is {missing[0]}.")

@@ -47,10 +47,10 @@ class Thumbnails:
         """
         grey, colour = (n, SIDE, SIDE), (n, 3, COLOURS, COLOURS)
         if folder is None:
-            made = (np.zeros(grey, np.uint8), np.zeros(colour, np.uint8))
+            arrays = (np.zeros(grey, np.uint8), np.zeros(colour, np.uint8))
         else:
-            made = (on_disk(grey, np.uint8, folder), on_disk(colour, np.uint8, folder))
-        return cls(*made, np.ones(n, np.float32))
+            arrays = (on_disk(grey, np.uint8, folder), on_disk(colour, np.uint8, folder))
+        return cls(*arrays, np.ones(n, np.float32))
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -64,9 +64,9 @@ class Thumbnails:
         """Return (N,) 16 bytes each, equal for equal thumbnails."""
         out = np.empty(len(self), dtype="V16")
         for i in range(len(self)):
-            told = hashlib.blake2b(self.grey[i].tobytes(), digest_size=16)
-            told.update(self.colour[i].tobytes())
-            out[i] = np.void(told.digest())
+            digest = hashlib.blake2b(self.grey[i].tobytes(), digest_size=16)
+            digest.update(self.colour[i].tobytes())
+            out[i] = np.void(digest.digest())
         return out
 
 

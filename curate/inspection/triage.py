@@ -123,9 +123,9 @@ def vote(labels: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     n, k = near.shape
     if not k or (labels < 0).all():
         return np.full(n, -1), np.full(n, np.nan), np.full(n, np.nan)
-    theirs = labels[near]
-    most, count = stats.mode(theirs, axis=1)
-    own = np.where(labels < 0, np.nan, (theirs == labels[:, None]).mean(axis=1))
+    neighbour_labels = labels[near]
+    most, count = stats.mode(neighbour_labels, axis=1)
+    own = np.where(labels < 0, np.nan, (neighbour_labels == labels[:, None]).mean(axis=1))
     return np.where(most < 0, -1, most), np.where(most < 0, np.nan, count / k), own
 
 
@@ -210,8 +210,8 @@ def triage(
     scored = int((rank > 0).sum())
     last = int(np.ceil(MEMORIZED * scored))
     memorized = (rank > 0) & (rank <= last)
-    known = outlier_score[np.isfinite(outlier_score)]
-    far = float(np.quantile(known, ISOLATED)) if len(known) else np.nan
+    finite = outlier_score[np.isfinite(outlier_score)]
+    far = float(np.quantile(finite, ISOLATED)) if len(finite) else np.nan
     flawed = reason != None  # noqa: E711 (each element)
     classes = np.full(len(rank), "typical", dtype=object)
     classes[memorized & (outlier_score >= far)] = "tail"

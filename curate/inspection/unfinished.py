@@ -58,10 +58,10 @@ class Unfinished:
             return None  # matched again, and written over
         decoy = table[DECOY].to_numpy()
         columns = {name: table[name].to_numpy() for name in table.column_names if name != DECOY}
-        found, decoys = (
-            {name: values[chosen] for name, values in columns.items()} for chosen in (~decoy, decoy)
+        pairs, decoys = (
+            {name: values[mask] for name, values in columns.items()} for mask in (~decoy, decoy)
         )
-        return found, decoys
+        return pairs, decoys
 
     def keep(
         self, start: int, found: Mapping[str, np.ndarray], decoys: Mapping[str, np.ndarray]

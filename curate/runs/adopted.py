@@ -51,18 +51,18 @@ def found(run: Run, lines: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         (n,) bytes, their uids without the numbers of exact repeats, of which one is as good as
         another; and the lines that name none.
     """
-    wanted = pa.array(lines, pa.string())
-    named = np.array([line == EVERYTHING for line in lines], dtype=bool)
-    everything, out = bool(named.any()), [np.zeros(0, dtype="S32")]
+    names = pa.array(lines, pa.string())
+    matched = np.array([line == EVERYTHING for line in lines], dtype=bool)
+    everything, out = bool(matched.any()), [np.zeros(0, dtype="S32")]
     for rows in Reader(run.path / "shards").parts([*NAMED_BY]):
         hit = np.full(rows.num_rows, everything)
         for column in NAMED_BY:
-            at = pc.index_in(rows[column], value_set=wanted).combine_chunks()
+            at = pc.index_in(rows[column], value_set=names).combine_chunks()
             here = at.is_valid().to_numpy(zero_copy_only=False)
             hit |= here
-            named[at.drop_null().to_numpy()] = True
+            matched[at.drop_null().to_numpy()] = True
         out.append(packed_uids(rows["uid"])[hit].astype("S32"))
-    return np.unique(np.concatenate(out)), [lines[k] for k in np.flatnonzero(~named).tolist()]
+    return np.unique(np.concatenate(out)), [lines[k] for k in np.flatnonzero(~matched).tolist()]
 
 
 def plan_of(run: Run, added: np.ndarray) -> Plan:

@@ -51,8 +51,8 @@ class OnShard:
 
     def missing(self) -> list[str]:
         """Return the encoders that are still to be measured."""
-        held = self._held()
-        return [e for e in self.keys if e not in held and self._alone(e) is None]
+        stored = self._held()
+        return [e for e in self.keys if e not in stored and self._alone(e) is None]
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records of what holds."""
@@ -78,15 +78,15 @@ class OnShard:
             device: ``cpu`` or ``cuda``.
         """
         with attempting(self.unit) as attempt, attempt.alone():
-            held = self._held()
-            tables = {e: table for e, table in found.items() if e not in held}
+            stored = self._held()
+            tables = {e: table for e, table in found.items() if e not in stored}
             if not tables:
                 return  # Another attempt was there first.
             path = self.run.path / _file(self.place, self.stem)
             first = next(iter(tables.values()))
-            if held:
-                there = pq.read_table(path, columns=_columns(list(held)))
-                tables |= {e: _of(there, e) for e in held}
+            if stored:
+                there = pq.read_table(path, columns=_columns(list(stored)))
+                tables |= {e: _of(there, e) for e in stored}
             columns = {name: first[name] for name in SHARED}
             keys = {e: key for e, key in self.keys.items() if e in tables}
             for e in keys:
@@ -96,15 +96,15 @@ class OnShard:
             write_table(attempt.folder / _file(self.place, self.stem), table)
             # What was recorded is no more of the file that takes its place.
             self.run.record_path(self.unit.name).unlink(missing_ok=True)
-            made = replace(attempt, unit=self._unit(keys))
-            made.put(device, keep=len(keys) == len(self.keys), n=table.num_rows)
+            own_attempt = replace(attempt, unit=self._unit(keys))
+            own_attempt.put(device, keep=len(keys) == len(self.keys), n=table.num_rows)
 
     def _held(self) -> dict[str, str]:
         """Return the keys of the encoders that the file has columns of, by name."""
         record = self.run.record(self.unit.name)
         columns = record["parts"].get("columns", {}) if record else {}
-        held = {e: key for e, key in self.keys.items() if columns.get(e) == key}
-        return held if held and record and units.whole(self.run, record) else {}
+        stored = {e: key for e, key in self.keys.items() if columns.get(e) == key}
+        return stored if stored and record and units.whole(self.run, record) else {}
 
     def _alone(self, e: str) -> dict[str, Any] | None:
         """Return the record of an encoder's own file, where there is one that holds."""

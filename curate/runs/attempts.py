@@ -82,9 +82,9 @@ class Attempt:
             facts: What else the record says.
         """
         run = self.unit.run
-        made = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        outputs = [run.path / path.relative_to(self.folder) for path in made]
-        for path, output in zip(made, outputs, strict=True):
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        outputs = [run.path / path.relative_to(self.folder) for path in files]
+        for path, output in zip(files, outputs, strict=True):
             output.parent.mkdir(parents=True, exist_ok=True)
             # Not synced: a record that outlives a name names a file that is missing, and the unit
             # is made again.
@@ -96,8 +96,8 @@ class Attempt:
 def attempting(unit: Unit) -> Iterator[Attempt]:
     """Make a unit apart from every other attempt at it; what is not put into the run is deleted."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
-    made = Attempt(unit, beside(unit.run.path / FOLDER / host))
+    attempt = Attempt(unit, beside(unit.run.path / FOLDER / host))
     try:
-        yield made
+        yield attempt
     finally:
-        shutil.rmtree(made.folder, ignore_errors=True)
+        shutil.rmtree(attempt.folder, ignore_errors=True)

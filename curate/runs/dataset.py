@@ -53,21 +53,21 @@ def held_out_uids(run: Run) -> pa.Array:
 
 def uids_of(run: Run, *roles: str) -> pa.Array:
     """Return the uids of the samples whose ``split`` is among ``train``, ``extra`` and ``test``."""
-    wanted, found = pa.array(roles, pa.string()), []
+    splits, chunks = pa.array(roles, pa.string()), []
     for rows in shards.Reader(run.path / "shards").parts(["uid", "split"]):  # never all at once
-        found += rows.filter(pc.is_in(rows["split"], value_set=wanted))["uid"].chunks
-    return one_chunk(pa.chunked_array(found, pa.string()))
+        chunks += rows.filter(pc.is_in(rows["split"], value_set=splits))["uid"].chunks
+    return one_chunk(pa.chunked_array(chunks, pa.string()))
 
 
 def later(run: Run) -> list[Later]:
     """Return what was added to a run's own samples, in its order."""
-    found: list[list[pa.Array]] = [[] for _ in range(len(run.added) + 1)]
+    generations: list[list[pa.Array]] = [[] for _ in range(len(run.added) + 1)]
     for rows in shards.Reader(run.path / "shards").parts(["uid", "split", "shard"]):
         which = added.generation(run, Path(rows["shard"][0].as_py()).stem) if len(rows) else 0
-        found[which] += rows.filter(pc.equal(rows["split"], "train"))["uid"].chunks
+        generations[which] += rows.filter(pc.equal(rows["split"], "train"))["uid"].chunks
     return [
         Later(packed_uids(pa.chunked_array(uids, pa.string())), addition.first_repeat)
-        for uids, addition in zip(found[1:], added.additions(run), strict=True)
+        for uids, addition in zip(generations[1:], added.additions(run), strict=True)
     ]
 
 
@@ -125,21 +125,21 @@ def outdated(run: Run) -> list[tuple[str, str]]:
     if now is None:
         old = "are older than its settings, its plan or its encoders"
         return [("scores", f"{old}; type 'curate score {typed}'")]
-    older, found = "was made from older scores", []
+    older, stale = "was made from older scores", []
     for path in sorted((run.path / "manifests").glob("*.json")):
         facts = read_json(path)
         if facts.get("scores_sha256") not in (None, now):
-            found.append((f"manifests/{path.stem}", f"{older}; select again"))
+            stale.append((f"manifests/{path.stem}", f"{older}; select again"))
         made_of = facts.get("parameters", {}).get("marks")
         if made_of not in (None, digest(Marks(run.path / "marks.jsonl").parse()[0], digits=32)):
             other = "was made of other marks than marks.jsonl has now"
-            found.append((f"manifests/{path.stem}", f"{other}; save it again in the view"))
+            stale.append((f"manifests/{path.stem}", f"{other}; save it again in the view"))
     for record in ("inspect", "measure"):
-        made = run.record(record)
-        if made is not None and made["parts"].get("scores") not in (None, now):
-            found.append((record, f"{older}; type 'curate {record} {typed}'"))
+        unit_record = run.record(record)
+        if unit_record is not None and unit_record["parts"].get("scores") not in (None, now):
+            stale.append((record, f"{older}; type 'curate {record} {typed}'"))
     for path in sorted((run.path / "comparisons").glob("*/comparison.json")):
-        made = run.record(f"compare/{path.parent.name}")
-        if made is not None and made["parts"].get("scores") != now:
-            found.append((f"comparisons/{path.parent.name}", f"{older}; compare again"))
-    return found
+        unit_record = run.record(f"compare/{path.parent.name}")
+        if unit_record is not None and unit_record["parts"].get("scores") != now:
+            stale.append((f"comparisons/{path.parent.name}", f"{older}; compare again"))
+    return stale

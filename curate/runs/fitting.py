@@ -151,12 +151,12 @@ def fit(source: str, overrides: Mapping[str, Any], data: Path | None) -> dict[st
         DataError: If there are fewer than ``FEWEST`` images.
         UsageError: If the source cannot be opened.
     """
-    asked = load_recipe(GENERAL, {**overrides, "data.source": source})
-    seen = look(open_data(asked.data, data=data))
-    chosen = {**settings(seen, asked), **overrides, "data.source": source}
-    for line in lines(seen, load_recipe(GENERAL, chosen)):
+    recipe = load_recipe(GENERAL, {**overrides, "data.source": source})
+    source_look = look(open_data(recipe.data, data=data))
+    fitted = {**settings(source_look, recipe), **overrides, "data.source": source}
+    for line in lines(source_look, load_recipe(GENERAL, fitted)):
         log.info("%s", line)
-    return chosen
+    return fitted
 
 
 def lines(seen: Look, recipe: Recipe) -> list[str]:
@@ -204,20 +204,27 @@ def init(
         UsageError: If it is no source, or cannot be opened.
         DataError: If there are fewer than ``FEWEST`` images.
     """
-    given, place = dict(overrides or {}), addresses.placed(data)
+    user_settings, place = dict(overrides or {}), addresses.placed(data)
     full = whole_source(source)
-    asked = load_recipe(GENERAL, {**given, "data.source": full})
-    seen = look(open_data(asked.data, data=place))
-    chosen = {**settings(seen, asked), **given, "data.source": full, "name": name_of(full)}
-    content = load_recipe(GENERAL, chosen).resolved()
-    head = [f"# {line}" for line in lines(seen, load_recipe(GENERAL, chosen))]
-    if seen.classes:
-        head += [f"#   class     {name}" for name in map(visible, seen.classes[:20])]
-        head += [f"#   and {len(seen.classes) - 20:,} more"] * (len(seen.classes) > 20)
-    head += [f"#   {what:<9} {visible(str(text))}" for what, text in seen.chosen.items()]
-    head += [f"#   left out  {n:,} {visible(reason)}" for reason, n in seen.left_out.items()]
-    head.append(f"# Splits: {', '.join(map(visible, seen.splits)) or 'none'}.")
-    content["description"] = f"{seen.images:,} images of {full}."
+    recipe = load_recipe(GENERAL, {**user_settings, "data.source": full})
+    source_look = look(open_data(recipe.data, data=place))
+    fitted = {
+        **settings(source_look, recipe),
+        **user_settings,
+        "data.source": full,
+        "name": name_of(full),
+    }
+    content = load_recipe(GENERAL, fitted).resolved()
+    head = [f"# {line}" for line in lines(source_look, load_recipe(GENERAL, fitted))]
+    if source_look.classes:
+        head += [f"#   class     {name}" for name in map(visible, source_look.classes[:20])]
+        head += [f"#   and {len(source_look.classes) - 20:,} more"] * (
+            len(source_look.classes) > 20
+        )
+    head += [f"#   {what:<9} {visible(str(text))}" for what, text in source_look.chosen.items()]
+    head += [f"#   left out  {n:,} {visible(reason)}" for reason, n in source_look.left_out.items()]
+    head.append(f"# Splits: {', '.join(map(visible, source_look.splits)) or 'none'}.")
+    content["description"] = f"{source_look.images:,} images of {full}."
     text = [*head, ""]
     for key, value in content.items():
         if key in COMMENTS:
@@ -236,11 +243,11 @@ def look(source: Source) -> Look:
             be decoded.
     """
     paths, count = chosen_by_hash(source.paths(), LOOKED_AT)
-    chosen = frozenset(paths)
+    sampled = frozenset(paths)
     if count < FEWEST:
         raise DataError(f"{source.name} has {count} images; {FEWEST} are the fewest to score.")
     sizes, grey, reason = [], True, "damaged"
-    for entry in source.entries(chosen.__contains__):
+    for entry in source.entries(sampled.__contains__):
         try:
             image = picture(entry.data)
         except DataError as error:
@@ -250,7 +257,9 @@ def look(source: Source) -> Look:
         grey = grey and _grey(image)
     if not sizes:
         why = source.rejected[0][1] if source.rejected else reason
-        raise DataError(f"{source.name}: none of {len(chosen)} images can be read; such as: {why}.")
+        raise DataError(
+            f"{source.name}: none of {len(sampled)} images can be read; such as: {why}."
+        )
     width, height = np.median(np.array(sizes), axis=0).astype(int).tolist()
     return Look(
         images=count,

@@ -84,20 +84,20 @@ def ledger(run: Run) -> Ledger:
     records = [read_json(path) for path in sorted((run.path / "records" / "train").glob("*.json"))]
     if not records:
         raise DataError(f"run {run.path} has trained nothing yet; type 'curate score {run.name}'.")
-    seen = sum(record["n"] * record["epochs"] for record in records)
-    own = len(Plan.read(run.path / "plan.parquet").uids)
+    images_seen = sum(record["n"] * record["epochs"] for record in records)
+    n_samples = len(Plan.read(run.path / "plan.parquet").uids)
     samples = {
         **dict.fromkeys(("shard", "decode"), len(shards.Reader(run.path / "shards"))),
-        "train": seen or None,
-        "align": len(records) * _encoded(run, own),
-        **dict.fromkeys(("plan", "score", "inspect"), own),
+        "train": images_seen or None,
+        "align": len(records) * _encoded(run, n_samples),
+        **dict.fromkeys(("plan", "score", "inspect"), n_samples),
     }
     stages = tuple(
         Stage(stage, seconds, samples.get(stage))
         for stage, seconds in sorted(spent.items(), key=lambda item: -item[1])
     )
     # Encoders that were adopted were trained elsewhere, and nobody knows for how long.
-    each = sum(record["seconds"] for record in records) / seen if seen else 0.0
+    each = sum(record["seconds"] for record in records) / images_seen if images_seen else 0.0
     scoring = sum(spent.get(stage, 0.0) for stage in SCORING)
     manifests = sorted((run.path / "manifests").glob("*.json"))
     selections = tuple(_saving(run, path.stem, each, scoring) for path in manifests)

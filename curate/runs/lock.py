@@ -73,12 +73,12 @@ def locked(path: Path) -> Iterator[None]:
 def _in_use(path: Path) -> str:
     """Return who holds a run, since when, and what to do."""
     try:
-        held = read_json(path / OWNER)
-        pid, host = int(held["pid"]), held["host"]
+        owner = read_json(path / OWNER)
+        pid, host = int(owner["pid"]), owner["host"]
     except (DataError, KeyError, TypeError, ValueError):
         return f"run {path} is in use; wait for it, or stop it."
-    since = f" since {held['since']}" if "since" in held else ""
+    since = f" since {owner['since']}" if "since" in owner else ""
     text = f"run {path} is in use (process {pid} on {host}{since}); wait for it, or stop it."
-    if held.get("processes") == processes_of() and alive(pid):
+    if owner.get("processes") == processes_of() and alive(pid):
         return text
     return f"{text} If it is dead for good, delete {path / LOCK} and type the command again."

@@ -30,36 +30,36 @@ class Marks:
         self.path = path
         self.writing = threading.Lock()
         """Held while anything is written, so that closing can wait for it."""
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def read(self) -> dict[str, str]:
         """Return the mark of each sample that has one; lines that are none are said, once each."""
-        found, damaged = self.parse()
+        marks, damaged = self.parse()
         for number in damaged:
-            if number not in self._told:
-                self._told.add(number)
+            if number not in self._reported:
+                self._reported.add(number)
                 log.warning("%s: line %d is damaged and marks nothing.", self.path, number)
-        return found
+        return marks
 
     def parse(self) -> tuple[dict[str, str], list[int]]:
         """Return the mark of each sample that has one, and the numbers of lines that are damaged.
 
         The last line may be cut short by a crash; it is among them, since nobody knows.
         """
-        found: dict[str, str] = {}
+        marks: dict[str, str] = {}
         damaged = []
         data = self.path.read_bytes() if self.path.is_file() else b""
         for number, line in enumerate(data.split(b"\n"), 1):
             if not line:
                 continue
-            said = _said(line)
-            if said is None:
+            entry = _said(line)
+            if entry is None:
                 damaged.append(number)
-            elif said["mark"] in KINDS:
-                found[said["uid"]] = said["mark"]
+            elif entry["mark"] in KINDS:
+                marks[entry["uid"]] = entry["mark"]
             else:
-                found.pop(said["uid"], None)
-        return found, damaged
+                marks.pop(entry["uid"], None)
+        return marks, damaged
 
     def put(self, uids: Iterable[str], mark: str | None) -> None:
         """Mark samples, all of them or none; a mark of None takes theirs away.
@@ -101,8 +101,8 @@ def _check(uid: str, mark: str | None) -> str:
 def _said(line: bytes) -> dict[str, Any] | None:
     """Return what a line says, None if it is not as it was written."""
     try:
-        said = json.loads(line)
-        whole = {*said} == {"uid", "mark", "check"}
-        return said if whole and said["check"] == _check(said["uid"], said["mark"]) else None
+        entry = json.loads(line)
+        whole = {*entry} == {"uid", "mark", "check"}
+        return entry if whole and entry["check"] == _check(entry["uid"], entry["mark"]) else None
     except (ValueError, TypeError, RecursionError):
         return None

@@ -56,14 +56,14 @@ class Match:
 
 def opened(folder: Path) -> list[Opened]:
     """Return the runs of a folder by name; those that cannot be read are passed with a warning."""
-    found = []
+    runs = []
     for name in rundir.names(folder):
         try:
             run = Run.open(folder / name)
-            found.append(Opened(run, run.recipe.resolved()))
+            runs.append(Opened(run, run.recipe.resolved()))
         except CurateError as error:
             log.warning("run %s is passed over: %s", folder / name, error)
-    return found
+    return runs
 
 
 def made_like(runs: Sequence[Opened], recipe: Recipe, fixed: Sequence[str] = ()) -> list[Match]:
@@ -79,30 +79,30 @@ def made_like(runs: Sequence[Opened], recipe: Recipe, fixed: Sequence[str] = ())
     Returns:
         In order of their names.
     """
-    wanted = _compared(recipe.resolved())
-    found: dict[tuple[tuple[int, ...], tuple[str, ...]], Match] = {}
+    target = _compared(recipe.resolved())
+    matches: dict[tuple[tuple[int, ...], tuple[str, ...]], Match] = {}
     for one in runs:
         there = _compared(one.settings)
-        if not wanted["train"]["snapshots"]:
+        if not target["train"]["snapshots"]:
             # Keeping more of a training leaves what it ends with as it is.
             there["train"]["snapshots"] = None
-        lines = tuple(difference(wanted, there))
+        lines = tuple(difference(target, there))
         allowed = set(SIZES) - set(fixed)
         if not all(line.partition(":")[0] in allowed for line in lines):
             continue
-        if not (_same_shares(wanted["plan"], there["plan"]) and _keeps_snapshots(wanted, there)):
+        if not (_same_shares(target["plan"], there["plan"]) and _keeps_snapshots(target, there)):
             continue
         seeds = tuple(int(one.settings[section]["seed"]) for section in SEEDED)
-        found.setdefault((seeds, lines), Match(one.run, seeds, lines))
-    return list(found.values())
+        matches.setdefault((seeds, lines), Match(one.run, seeds, lines))
+    return list(matches.values())
 
 
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that scores depend on, without seeds."""
-    kept = {k: v for k, v in without_neutral_keys(settings).items() if k not in LATER}
+    compared = {k: v for k, v in without_neutral_keys(settings).items() if k not in LATER}
     for section in SEEDED:
-        kept[section] = {k: v for k, v in kept[section].items() if k != "seed"}
-    return kept
+        compared[section] = {k: v for k, v in compared[section].items() if k != "seed"}
+    return compared
 
 
 def _same_shares(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -113,5 +113,5 @@ def _same_shares(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return bool(abs(shares[0] - shares[1]) <= SHARE)
 
 
-def _keeps_snapshots(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
-    return bool(there["train"]["snapshots"]) or not wanted["train"]["snapshots"]
+def _keeps_snapshots(target: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    return bool(there["train"]["snapshots"]) or not target["train"]["snapshots"]

@@ -65,8 +65,8 @@ def give(run: Run, uids: pa.Array, views: np.ndarray) -> None:
     """
     before = more_views(run)
     there = pa.table({"uid": pa.array(before.uids).cast(pa.string()), "n_views": before.views})
-    asked = pa.table({"uid": uids, "n_views": np.asarray(views, dtype=np.int32)})
-    both = pa.concat_tables([there, asked]).group_by("uid").aggregate([("n_views", "max")])
+    requested = pa.table({"uid": uids, "n_views": np.asarray(views, dtype=np.int32)})
+    both = pa.concat_tables([there, requested]).group_by("uid").aggregate([("n_views", "max")])
     table = pa.table({"uid": both["uid"], "n_views": both["n_views_max"]}).sort_by("uid")
     with run.lock():
         path, unit = run.path / "views.parquet", units.Unit(run, UNIT, {"table": "given"})

@@ -56,11 +56,11 @@ class Stand:
 
 def next_steps(stand: Stand) -> list[Step]:
     """Return what to do next with a scored run, the most urgent first."""
-    found, run = stand.reliability, stand.run
+    reliability, run = stand.reliability, stand.run
     steps = []
     # Where an interval rules a ranking out, more of the same encoders find none either.
-    ruled_out = found.high is not None and found.high < LOW
-    if stand.adopted and (stand.grade != RANKING or (found.encoders or 0.0) < GOOD):
+    ruled_out = reliability.high is not None and reliability.high < LOW
+    if stand.adopted and (stand.grade != RANKING or (reliability.encoders or 0.0) < GOOD):
         steps.append(
             Step(
                 "Adopt more encoders that saw some of these images and not others, or that were "
@@ -77,7 +77,7 @@ def next_steps(stand: Stand) -> list[Step]:
                 f"curate score {run} --set train.epochs={LONGER * stand.epochs} --retrain",
             )
         )
-    elif found.encoders is None or found.encoders < GOOD:
+    elif reliability.encoders is None or reliability.encoders < GOOD:
         goal = MODERATE if stand.grade == GROUP else GOOD
         steps.append(
             Step(

@@ -60,9 +60,9 @@ def open_run(
         MismatchError: If the run there was made with other settings; the difference is shown.
         InUseError: If ``fresh`` would set aside what another process works on.
     """
-    folder, given = Path(runs), dict(overrides or {})
+    folder, settings = Path(runs), dict(overrides or {})
     if name is None:
-        if not given:
+        if not settings:
             return Run.open(rundir.newest(folder))
         name = str(rundir.newest(folder))
     origin: str | None = None
@@ -71,36 +71,36 @@ def open_run(
         called = called or fitting.name_of(source)
         name = _run_of(source, called, folder) or name
     if isinstance(name, Recipe):
-        recipe = _replaced(name, given)
+        recipe = _replaced(name, settings)
         path = folder / name_of(recipe, called)
     elif source is not None and name != called:
         if not create:
             raise _no_run(called or name, folder)
-        given, origin = fitting.fit(source, given, addresses.placed(data)), fitting.GENERAL
-        recipe = recipes.load_recipe(origin, given)
+        settings, origin = fitting.fit(source, settings, addresses.placed(data)), fitting.GENERAL
+        recipe = recipes.load_recipe(origin, settings)
         path = folder / name_of(recipe, called)
     else:
-        found = _existing(called or name, folder)
-        if found is None and not fresh:
+        existing = _existing(called or name, folder)
+        if existing is None and not fresh:
             _refuse_half(Path(name), folder / (called or name))
-        if found is None and not create:
+        if existing is None and not create:
             raise _no_run(name, folder)
         # A command on what is there does not ask for the recipe, unless it changes something.
-        asks = create or bool(given)
-        if found is not None and not fresh and (not asks or _unchanged(found, given)):
-            return Run.open(found)
+        asks = create or bool(settings)
+        if existing is not None and not fresh and (not asks or _unchanged(existing, settings)):
+            return Run.open(existing)
         # A new name beside a run that is there begins with that run's settings and data.
-        beside = _existing(name, folder) if found is None and called is not None else None
+        beside = _existing(name, folder) if existing is None and called is not None else None
         try:
-            recipe, origin = _recipe_of(name, found or beside, given)
+            recipe, origin = _recipe_of(name, existing or beside, settings)
         except (DataError, MismatchError):
             # A run that cannot be read any more is begun again from its recipe.
             if not fresh or _is_run(name):
                 raise
-            recipe, origin = _recipe_of(name, None, given)
-        path = found or folder / name_of(recipe, called)
-        stored = _stored(found or beside or path)
-        given = _merged(stored.get("overrides", {}), given)
+            recipe, origin = _recipe_of(name, None, settings)
+        path = existing or folder / name_of(recipe, called)
+        stored = _stored(existing or beside or path)
+        settings = _merged(stored.get("overrides", {}), settings)
         data = data or (stored.get("data_path") if beside else None)
     there = _stored(path)
     if fresh and path.exists():
@@ -108,7 +108,7 @@ def open_run(
         # Before anything is moved: a source that cannot be opened leaves the old run in its place.
         sources.open_data(recipe.data, data=addresses.placed(data))
         log.info("run %s was set aside as %s.", path, rundir.set_aside(path))
-    return Run.create(path, recipe, made_by(origin, given, data), retrain=retrain)
+    return Run.create(path, recipe, made_by(origin, settings, data), retrain=retrain)
 
 
 def made_by(
@@ -160,20 +160,20 @@ def recipe_of(
     Raises:
         UsageError: If nothing has that name.
     """
-    folder, given = Path(runs), dict(overrides or {})
+    folder, settings = Path(runs), dict(overrides or {})
     source = fitting.source_of(name) if isinstance(name, str) else None
     if source is not None:
         called = fitting.name_of(source)
         if _run_of(source, called, folder) is None:
-            fitted = fitting.fit(source, given, addresses.placed(data))
+            fitted = fitting.fit(source, settings, addresses.placed(data))
             return recipes.load_recipe(fitting.GENERAL, fitted), None
         name = called
     if isinstance(name, Recipe):
-        recipe, path = _replaced(name, given), folder / name.name
+        recipe, path = _replaced(name, settings), folder / name.name
     else:
-        found = _existing(name, folder)
-        recipe, _ = _recipe_of(name, found, given)
-        path = found or folder / recipe.name
+        existing = _existing(name, folder)
+        recipe, _ = _recipe_of(name, existing, settings)
+        path = existing or folder / recipe.name
     if not (path / "run.json").is_file():
         return recipe, None
     run = Run.open(path)
@@ -221,20 +221,20 @@ def name_of(recipe: Recipe, called: str | None) -> str:
     return called or recipe.name
 
 
-def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
-    if not given:
+def _replaced(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    if not settings:
         return recipe
-    return recipes.build(recipe.model_dump(mode="json"), given, where=recipe.name)
+    return recipes.build(recipe.model_dump(mode="json"), settings, where=recipe.name)
 
 
 def _existing(name: str, folder: Path) -> Path | None:
     """Return the run that ``name`` stands for: its path, its name, or the recipe file it is of."""
     places = [Path(name), folder / name]
     if _is_file(name):
-        made = folder / str(recipe_files.read(recipe_files.find(name)).get("name"))
-        if (made / "run.json").is_file():
-            origin = read_json(made / "run.json").get("recipe_origin")
-            places = [made] if origin == _lasting(name) else []
+        path = folder / str(recipe_files.read(recipe_files.find(name)).get("name"))
+        if (path / "run.json").is_file():
+            origin = read_json(path / "run.json").get("recipe_origin")
+            places = [path] if origin == _lasting(name) else []
     return next((p for p in places if (p / "run.json").is_file()), None)
 
 
@@ -247,18 +247,18 @@ def _lasting(name: str) -> str:
     return str(Path(name).resolve()) if _is_file(name) else name
 
 
-def _unchanged(path: Path, given: Mapping[str, Any]) -> bool:
+def _unchanged(path: Path, changes: Mapping[str, Any]) -> bool:
     """Return whether a command asks for just what a run is, so that it need not be worked out."""
     facts = read_json(path / "run.json")
     before, digest = facts.get("overrides", {}), facts.get("recipe_sha256")
     same = digest is None or digest == _digest(facts.get("recipe_origin"))
-    return same and bool(_merged(before, given) == before)
+    return same and bool(_merged(before, changes) == before)
 
 
-def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return overrides with others upon them; a whole section replaces what was set within it."""
-    kept = {k: v for k, v in before.items() if not any(k.startswith(f"{g}.") for g in given)}
-    return {**kept, **given}
+    rest = {k: v for k, v in before.items() if not any(k.startswith(f"{g}.") for g in changes)}
+    return {**rest, **changes}
 
 
 def _digest(origin: str | None) -> str | None:
@@ -290,10 +290,12 @@ def _no_run(name: str, folder: Path) -> UsageError:
     return UsageError(f"no run under {folder}/; make one with 'curate run {name}'.")
 
 
-def _recipe_of(name: str, path: Path | None, given: Mapping[str, Any]) -> tuple[Recipe, str | None]:
+def _recipe_of(
+    name: str, path: Path | None, changes: Mapping[str, Any]
+) -> tuple[Recipe, str | None]:
     """Return the recipe a command means by ``name``, and where that comes from (None: a Recipe)."""
     if path is None:
-        return recipes.load_recipe(name, given), _lasting(name)
+        return recipes.load_recipe(name, changes), _lasting(name)
     run = Run.open(path)
     facts = run.facts()
     origin, before = facts.get("recipe_origin"), facts.get("overrides", {})
@@ -304,6 +306,6 @@ def _recipe_of(name: str, path: Path | None, given: Mapping[str, Any]) -> tuple[
             # A run whose recipe is no longer at hand goes on with what it stored.
             pass
         else:
-            return recipes.load_recipe(origin, _merged(before, given)), origin
+            return recipes.load_recipe(origin, _merged(before, changes)), origin
     stored = run.recipe.model_dump(mode="json")
-    return recipes.build(stored, given, where=str(path / "run.json")), origin
+    return recipes.build(stored, changes, where=str(path / "run.json")), origin

@@ -100,10 +100,10 @@ class Recipe(Section):
 
     def measuring_views(self) -> ViewSpec:
         """Return the view set that scores are measured with."""
-        chosen = self.views
-        if chosen.measure == "train":
-            return views.spec(chosen.train, chosen.settings)
-        return views.spec(chosen.measure, {})
+        config = self.views
+        if config.measure == "train":
+            return views.spec(config.train, config.settings)
+        return views.spec(config.measure, {})
 
     def check(self) -> None:
         """Check what only the sources, backbones, methods and view sets know (imports torch).
@@ -221,16 +221,16 @@ def replace(content: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         if not all([*sections, key]):
-            named = option(overrides={short(dotted)[1:-1]: ...})
-            raise UsageError(f"{named}: expected section.key=value.")
+            argument = option(overrides={short(dotted)[1:-1]: ...})
+            raise UsageError(f"{argument}: expected section.key=value.")
         node = content
         for section in sections:
             if node.get(section) is None:
                 node[section] = {}
             node = node[section]
             if not isinstance(node, dict):
-                named = option(overrides={dotted: ...})
-                raise UsageError(f"{named}: {section!r} has no keys.")
+                argument = option(overrides={dotted: ...})
+                raise UsageError(f"{argument}: {section!r} has no keys.")
         node[key] = read_value(value) if isinstance(value, str) else copy.deepcopy(value)
 
 
@@ -264,10 +264,10 @@ def _explain(error: ValidationError) -> str:
     shown = [s for i, s in enumerate(steps) if not (i == 1 and steps[0] == "plan" and s in PLANS)]
     where = ".".join(shown)
     if first["type"] == "extra_forbidden":
-        known = _keys_at(steps[:-1])
-        near = difflib.get_close_matches(steps[-1], known, n=1, cutoff=0.5)
+        keys = _keys_at(steps[:-1])
+        near = difflib.get_close_matches(steps[-1], keys, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"unknown key {where!r}.{hint} Known here: {', '.join(sorted(known))}."
+        return f"unknown key {where!r}.{hint} Known here: {', '.join(sorted(keys))}."
     if first["type"] == "missing":
         return f"key {where!r} is missing."
     if first["type"].startswith("union_tag"):
@@ -276,8 +276,8 @@ def _explain(error: ValidationError) -> str:
             return f"key 'plan.kind' is missing; it is one of {', '.join(PLANS)}."
         return str(unknown("plan.kind", tag, PLANS))
     message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    value = f" (got {short(given)})" if not isinstance(given, dict) else ""
+    input_value = first.get("input")
+    value = f" (got {short(input_value)})" if not isinstance(input_value, dict) else ""
     return f"{where or 'recipe'}: {message}{value}."
 
 

@@ -38,15 +38,15 @@ def find(name: str) -> Path:
                 f"no recipe at {path}; 'curate recipes' lists those that can be named."
             )
         return path
-    known = packaged()
-    if name not in known:
+    recipes = packaged()
+    if name not in recipes:
         if Path(name).is_dir():
             raise UsageError(
                 f"{name} is a folder, and no run; to use its images, say ./{name}: "
                 f"'curate run {shlex.quote(f'./{name}')}'."
             )
-        raise unknown("recipe", name, known, listed_by="curate recipes")
-    return known[name]
+        raise unknown("recipe", name, recipes, listed_by="curate recipes")
+    return recipes[name]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -76,11 +76,11 @@ def parts(path: Path) -> list[Path]:
     names = read(path).get(PARTS, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError(f"recipe {path}: parts: expected a list of names (got {short(names)}).")
-    known = _named(path.parent / PARTS, _installed() / PARTS)
+    files = _named(path.parent / PARTS, _installed() / PARTS)
     for name in names:
-        if name not in known:
-            raise UsageError(f"recipe {path}: {unknown('part', name, known)}")
-    return [known[name] for name in names]
+        if name not in files:
+            raise UsageError(f"recipe {path}: {unknown('part', name, files)}")
+    return [files[name] for name in names]
 
 
 def composed(path: Path) -> dict[str, Any]:
@@ -131,11 +131,11 @@ def _installed() -> Path:
 
 def _named(*folders: Path) -> dict[str, Path]:
     """Return the YAML files of some folders by their stem; those of the first come first."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            files.setdefault(path.stem, path)
+    return files
 
 
 def recipe_list() -> dict[str, str]:

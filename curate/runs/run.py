@@ -168,17 +168,17 @@ class Run:
         Earlier repeats and views are the same whatever follows them. What a command says of the
         recipe later is compared with that.
         """
-        asked = {"plan.repeats": repeats, "score.views": views}
-        given = {key: value for key, value in asked.items() if value is not None}
+        requested = {"plan.repeats": repeats, "score.views": views}
+        changes = {key: value for key, value in requested.items() if value is not None}
         sections = {
             key.partition(".")[0]: getattr(self.recipe, key.partition(".")[0]).model_copy(
                 update={key.partition(".")[2]: value}
             )
-            for key, value in given.items()
+            for key, value in changes.items()
         }
         there = self.facts().get("overrides", {})
         recipe = self.recipe.model_copy(update=sections)
-        return self.taking(recipe, {"overrides": {**there, **given}})
+        return self.taking(recipe, {"overrides": {**there, **changes}})
 
     # run.json
 
@@ -384,8 +384,8 @@ class Run:
             DataError: If the file is missing or changed since it was made; how to make it again.
         """
         path, record = self.path / name, self.record(unit)
-        made = record["outputs"].get(name) if record else None
-        if made is None or units.unchanged(path, made["sha256"]):
+        output = record["outputs"].get(name) if record else None
+        if output is None or units.unchanged(path, output["sha256"]):
             return path
         stage = unit.partition("/")[0]
         command = stage if stage in ("inspect", "measure", "localize", "compare") else "score"
@@ -461,16 +461,16 @@ def newest(runs: Path) -> Path:
     Raises:
         UsageError: If there is no run.
     """
-    found = [runs / name for name in names(runs)]
-    if not found:
+    paths = [runs / name for name in names(runs)]
+    if not paths:
         raise UsageError(f"no run under {runs}/; make one with 'curate run digits'.")
-    return max(found, key=lambda path: (path / "run.json").stat().st_mtime_ns)
+    return max(paths, key=lambda path: (path / "run.json").stat().st_mtime_ns)
 
 
 def names(runs: Path) -> list[str]:
     """Return the names of the runs under ``runs``, without those set aside."""
-    found = sorted(path.parent.name for path in runs.glob("*/run.json"))
-    return [name for name in found if ".old-" not in name]
+    run_names = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    return [name for name in run_names if ".old-" not in name]
 
 
 def enclosing(path: Path) -> Path | None:

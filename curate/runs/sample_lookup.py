@@ -143,7 +143,7 @@ def sample(run: Run, name: str) -> SampleCard:
     classes = reader.classes
     names = pq.read_table(inspected, columns=["uid", "duplicate_group"])
     near = neighbours(run, full)
-    known = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
+    labels_and_ranks = _labels_and_ranks(run, reader, [full, *(other for other, _ in near)])
     group = about["duplicate_group"]
     alike = [] if group is None else names.filter(pc.equal(names["duplicate_group"], group))["uid"]
     return SampleCard(
@@ -154,7 +154,7 @@ def sample(run: Run, name: str) -> SampleCard:
         neighbours=tuple(
             Neighbour(other, distance, label, class_of(classes, label), rank)
             for other, distance in near
-            for label, rank in [known[other]]
+            for label, rank in [labels_and_ranks[other]]
         ),
         duplicates=tuple(str(other) for other in alike if str(other) != full),
         **{k: row[k] for k in ("shard", "offset", "size", "width", "height", "key", "path")},
@@ -167,10 +167,10 @@ def neighbours(run: Run, uid: str) -> list[tuple[str, float]]:
     A sample that was not inspected has none.
     """
     path = run.held("inspect", "inspect_neighbours.parquet")
-    found = pq.read_table(path, filters=[("uid", "=", uid)])
-    if not found.num_rows:
+    table = pq.read_table(path, filters=[("uid", "=", uid)])
+    if not table.num_rows:
         return []
-    near = found.to_pylist()[0]
+    near = table.to_pylist()[0]
     names = pq.read_table(run.held("inspect", "inspect.parquet"), columns=["uid"])["uid"]
     others = names.take(pa.array(near["neighbours"], pa.int64())).to_pylist()
     return list(zip(others, near["distances"], strict=True))
@@ -188,7 +188,9 @@ def find(run: Run, reader: Reader, name: str) -> tuple[str, int]:
     Raises:
         UsageError: If no sample, or more than one, is called so.
     """
-    found: dict[str, list[tuple[str, int]]] = {kind: [] for kind in ("uid", "key", "path", "part")}
+    by_kind: dict[str, list[tuple[str, int]]] = {
+        kind: [] for kind in ("uid", "key", "path", "part")
+    }
     start = 0
     for rows in reader.parts(["uid", "key", "path"]):
         fits = {kind: pc.equal(rows[kind], name) for kind in ("uid", "key", "path")}
@@ -196,17 +198,17 @@ def find(run: Run, reader: Reader, name: str) -> tuple[str, int]:
         for kind, those in fits.items():
             places = np.flatnonzero(those.fill_null(False).to_numpy())
             uids = rows["uid"].take(pa.array(places)).to_pylist()
-            found[kind] += zip(uids, (start + places).tolist(), strict=True)
+            by_kind[kind] += zip(uids, (start + places).tolist(), strict=True)
         start += rows.num_rows
-    meant = next((those for those in found.values() if those), [])
-    if len(meant) == 1:
-        return meant[0]
-    if not meant:
+    candidates = next((those for those in by_kind.values() if those), [])
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
         raise UsageError(
             f"run {run.path} has no sample {short(name)}; uids, keys and paths stand in "
             f"{run.path / 'scores.parquet'}."
         )
-    uids = sorted(uid for uid, _ in meant)
+    uids = sorted(uid for uid, _ in candidates)
     shown = ", ".join(uids[:SAMPLES_NAMED])
     more = f" and {len(uids) - SAMPLES_NAMED:,} more" if len(uids) > SAMPLES_NAMED else ""
     raise UsageError(
@@ -234,12 +236,12 @@ def _labels_and_ranks(
     run: Run, reader: Reader, uids: Sequence[str]
 ) -> dict[str, tuple[int | None, int | None]]:
     index = reader.index(["uid", "label"])
-    wanted = pa.array(uids, pa.string())
-    labels = index["label"].take(pc.index_in(wanted, value_set=one_chunk(index["uid"])))
+    uid_array = pa.array(uids, pa.string())
+    labels = index["label"].take(pc.index_in(uid_array, value_set=one_chunk(index["uid"])))
     ranks: list[int | None] = [None] * len(uids)
     if run.done("score"):
         table = run.scores(("rank",))
-        rows = pc.index_in(wanted, value_set=one_chunk(table["uid"]))
+        rows = pc.index_in(uid_array, value_set=one_chunk(table["uid"]))
         ranks = table["rank"].take(rows).to_pylist()
     return dict(zip(uids, zip(labels.to_pylist(), ranks, strict=True), strict=True))
 
@@ -249,6 +251,6 @@ def _score_of(run: Run, uid: str) -> dict[str, Any]:
     if run.done("score") is None:
         return nothing
     table = run.scores(("rank", "memorization", "se"))
-    found = table.filter(pc.equal(table["uid"], uid)).select(["rank", "memorization", "se"])
+    row = table.filter(pc.equal(table["uid"], uid)).select(["rank", "memorization", "se"])
     scored = table.num_rows - table["memorization"].null_count
-    return {**nothing, **(found.to_pylist() or [{}])[0], "n_scored": scored}
+    return {**nothing, **(row.to_pylist() or [{}])[0], "n_scored": scored}

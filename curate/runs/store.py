@@ -72,16 +72,16 @@ class Entry:
                 )
                 names = {name: name.replace(old, new, 1) for name in record["outputs"]}
                 home = _home(record["outputs"])
-                for name, made in record["outputs"].items():
+                for name, output in record["outputs"].items():
                     stored = self.folder / Path(name).relative_to(home)
                     # A file that changed since is no longer what the key says.
-                    if file_sha256(stored) != made["sha256"]:
+                    if file_sha256(stored) != output["sha256"]:
                         remove(self.folder)
                         return None
                     put(stored, run / names[name])
             except (DataError, OSError, KeyError, TypeError):
                 return None
-        outputs = {names[name]: made for name, made in record["outputs"].items()}
+        outputs = {names[name]: output for name, output in record["outputs"].items()}
         return {**record, "unit": unit, "outputs": outputs}
 
     def keep(self, run: Path, record: Mapping[str, Any], *, copy: bool = True) -> None:
@@ -190,13 +190,13 @@ def clean(runs: str | Path = "runs", *, dry_run: bool = False) -> Cleaned:
     if not (home / FOLDER).is_dir():
         return Cleaned(0, 0)
     with locked(home):
-        named = set()
+        entry_names = set()
         for path in home.glob("*/records/**/*.json"):
             with contextlib.suppress(DataError):
-                named.add(str(read_json(path).get("stored")))
+                entry_names.add(str(read_json(path).get("stored")))
         entries, size = 0, 0
         for folder in sorted((home / FOLDER).glob("*/*")):
-            if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in named:
+            if not folder.is_dir() or f"{folder.parent.name}/{folder.name}" in entry_names:
                 continue
             if folder.name.endswith(TEMPORARY):
                 continue  # another machine may be filling it (``locked`` sweeps what none does)

@@ -66,8 +66,8 @@ def stage_of(setting: str) -> str | None:
     if setting in NEUTRAL:
         return None
     for stage in ("align", *READ_BY):
-        for read in READ_BY[stage]:
-            if setting == read or setting.startswith(f"{read}."):
+        for key in READ_BY[stage]:
+            if setting == key or setting.startswith(f"{key}."):
                 return stage
     raise AssertionError(f"no stage reads {setting}")
 
@@ -276,9 +276,9 @@ def train(run: Run, encoder: str) -> Unit:
     """
     from curate.scores.plan import Plan
 
-    if given := adopted(run, encoder):
+    if settings := adopted(run, encoder):
         parts = {
-            "adopted": {key: given[key] for key in ("weights", "backbone", "preprocessing")},
+            "adopted": {key: settings[key] for key in ("weights", "backbone", "preprocessing")},
             "data": training(run)["data"],
             "samples": members(run).get(encoder),
         }
@@ -294,8 +294,8 @@ def train(run: Run, encoder: str) -> Unit:
 
 def adopted(run: Run, encoder: str) -> dict[str, Any] | None:
     """Return the settings of an encoder that was trained elsewhere; None where it was not."""
-    given = run.resolved["plan"].get("encoders", ())
-    return next((dict(one) for one in given if one["name"] == encoder), None)
+    encoders = run.resolved["plan"].get("encoders", ())
+    return next((dict(one) for one in encoders if one["name"] == encoder), None)
 
 
 def trained_on(
@@ -378,10 +378,10 @@ def _moment(name: str) -> str | None:
 def measuring(run: Run) -> dict[str, Any]:
     """Return the settings that a measurement of alignment reads."""
     recipe = run.resolved
-    chosen = recipe["views"]
-    shown = {k: v for k, v in chosen.items() if k not in ("train", "measure")}
-    if chosen["measure"] != "train":
-        shown = views.spec(chosen["measure"], {}).model_dump(mode="json")
+    view_settings = recipe["views"]
+    shown = {k: v for k, v in view_settings.items() if k not in ("train", "measure")}
+    if view_settings["measure"] != "train":
+        shown = views.spec(view_settings["measure"], {}).model_dump(mode="json")
     unread = ("batch_size", "calibrate", "covariates")
     score = {k: v for k, v in recipe["score"].items() if k not in unread}
     representation = recipe["encoder"]["representation"]
@@ -462,9 +462,9 @@ def measure(run: Run, encoder: str, number: int, kinds: Sequence[str], device: s
 
 def _read(run: Run, stage: str) -> dict[str, Any]:
     """Return the settings of a section that a stage reads, by name."""
-    chosen = [setting.partition(".") for setting in READ_BY[stage]]
+    dotted = [setting.partition(".") for setting in READ_BY[stage]]
     # Settings that came late are left out where they have their default (``Section.LATER``).
-    sections = ((run.resolved[section], key) for section, _, key in chosen)
+    sections = ((run.resolved[section], key) for section, _, key in dotted)
     return {key: section[key] for section, key in sections if key in section}
 
 

@@ -75,36 +75,38 @@ def _run(path: Path, full: bool, progress: Progress) -> tuple[int, list[Fault]]:
         Run.open(path)
     except CurateError as error:
         faults.append(_fault("run.json", error, path / "run.json"))
-    known: dict[str, str] = {}
+    digests: dict[str, str] = {}
     folder = path / "shards"
     if any((folder / name).is_file() for name in ("index.parquet", "dataset.json")):
         n, damaged = shards.faults(folder, full=full, progress=progress)
         checked += n
         faults += [replace(fault, file=f"shards/{fault.file}") for fault in damaged]
         if full and n:
-            known = _digests(folder)
-    named = {fault.file for fault in faults}
+            digests = _digests(folder)
+    faulty = {fault.file for fault in faults}
     records = sorted((path / "records").rglob("*.json"))
     for done, record in enumerate(records, 1):
-        for name, fault in _record(path, record, known, full=full):
+        for name, fault in _record(path, record, digests, full=full):
             checked += 1
             # Whatever was wrong with a shard is named once, and where it is wrong.
-            if fault is not None and name not in named:
-                named.add(name)
+            if fault is not None and name not in faulty:
+                faulty.add(name)
                 faults.append(fault)
         progress("verify records", done, len(records))
-    recorded = {name for record in records for name, _ in _record(path, record, known, full=False)}
+    recorded = {
+        name for record in records for name, _ in _record(path, record, digests, full=False)
+    }
     for name in _made(path):
-        if name not in recorded and name not in named:
+        if name not in recorded and name not in faulty:
             checked += 1
             faults.append(Fault(name, "has no record, so that nobody knows whether it is whole"))
     by_hand = False
     for name in manifest_names(path):
         checked += 1
         manifest = path / "manifests" / f"{name}.parquet"
-        facts, _, found = _manifest(manifest, f"manifests/{name}.parquet")
+        facts, _, own_faults = _manifest(manifest, f"manifests/{name}.parquet")
         by_hand |= facts.get("strategy") == BY_HAND
-        faults += found
+        faults += own_faults
     faults += _marks(path, by_hand)
     return checked, faults
 
@@ -140,36 +142,36 @@ def _made(path: Path) -> list[str]:
 
 def _digests(folder: Path) -> dict[str, str]:
     """Return the sha256 of each shard, by its path in the run; those that differ were named."""
-    made = read_json(folder / "dataset.json")["shards"]
-    return {f"shards/{name}": shard["sha256"] for name, shard in made.items()}
+    by_name = read_json(folder / "dataset.json")["shards"]
+    return {f"shards/{name}": shard["sha256"] for name, shard in by_name.items()}
 
 
 def _record(
-    path: Path, record: Path, known: Mapping[str, str], *, full: bool
+    path: Path, record: Path, digests: Mapping[str, str], *, full: bool
 ) -> Iterator[tuple[str, Fault | None]]:
     """Yield every file that a completion record names, with what is wrong with it."""
     name = str(record.relative_to(path))
     try:
         outputs = {
-            str(output): (int(made["bytes"]), str(made["sha256"]))
-            for output, made in read_json(record)["outputs"].items()
+            str(output): (int(facts["bytes"]), str(facts["sha256"]))
+            for output, facts in read_json(record)["outputs"].items()
         }
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         yield name, _fault(name, error, record)
         return
     for output, (size, digest) in outputs.items():
-        yield output, _file(path / output, output, size, digest, known, full=full)
+        yield output, _file(path / output, output, size, digest, digests, full=full)
 
 
 def _file(
-    file: Path, name: str, size: int, digest: str, known: Mapping[str, str], *, full: bool
+    file: Path, name: str, size: int, digest: str, digests: Mapping[str, str], *, full: bool
 ) -> Fault | None:
     try:
         if not file.is_file():
             return Fault(name, "is missing")
-        if (found := file.stat().st_size) != size:
-            return Fault(name, f"has {found:,} bytes, not {size:,}")
-        if full and (known.get(name) or file_sha256(file)) != digest:
+        if (actual := file.stat().st_size) != size:
+            return Fault(name, f"has {actual:,} bytes, not {size:,}")
+        if full and (digests.get(name) or file_sha256(file)) != digest:
             return Fault(name, "changed since it was made")
     except OSError as error:
         return Fault(name, f"cannot be read ({error.strerror})")

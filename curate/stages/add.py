@@ -239,11 +239,11 @@ def _score_new(run: Run, context: Context) -> None:
     Scores of samples that encoders may know do not depend on others: computed again, as they are
     where this is cut short, they are the same.
     """
-    made = align.align(run, context)
+    plan = align.align(run, context)
     path, beside, unit = run.path / "scores.parquet", run.path / "scores.json", units.score(run)
     with unit.making("score"):
-        known = ScoreSummary.read(run.path).offsets
-        offsets = np.array([known[name] for name in made.encoders])
+        by_encoder = ScoreSummary.read(run.path).offsets
+        offsets = np.array([by_encoder[name] for name in plan.encoders])
         with (
             pq.ParquetFile(path) as old,
             replacing(path) as temporary,
@@ -254,7 +254,7 @@ def _score_new(run: Run, context: Context) -> None:
                 rows = rows.filter(pc.not_equal(rows["group"], ADDED))
                 if len(rows):
                     out.write_table(rows)
-            for rows in score.unseen(run, made.known()[1], offsets):
+            for rows in score.unseen(run, plan.known()[1], offsets):
                 out.write_table(rows)
         unit.complete([path, beside])
 
@@ -336,8 +336,8 @@ def _near_duplicates(run: Run, context: Context) -> tuple[int, tuple[Alike, ...]
     old, similar = old[order][once], similar[order][once]
     listed = np.lexsort((late, -similar))[:PAIRS_LISTED]
     names = dataset.index(run, ["uid", "path"])
-    mine, theirs = (names.take(pa.array(rows[listed])).to_pylist() for rows in (late, old))
+    late_names, old_names = (names.take(pa.array(rows[listed])).to_pylist() for rows in (late, old))
     return len(late), tuple(
         Alike(a["uid"], a["path"], b["uid"], b["path"], round(float(s), 6))
-        for a, b, s in zip(mine, theirs, similar[listed], strict=True)
+        for a, b, s in zip(late_names, old_names, similar[listed], strict=True)
     )

@@ -115,12 +115,12 @@ def adopt(
     """
     if not encoders:
         raise UsageError("name one encoder or more to adopt.")
-    given, home = dict(overrides or {}), Path(runs)
+    overridden, home = dict(overrides or {}), Path(runs)
     place, full = addresses.placed(data), fitting.whole_source(source)
     # Everything is read before anything is made.
-    asked = load_recipe(recipe, {**given, "data.source": full})
-    opened = sources.open_data(asked.data, data=place)
-    lists = {e: _list(e, encoder.saw, asked, place) for e, encoder in encoders.items()}
+    loaded = load_recipe(recipe, {**overridden, "data.source": full})
+    opened = sources.open_data(loaded.data, data=place)
+    lists = {e: _list(e, encoder.saw, loaded, place) for e, encoder in encoders.items()}
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".adopt-") as beside:
         left_out: dict[str, tuple[str, ...]] = {}
@@ -142,7 +142,7 @@ def adopt(
                     "saw": file_sha256(folder / adopted.SAW),
                 }
             )
-        settings = {**_fitted(asked, opened, recipe), **_canvas(planned), **given}
+        settings = {**_fitted(loaded, opened, recipe), **_canvas(planned), **overridden}
         plan = {"kind": "adopted", "encoders": planned}
         # No file has all of such a recipe, so that it is called like the run.
         settings |= {"name": name, "data.source": full, "plan": plan}
@@ -157,12 +157,12 @@ def adopt(
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (Path(beside) / e).rename(target)
-            made = train.train_run(run, context)
-    counts = made.inclusion.sum(axis=0)
-    some = made.inclusion.any(axis=1) & ~made.inclusion.all(axis=1)
+            encoder_plan = train.train_run(run, context)
+    counts = encoder_plan.inclusion.sum(axis=0)
+    some = encoder_plan.inclusion.any(axis=1) & ~encoder_plan.inclusion.all(axis=1)
     return Adopted(
         run=run.path,
-        images=len(made.uids),
+        images=len(encoder_plan.uids),
         scored=int(some.sum()),
         encoders={
             one["name"]: AdoptedEncoder(
@@ -173,7 +173,7 @@ def adopt(
     )
 
 
-def _list(name: str, saw: str, asked: Recipe, data: Path | None) -> list[str]:
+def _list(name: str, saw: str, recipe: Recipe, data: Path | None) -> list[str]:
     """Return what an encoder saw as sorted lines, as ``adopted.found`` reads them.
 
     Raises:
@@ -184,7 +184,7 @@ def _list(name: str, saw: str, asked: Recipe, data: Path | None) -> list[str]:
     if saw in ("all", "none"):
         return [adopted.EVERYTHING] if saw == "all" else []
     if saw.startswith(SPLIT):
-        split = sources.open_data(asked.data, data=data, split=saw.removeprefix(SPLIT))
+        split = sources.open_data(recipe.data, data=data, split=saw.removeprefix(SPLIT))
         return sorted(set(split.paths()))
     if not path.is_file():
         raise UsageError(
@@ -198,11 +198,11 @@ def _list(name: str, saw: str, asked: Recipe, data: Path | None) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"encoder {name}: cannot read the list {saw}: {error}.") from error
     lines = text.split("\0") if "\0" in text else text.splitlines()
-    root = data or Path(asked.data.source.partition(":")[2] or asked.data.source)
-    found = sorted({_inside(line, root) for line in lines if line.strip()})
-    if not found:
+    root = data or Path(recipe.data.source.partition(":")[2] or recipe.data.source)
+    entries = sorted({_inside(line, root) for line in lines if line.strip()})
+    if not entries:
         raise DataError(f"encoder {name}: the list {saw} is empty; say none if it saw none.")
-    return found
+    return entries
 
 
 def _inside(line: str, root: Path) -> str:
@@ -240,12 +240,12 @@ def _check_list(run: Run, name: str, saw: str, lines: list[str]) -> None:
         )
 
 
-def _fitted(asked: Recipe, source: sources.Source, recipe: str) -> dict[str, Any]:
+def _fitted(loaded: Recipe, source: sources.Source, recipe: str) -> dict[str, Any]:
     """Return what suits the images, of the general recipe; nothing of another."""
     if recipe != fitting.GENERAL:
         return {}
-    found = fitting.settings(fitting.look(source), asked)
-    return {key: value for key, value in found.items() if not key.startswith("plan.")}
+    settings = fitting.settings(fitting.look(source), loaded)
+    return {key: value for key, value in settings.items() if not key.startswith("plan.")}
 
 
 def _canvas(planned: list[dict[str, Any]]) -> dict[str, Any]:
@@ -275,8 +275,8 @@ def _run(path: Path, recipe: Recipe, settings: Mapping[str, Any], data: Path | N
         raise MismatchError(
             f"run {path} has encoders that it trained itself; give the adopted ones another name."
         )
-    wanted = recipe.resolved()
-    change = late.change({**run.resolved, "plan": wanted["plan"]}, wanted)
+    resolved = recipe.resolved()
+    change = late.change({**run.resolved, "plan": resolved["plan"]}, resolved)
     if "shard" in change.stages:
         raise MismatchError(
             f"run {path} was adopted with other settings: {'; '.join(change.differences)}. Give "

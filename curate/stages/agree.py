@@ -26,10 +26,10 @@ def read_ranking(item: Run | str | Path, *, runs: Path, by: str) -> Ranking:
             table = read_scores(path, by).select(["uid", "memorization"])
             return Ranking(str(item), table)
         places = [path, runs / path]
-        found = next((p for p in places if (p / "run.json").is_file()), None)
-        if found is None:
+        folder = next((p for p in places if (p / "run.json").is_file()), None)
+        if folder is None:
             raise unknown(f"run under {runs}/", str(item), run.names(runs))
-        item = Run.open(found)
+        item = Run.open(folder)
     table = item.scores(("uid", "memorization"))
     groups = frozenset(units.members(item).values()) or None
     return Ranking(item.name, table, item.summary().reliability.encoders, groups)

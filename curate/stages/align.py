@@ -72,11 +72,11 @@ END = Moment()
 
 def align(run: Run, context: Context, when: Moment = END) -> Placed:
     """Measure the alignment of every encoder on every sample of the plan."""
-    made = placed(run, train.train_run(run, context))
-    _align(run, context, when, made, further=False)
+    plan = placed(run, train.train_run(run, context))
+    _align(run, context, when, plan, further=False)
     if when == END and len(more_views.more_views(run).uids):
-        _align(run, context, when, made, further=True)
-    return made
+        _align(run, context, when, plan, further=True)
+    return plan
 
 
 def _shown(run: Run, further: bool) -> Callable[[Part], list[tuple[Part, int]]]:
@@ -97,7 +97,7 @@ def _shown(run: Run, further: bool) -> Callable[[Part], list[tuple[Part, int]]]:
     return some
 
 
-def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: bool) -> None:
+def _align(run: Run, context: Context, when: Moment, plan: Placed, *, further: bool) -> None:
     """Measure samples of every shard, where that is not done yet.
 
     Encoders are gone through in groups, whose weights are held at a time. A unit of work, of which
@@ -107,12 +107,12 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
         run: The run.
         context: Device, workers, progress.
         when: When in their training encoders are measured.
-        made: The plan.
+        plan: The plan.
         further: As ``_shown`` has it.
     """
     shown = _shown(run, further)
-    sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, made)}
-    on_shard = on_shards(run, made.encoders, when, further=further)
+    sizes = {part.name: sum(len(p.rows) for p, _ in shown(part)) for part in by_shard(run, plan)}
+    on_shard = on_shards(run, plan.encoders, when, further=further)
     on = {s: on_shard(s) for s, size in sizes.items() if size}
     missing: dict[str, list[str]] = {}
     device = context.device_of_units()
@@ -125,7 +125,7 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
         return
     run.check_records("align", (r for stored in on.values() for r in stored.records()), device)
     pixels = shard.pixels(run, context)
-    used = [e for e in made.encoders if any(e in names for names in missing.values())]
+    used = [e for e in plan.encoders if any(e in names for names in missing.values())]
     places = SPREAD if context.engine else len(context.cards())
     parts = min(places, len(missing))
     groups = _together(
@@ -165,12 +165,12 @@ def _align(run: Run, context: Context, when: Moment, made: Placed, *, further: b
             context.do(run, jobs, places, what="align", of="parts")
             if any(on[s].missing() for s in missing):
                 # Without locks between machines, one attempt may have undone what another one did.
-                _align(run, context, when, made, further=further)
+                _align(run, context, when, plan, further=further)
             return
         done, total = 0, sum(sizes[s] for work in todo for s in work)
         context.progress("align", done, total)
         for work in todo:
-            for n in _measure(run, made, pixels, work, when, device, further=further):
+            for n in _measure(run, plan, pixels, work, when, device, further=further):
                 done += n
                 context.progress("align", done, total)
 
@@ -196,14 +196,14 @@ def align_some(
         progress: Progress callback.
     """
     run = Run.open(path)
-    made = placed(run, Plan.read(run.path / "plan.parquet", scratch=run.path / "cache"))
+    plan = placed(run, Plan.read(run.path / "plan.parquet", scratch=run.path / "cache"))
     shown = _shown(run, further)
-    parts = (part for part in by_shard(run, made) if part.name in work)
+    parts = (part for part in by_shard(run, plan) if part.name in work)
     done, total = 0, sum(len(p.rows) for part in parts for p, _ in shown(part))
     pixels = shard.pixels(run, Context("cpu"))
     progress("align", done, total)
     with torch_threads(threads, device):
-        for n in _measure(run, made, pixels, work, Moment(epoch), device, further=further):
+        for n in _measure(run, plan, pixels, work, Moment(epoch), device, further=further):
             done += n
             progress("align", done, total)
 
@@ -239,7 +239,7 @@ def _stem(s: str, further: bool) -> str:
 
 def _measure(
     run: Run,
-    made: Placed,
+    plan: Placed,
     pixels: np.ndarray,
     work: Mapping[str, Sequence[str]],
     when: Moment,
@@ -248,13 +248,13 @@ def _measure(
     further: bool,
 ) -> Iterator[int]:
     """Measure the encoders that are named for each shard; yields the samples that are done."""
-    shown, on_shard = _shown(run, further), on_shards(run, made.encoders, when, further=further)
-    names = [e for e in made.encoders if any(e in here for here in work.values())]
+    shown, on_shard = _shown(run, further), on_shards(run, plan.encoders, when, further=further)
+    names = [e for e in plan.encoders if any(e in here for here in work.values())]
     encoders = {e: load_encoder(when.encoder(run, e), device=device) for e in names}
-    centres = _centres(run, made, encoders, pixels, device)
-    seen = len(made.rows) * len(made.encoders) * (run.recipe.score.views + 1)
-    compiles = measuring_pays(seen, device)
-    for part in by_shard(run, made):
+    centres = _centres(run, plan, encoders, pixels, device)
+    n_encoded = len(plan.rows) * len(plan.encoders) * (run.recipe.score.views + 1)
+    compiles = measuring_pays(n_encoded, device)
+    for part in by_shard(run, plan):
         if part.name not in work:
             continue
         stored = on_shard(part.name)
@@ -268,7 +268,7 @@ def _measure(
             for name, alignment in measured:
                 tables[name].append(alignment.to_table(some.uids, views))
             yield len(some.uids)
-        stored.add({e: pa.concat_tables(found) for e, found in tables.items()}, device)
+        stored.add({e: pa.concat_tables(parts) for e, parts in tables.items()}, device)
 
 
 def _together(folders: Mapping[str, Path], at_least: int = 1) -> list[list[str]]:
@@ -279,14 +279,14 @@ def _together(folders: Mapping[str, Path], at_least: int = 1) -> list[list[str]]
         at_least: How many groups there are, if there are as many encoders.
     """
     groups: list[list[str]] = []
-    held, most = 0, -(-len(folders) // at_least)
+    group_size, most = 0, -(-len(folders) // at_least)
     for name, folder in folders.items():
         size = (folder / "weights.safetensors").stat().st_size
-        if not groups or held + size > HELD_WEIGHTS or len(groups[-1]) >= most:
+        if not groups or group_size + size > HELD_WEIGHTS or len(groups[-1]) >= most:
             groups.append([])
-            held = 0
+            group_size = 0
         groups[-1].append(name)
-        held += size
+        group_size += size
     return groups
 
 
@@ -306,7 +306,7 @@ def _measured(
         DivergedError: If an encoder's is not finite.
     """
     config = run.recipe
-    found = align_images(
+    by_encoder = align_images(
         encoders,
         pixels[part.places],
         randomness.uid_keys(part.uids),
@@ -317,7 +317,7 @@ def _measured(
         centres=centres,
         compiles=compiles,
     )
-    for name, alignment in found.items():
+    for name, alignment in by_encoder.items():
         if not np.isfinite(alignment.align).all():
             raise DivergedError(
                 f"encoder {name} of {run.path} gives representations that are not finite; lower "
@@ -328,7 +328,7 @@ def _measured(
 
 def _centres(
     run: Run,
-    made: Placed,
+    plan: Placed,
     encoders: Mapping[str, Encoder],
     pixels: np.ndarray,
     device: str,
@@ -339,10 +339,10 @@ def _centres(
         return None
     # As it was before anything was added: encoders that were measured stay as they were measured.
     first = [s for s in dataset.shard_digests(run) if not added.generation(run, s)]
-    made = made.of_shards(len(first))
-    n = len(made.rows)
+    plan = plan.of_shards(len(first))
+    n = len(plan.rows)
     keys, places = (on_disk(n, kind, run.path / "cache") for kind in (np.uint64, np.int32))
-    for part in by_shard(run, made):
+    for part in by_shard(run, plan):
         keys[part.rows], places[part.rows] = randomness.uid_keys(part.uids), part.places
     return centres_of(
         encoders,

@@ -152,8 +152,8 @@ class _Bench:
         """Measure the writing of shards."""
         data = self.recipe.data
         source = sources.open_data(data, data=self.context.data)
-        wanted = max(IMAGES, self.recipe.train.batch_size)
-        limit = min(wanted, data.limit or wanted)
+        images = max(IMAGES, self.recipe.train.batch_size)
+        limit = min(images, data.limit or images)
         count = 0
 
         def write(turn: int) -> None:
@@ -183,17 +183,17 @@ class _Bench:
 
     def views(self, canvas: Canvas) -> Rate:
         """Measure the making of training views on the device."""
-        chosen = spec(self.recipe.views.train, self.recipe.views.settings)
+        view_spec = spec(self.recipe.views.train, self.recipe.views.settings)
         batch = min(self.recipe.train.batch_size, len(canvas.uids))
         pixels = torch.from_numpy(np.array(canvas.array[:batch])).to(self.device)
         words = torch.from_numpy(randomness.uid_keys(canvas.uids[:batch]).view(np.int64))
         words, key = words.to(self.device), randomness.stream(0, "views")
-        shape = augment(pixels[:1], chosen, key=key, keys=words[:1], view=0).shape
+        shape = augment(pixels[:1], view_spec, key=key, keys=words[:1], view=0).shape
 
         def show(turns: int) -> None:
             with torch.inference_mode():
                 for view in range(turns):
-                    augment(pixels, chosen, key=key, keys=words, view=view)
+                    augment(pixels, view_spec, key=key, keys=words, view=view)
 
         turns = as_many(lambda n: self._synchronised(show, n), most=200)
         seconds = _rounds("views", lambda _: self._synchronised(show, turns), self.progress)

@@ -63,7 +63,7 @@ class Chooser:
         if file is not None:
             return numbers_of(*file, self.uids, self._paths())
         if COLUMNS[by] == "scores":
-            found = self._scored(by)
+            values = self._scored(by)
             advice = (
                 "one encoder on each side cannot show how far off a score is; give the plan "
                 f"repeats ({option(overrides={'plan.repeats': 3})}), or leave {option(by=...)} out"
@@ -71,14 +71,14 @@ class Chooser:
         elif COLUMNS[by] == "measures":
             kind = next(kind for kind in MEASURES if column(kind) == by)
             path = measure_run(self.run, self._context, [kind]).path
-            found = self._taken(pq.read_table(path, columns=["uid", by]), by)
+            values = self._taken(pq.read_table(path, columns=["uid", by]), by)
             advice = f"'curate measure {self.run.name}' says what it has"
         else:
-            found = self._inspected(by)
+            values = self._inspected(by)
             advice = f"'curate inspect {self.run.name}' says what it has"
-        if np.isnan(found).all():
+        if np.isnan(values).all():
             raise DataError(f"run {self.run.path} has no {by} of any sample: {advice}.")
-        return found
+        return values
 
     def given(self, config: SelectConfig) -> Given:
         """Return what a selection is made with beside its numbers.
@@ -104,8 +104,8 @@ class Chooser:
         if name not in self._spaces:
             plan = Plan.read(self.run.path / "plan.parquet")
             inspect = self.run.recipe.inspect
-            asked = inspect.model_copy(update={"encoder": name or inspect.encoder})
-            space = space_of(asked, plan.encoders, key="space" if name else "inspect.encoder")
+            config = inspect.model_copy(update={"encoder": name or inspect.encoder})
+            space = space_of(config, plan.encoders, key="space" if name else "inspect.encoder")
             if space.kind == "plan":
                 encoder_folder(self.run, self._context, space.name)
             images = canvas(self.run, self._context)
@@ -131,8 +131,8 @@ class Chooser:
 
     def kept(self, manifest: Manifest) -> np.ndarray:
         """Return which of the samples a manifest keeps, (N,) bool."""
-        kept = pa.array(manifest.kept(), pa.string())
-        return np.asarray(pc.is_in(self.uids, value_set=kept).to_numpy(zero_copy_only=False))
+        uids = pa.array(manifest.kept(), pa.string())
+        return np.asarray(pc.is_in(self.uids, value_set=uids).to_numpy(zero_copy_only=False))
 
     def _list(self, file: str | None) -> np.ndarray | None:
         return None if file is None else listed(Path(file), self.uids, self._paths())
@@ -157,8 +157,8 @@ class Chooser:
 
     def _triaged(self, kind: str) -> np.ndarray:
         """Return which samples are of a kind, by the inspection, (N,) bool."""
-        found = inspect_run(self.run, self._context)
-        table = pq.read_table(found.path, columns=["uid", "triage"])
+        inspection = inspect_run(self.run, self._context)
+        table = pq.read_table(inspection.path, columns=["uid", "triage"])
         which = table["uid"].filter(pc.equal(table["triage"], kind))
         isin = pc.is_in(self.uids, value_set=one_chunk(which))
         return np.asarray(isin.to_numpy(zero_copy_only=False))

@@ -79,10 +79,13 @@ def compare_run(
     names = tuple(dict.fromkeys((*config.strategies, CONTROL)))
     arms = [wanted(name) for name in names]
     contest = Contest.of(field, arms, config)
-    asked = run.recipe.probe
-    probes: dict[str, Any] = {"sources": list(on or asked.sources), "kinds": list(asked.kinds)}
+    probe_config = run.recipe.probe
+    probes: dict[str, Any] = {
+        "sources": list(on or probe_config.sources),
+        "kinds": list(probe_config.kinds),
+    }
     dense = {
-        source: settings_of(asked, source).model_dump(mode="json")
+        source: settings_of(probe_config, source).model_dump(mode="json")
         for source in probes["sources"]
         if place_of(source) is not None
     }
@@ -109,13 +112,13 @@ def compare_run(
             rankings = tuple(_rankings(run, context, config, field.scored))
             contest = replace(contest, rankings=rankings)
             trained = _train_arms(run, context, config, contest)
-            rows, answers = _probe_arms(run, context, trained, probed, asked.kinds)
+            rows, answers = _probe_arms(run, context, trained, probed, probe_config.kinds)
             summary = comparison.summarise(
                 rows, answers, n, holds_for=_holds_for(run, config), ranking=ranking
             )
             unit.complete(comparison.write(folder, rows, answers, summary, settings))
-    found = Comparison.read(folder)
-    return replace(found, costs=costs(run, arms, found))
+    result = Comparison.read(folder)
+    return replace(result, costs=costs(run, arms, result))
 
 
 def _field(run: Run, context: Context, config: CompareConfig) -> Field:
@@ -210,10 +213,10 @@ def _rankings(
         for _ in range(config.seeds):
             yield memorization_N
         return
-    uids, found = packed_uids(scored["uid"]), align.align(run, context)
+    uids, plan = packed_uids(scored["uid"]), align.align(run, context)
     place_N = np.searchsorted(Plan.read(run.path / "plan.parquet").uids, uids)
     for seed, repeats in enumerate(_dealt(run, config)):
-        memorization_N = score.reestimated(run, found, repeats)[place_N]
+        memorization_N = score.reestimated(run, plan, repeats)[place_N]
         lacking = int(np.isnan(memorization_N).sum())
         if lacking:
             raise DataError(
@@ -238,16 +241,16 @@ def _train_arms(
     device = context.device_of_units()
     arms: list[tuple[dict[str, Any], units.Unit]] = []
     jobs: dict[str, Unit] = {}
-    made: dict[str, units.Unit] = {}
+    trainings: dict[str, units.Unit] = {}
     for arm in contest.arms():
         own_seed = randomness.seed_for(train_settings.seed, "compare", arm.seed)
         unit = units.trained_on(run, "", arm.samples, seed=own_seed, steps=steps)
         unit = replace(unit, name=f"compare/arms/{unit.key[:16]}")
         about = {"strategy": arm.name, "remove": arm.remove, "seed": arm.seed}
         arms.append((about, unit))
-        if unit.name in made:
+        if unit.name in trainings:
             continue
-        made[unit.name] = unit
+        trainings[unit.name] = unit
         if not unit.intact():
             arguments = {
                 "path": run.path,
@@ -264,7 +267,7 @@ def _train_arms(
                 name, train_arm, arguments, unit.key, train_settings.threads
             )
     if jobs:
-        run.check_code("compare", made.values(), device)
+        run.check_code("compare", trainings.values(), device)
     workers = context.training_workers(run.recipe)
     context.do(run, list(jobs.values()), workers, what="retrain", of="encoders")
     return arms
@@ -282,9 +285,9 @@ def _probe_arms(
     A seed has one decoder upon all arms, as it has one initialisation of their encoders.
     """
     rows: list[dict[str, Any]] = []
-    answers, made = Answers(), {unit.key: (unit, about["seed"]) for about, unit in arms}
-    jobs = list(itertools.product(made.values(), probed))
-    found = {}
+    answers, trainings = Answers(), {unit.key: (unit, about["seed"]) for about, unit in arms}
+    jobs = list(itertools.product(trainings.values(), probed))
+    by_probe = {}
     for done, ((unit, seed), data) in enumerate(jobs, 1):
         if isinstance(data, DenseSet):
             config = settings_of(run.recipe.probe, data.name)
@@ -292,11 +295,11 @@ def _probe_arms(
             results = dense_probed(run, context, place, data, config, key=unit.key, seed=seed)
         else:
             results = _probed(run, context, unit, data, kinds)
-        found[unit.key, data.name] = results
+        by_probe[unit.key, data.name] = results
         context.progress("probe", done, len(jobs))
     for about, unit in arms:
         for data in probed:
-            for result, of_image in found[unit.key, data.name]:
+            for result, of_image in by_probe[unit.key, data.name]:
                 rows.append({**about, **result, "encoder": _place(unit)})
                 name = probe_name(**about, kind=result["kind"])
                 answers.add(data.name, data.test, name, of_image)
@@ -350,8 +353,8 @@ def train_arm(
 ) -> None:
     """Train one arm of a comparison: a unit of work."""
     run = Run.open(path)
-    made = units.trained_on(run, unit, kept, seed=seed, steps=steps)
-    train.train_unit(run, made, kept, seed, folder, device, progress, steps=steps)
+    training = units.trained_on(run, unit, kept, seed=seed, steps=steps)
+    train.train_unit(run, training, kept, seed, folder, device, progress, steps=steps)
 
 
 def compare(

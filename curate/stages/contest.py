@@ -113,19 +113,19 @@ class Contest:
 
     def digests(self) -> dict[str, str]:
         """Return digests of what arms go by beside the scores, by name."""
-        found = {
+        digests = {
             by: hashlib.sha256(values.tobytes()).hexdigest() for by, values in self.numbers.items()
         }
-        found |= {name: samples_digest(kept) for name, kept in self.manifests.items()}
+        digests |= {name: samples_digest(uids) for name, uids in self.manifests.items()}
         if self.config.space is not None:
             plan = Plan.read(self.field.chooser.run.path / "plan.parquet")
             inspect = self.field.chooser.run.recipe.inspect
-            asked = inspect.model_copy(update={"encoder": self.config.space})
-            space = space_of(asked, plan.encoders, key="space")
-            found["space"] = space.digest() or space.name
+            config = inspect.model_copy(update={"encoder": self.config.space})
+            space = space_of(config, plan.encoders, key="space")
+            digests["space"] = space.digest() or space.name
         if self.config.pool is not None:
-            found["pool"] = samples_digest(self.field.everything)
-        return {f"of {name}": digest for name, digest in found.items()}
+            digests["pool"] = samples_digest(self.field.everything)
+        return {f"of {name}": digest for name, digest in digests.items()}
 
     def arms(self) -> Iterator[Arm]:
         """Yield every arm of every seed: those of each size, and random ones of each manifest's."""
@@ -152,8 +152,8 @@ class Contest:
         """Return the arms that remove so many; where only a manifest does, it and random ones."""
         if remove in self.config.remove:
             return [a for a in self.wanted if not a.is_manifest or self._removed(a.name) == remove]
-        mine = [a for a in self.wanted if a.is_manifest and self._removed(a.name) == remove]
-        return [*mine, wanted(CONTROL)]
+        manifests = [a for a in self.wanted if a.is_manifest and self._removed(a.name) == remove]
+        return [*manifests, wanted(CONTROL)]
 
     def _keep(self, arm: Wanted, remove: int, seed: int) -> np.ndarray:
         """Return which of the scored samples an arm keeps, (N,) bool."""
@@ -189,17 +189,17 @@ def _kept(field: Field, arm: Wanted) -> np.ndarray:
     Raises:
         UsageError: If it keeps all or nothing, or there is no random selection of its size.
     """
-    kept = pa.array(field.chooser.manifest(arm.name).kept(), pa.string())
+    uids = pa.array(field.chooser.manifest(arm.name).kept(), pa.string())
     everything = pa.array(field.everything, pa.string())
-    mine = everything.filter(pc.is_in(everything, value_set=kept))
-    removed = len(everything) - len(mine)
+    samples = everything.filter(pc.is_in(everything, value_set=uids))
+    removed = len(everything) - len(samples)
     if not 0 < removed < field.scored.num_rows:
         raise UsageError(
             f"manifest {arm.name} drops {removed:,} of {len(everything):,} samples, "
             f"{field.scored.num_rows:,} of them scored: there is no random selection to compare "
             "it with."
         )
-    return np.asarray(mine.to_numpy(zero_copy_only=False))
+    return np.asarray(samples.to_numpy(zero_copy_only=False))
 
 
 def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]:
@@ -207,21 +207,23 @@ def costs(run: Run, arms: Sequence[Wanted], made: Comparison) -> dict[str, Cost]
 
     A training on fewer samples for as many epochs saves time; one of as many steps saves none.
     """
-    spent, known = run.facts()["seconds"], ledger(run)
+    spent, run_ledger = run.facts()["seconds"], ledger(run)
     steps = made.settings["budget"] == "steps"
     by_name = {arm.name: arm for arm in arms}
-    found = {}
+    by_cost = {}
     for cell in made.arms:
-        seconds = _seconds(run, by_name[cell.strategy], made.settings, known.scoring_seconds, spent)
+        seconds = _seconds(
+            run, by_name[cell.strategy], made.settings, run_ledger.scoring_seconds, spent
+        )
         removed = 0 if cell.strategy == ALL or steps else cell.remove
-        saved = removed * known.epochs * known.training_seconds_per_sample
+        saved = removed * run_ledger.epochs * run_ledger.training_seconds_per_sample
         after = None
         if not seconds:
             after = 0
         elif saved > 0:
             after = math.ceil(seconds / saved)
-        found[cost_name(cell.strategy, cell.remove)] = Cost(seconds, after)
-    return found
+        by_cost[cost_name(cell.strategy, cell.remove)] = Cost(seconds, after)
+    return by_cost
 
 
 def _seconds(
@@ -244,8 +246,8 @@ def _seconds(
         if "points" in one.needs or table == "inspect":
             encoders = Plan.read(run.path / "plan.parquet").encoders
             inspect = run.recipe.inspect
-            asked = settings["space"] or inspect.encoder
-            space = space_of(inspect.model_copy(update={"encoder": asked}), encoders)
+            encoder = settings["space"] or inspect.encoder
+            space = space_of(inspect.model_copy(update={"encoder": encoder}), encoders)
             if space.kind == "plan" and "score" not in stages:
                 record = run.record(f"train/{space.name}") or {}
                 stages["encoder"] = record.get("seconds", 0.0)

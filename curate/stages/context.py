@@ -62,8 +62,8 @@ class Context:
     ) -> Context:
         """Return how to work on a run; its images are where they were, or at ``data``."""
         place = data or (run.facts().get("data_path") if run else None)
-        chosen = engine_of(engine) if isinstance(engine, str) else engine
-        return cls(device, workers, addresses.placed(place), progress, chosen, lead)
+        engine_object = engine_of(engine) if isinstance(engine, str) else engine
+        return cls(device, workers, addresses.placed(place), progress, engine_object, lead)
 
     def device_of_units(self) -> str:
         """Return on what units are done, ``cpu`` or ``cuda``; the cards need not be here.
@@ -110,25 +110,25 @@ class Context:
         Raises:
             UsageError: If they are not numbers of cards that are there.
         """
-        _, colon, named = self.device.partition(":")
+        _, colon, numbers_text = self.device.partition(":")
         if not colon:
             return (0,)
-        found: dict[int, None] = {}
-        for part in named.split(","):
+        numbers: dict[int, None] = {}
+        for part in numbers_text.split(","):
             if not (bounds := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)):
                 raise UsageError(
                     f"{option(device=self.device)}: name cards by number, such as cuda:0-7 or "
                     "cuda:0,2."
                 )
             first, last = int(bounds[1]), int(bounds[2] or bounds[1])
-            found |= dict.fromkeys(range(first, last + 1))
+            numbers |= dict.fromkeys(range(first, last + 1))
         there = torch.cuda.device_count()
-        if not found or max(found) >= there:
+        if not numbers or max(numbers) >= there:
             raise UsageError(
                 f"{option(device=self.device)}: cards 0 to {there - 1} are visible; "
                 "'curate doctor' names them."
             )
-        return tuple(found)
+        return tuple(numbers)
 
     def begin(self) -> list[Callable[[], object]]:
         """Return how each worker process takes a card, in turn; nothing where none is named."""
@@ -151,8 +151,8 @@ class Context:
             ResourceError: If a process was killed, or the engine is not there.
         """
         engine = self.engine or Local(workers, self.begin())
-        told = Together(what, of, len(units), self.progress)
-        engine.run(units, told, engine_folder(run.path))
+        progress = Together(what, of, len(units), self.progress)
+        engine.run(units, progress, engine_folder(run.path))
 
     def training_workers(self, recipe: Recipe) -> int:
         """Return how many trainings run side by side."""

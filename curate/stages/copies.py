@@ -153,20 +153,20 @@ def copies(
     """
     folder, on = Path(out), Context(device=device).resolved_device()
     _check_free(folder)
-    wanted = None if split is None else [part.strip() for part in split.split(",")]
-    readers = [_open(str(name), wanted, Path(runs)) for name in (source, against) if name]
-    kept, seen = thumbnails.Growing(folder), []
+    split_names = None if split is None else [part.strip() for part in split.split(",")]
+    readers = [_open(str(name), split_names, Path(runs)) for name in (source, against) if name]
+    thumbs, records = thumbnails.Growing(folder), []
     for reader in readers:
-        for told, pixels in reader.read(progress):
-            kept.add(pixels, told.width, told.height)
-            seen.append(told)
+        for record, pixels in reader.read(progress):
+            thumbs.add(pixels, record.width, record.height)
+            records.append(record)
     rejected = [item for reader in readers for item in reader.rejected]
-    if not seen:
+    if not records:
         why = f" (the first, {rejected[0][0]}: {rejected[0][1]})" if rejected else ""
         raise DataError(f"{source} has no image that can be read{why}.")
-    images = kept.done()
-    found = duplicates.find(images, device=on, progress=progress, home=folder)
-    return _written(folder, images, seen, found, len(rejected), two=against is not None)
+    images = thumbs.done()
+    pairs = duplicates.find(images, device=on, progress=progress, home=folder)
+    return _written(folder, images, records, pairs, len(rejected), two=against is not None)
 
 
 def _check_free(folder: Path) -> None:
@@ -199,13 +199,13 @@ class _Source:
             def made(entry: Entry, split: str = split) -> tuple[_Seen | str, Any]:
                 return _made(entry.data, entry.path, self.name, split)
 
-            for done, (told, pixels) in enumerate(
+            for done, (record, pixels) in enumerate(
                 in_order(made, source.entries(), size=lambda entry: len(entry.data)), 1
             ):
-                if isinstance(told, str):
-                    self.rejected.append((told, pixels))
+                if isinstance(record, str):
+                    self.rejected.append((record, pixels))
                 else:
-                    yield told, pixels
+                    yield record, pixels
                 progress(f"read {split}", min(done, total), total)
             self.rejected += source.rejected
 
@@ -224,16 +224,16 @@ class _Shards:
             rows = part.to_pylist()
             data = reader.read(range(start, start + len(rows)))
             with quiet():
-                for row, (told, pixels) in zip(
+                for row, (record, pixels) in zip(
                     rows,
                     in_order(lambda some: _made(some, "", self.name, ""), data, size=len),
                     strict=True,
                 ):
-                    if isinstance(told, str):
+                    if isinstance(record, str):
                         self.rejected.append((row["path"], pixels))
                         continue
                     facts = {"uid": row["uid"], "path": row["path"] or "", "split": row["split"]}
-                    yield _Seen(**{**vars(told), **facts}), pixels
+                    yield _Seen(**{**vars(record), **facts}), pixels
             start += len(rows)
             progress("read", start, n)
 
@@ -257,11 +257,11 @@ def _made(data: bytes, path: str, source: str, split: str) -> tuple[_Seen | str,
             more = math.sqrt(header.width * header.height / (width * height))
         width, height = width * more, height * more
     shape = round(width), round(height)
-    told = _Seen(hashlib.sha256(data).hexdigest()[:32], path, source, split, *shape, len(data))
-    return told, thumbnails.pixels(small)
+    record = _Seen(hashlib.sha256(data).hexdigest()[:32], path, source, split, *shape, len(data))
+    return record, thumbnails.pixels(small)
 
 
-def _open(name: str, wanted: Sequence[str] | None, runs: Path) -> _Source | _Shards:
+def _open(name: str, split_names: Sequence[str] | None, runs: Path) -> _Source | _Shards:
     """Open what a name stands for."""
     path = Path(name)
     slash = "/" in name or name.startswith(".")
@@ -276,11 +276,13 @@ def _open(name: str, wanted: Sequence[str] | None, runs: Path) -> _Source | _Sha
             if not (shards / "index.parquet").is_file():
                 raise UsageError(f"run {run} has no shards yet; type 'curate train {name}' first.")
             return _Shards(name, shards)
-    if wanted is None:
-        wanted = _splits(name)
-    if not wanted or not all(wanted):
+    if split_names is None:
+        split_names = _splits(name)
+    if not split_names or not all(split_names):
         raise UsageError(f"{option(split=...)} needs the names of splits with commas between.")
-    return _Source(name, [sources.open_source(name, split=split) for split in wanted], wanted)
+    return _Source(
+        name, [sources.open_source(name, split=split) for split in split_names], split_names
+    )
 
 
 def _splits(name: str) -> list[str]:
@@ -301,20 +303,20 @@ def _splits(name: str) -> list[str]:
 def _written(
     folder: Path,
     images: Thumbnails,
-    seen: list[_Seen],
-    found: duplicates.Pairs,
+    records: list[_Seen],
+    matches: duplicates.Pairs,
     rejected: int,
     *,
     two: bool,
 ) -> Copies:
-    n = len(seen)
-    a, b, facts = _with_files(seen, found)
+    n = len(records)
+    a, b, facts = _with_files(records, matches)
     uid, path, source, split = (
-        np.array([getattr(told, name) for told in seen], dtype=object)
+        np.array([getattr(record, name) for record in records], dtype=object)
         for name in ("uid", "path", "source", "split")
     )
     size, width, height = (
-        np.array([getattr(told, name) for told in seen], dtype=np.int64)
+        np.array([getattr(record, name) for record in records], dtype=np.int64)
         for name in ("size", "width", "height")
     )
     group = duplicates.connected(a, b, n)
@@ -331,12 +333,15 @@ def _written(
     stands = triage.representatives(group, width * height, size)
     rows = np.flatnonzero(group >= 0)
     rows = rows[np.lexsort((rows, group[rows]))]
-    told = (group, uid, path, source, split, width, height, size, stands)
+    group_columns = (group, uid, path, source, split, width, height, size, stands)
     groups = pa.table(
-        [pa.array(v[rows], field.type) for v, field in zip(told, GROUP_SCHEMA, strict=True)],
+        [
+            pa.array(v[rows], field.type)
+            for v, field in zip(group_columns, GROUP_SCHEMA, strict=True)
+        ],
         GROUP_SCHEMA,
     )
-    made = Copies(
+    outcome = Copies(
         out=folder,
         images=n,
         rejected=rejected,
@@ -348,32 +353,35 @@ def _written(
         mirrored=int(facts["mirrored"].sum()),
         cropped=int(facts["cropped"].sum()),
         recoloured=int(facts["recoloured"].sum()),
-        search=found.search,
+        search=matches.search,
     )
     write_table(folder / "pairs.parquet", pairs)
     write_table(folder / "groups.parquet", groups)
-    write_json(folder / "copies.json", {**made.to_json(), "rule": decoys.RULE})
-    return made
+    write_json(folder / "copies.json", {**outcome.to_json(), "rule": decoys.RULE})
+    return outcome
 
 
 def _with_files(
-    seen: list[_Seen], found: duplicates.Pairs
+    records: list[_Seen], matches: duplicates.Pairs
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return pairs that were found, and copies of one file that show nothing to be found by."""
-    base = np.array([told.uid[:32] for told in seen], dtype="S32")
+    base = np.array([record.uid[:32] for record in records], dtype="S32")
     _, at, which = np.unique(base, return_index=True, return_inverse=True)
     first = at[which]
-    again = np.flatnonzero(first != np.arange(len(seen)))
-    known = set(zip(found.a.tolist(), found.b.tolist(), strict=True))
-    new = [i for i in again.tolist() if (int(first[i]), i) not in known]
+    again = np.flatnonzero(first != np.arange(len(records)))
+    index_pairs = set(zip(matches.a.tolist(), matches.b.tolist(), strict=True))
+    new = [i for i in again.tolist() if (int(first[i]), i) not in index_pairs]
     n = len(new)
-    a, b = np.append(found.a, first[new]).astype(np.int64), np.append(found.b, new).astype(np.int64)
+    a, b = (
+        np.append(matches.a, first[new]).astype(np.int64),
+        np.append(matches.b, new).astype(np.int64),
+    )
     facts = {
-        "similarity": np.append(found.similarity, np.ones(n, np.float32)),
-        "evidence": np.append(found.evidence, np.zeros(n, np.float32)),
+        "similarity": np.append(matches.similarity, np.ones(n, np.float32)),
+        "evidence": np.append(matches.evidence, np.zeros(n, np.float32)),
         "exact": base[a] == base[b],
         **{
-            name: np.append(getattr(found, name), np.zeros(n, bool))
+            name: np.append(getattr(matches, name), np.zeros(n, bool))
             for name in ("mirrored", "cropped", "recoloured")
         },
     }

@@ -86,9 +86,9 @@ def place_of(name: str) -> tuple[str, Path] | None:
 
 def settings_of(asked: ProbeConfig, name: str) -> DenseConfig:
     """Return the settings of the probe on a dense source; what folders say of masks filled in."""
-    found = place_of(name)
-    assert found is not None
-    kind, place = found
+    kind_and_place = place_of(name)
+    assert kind_and_place is not None
+    kind, place = kind_and_place
     config: DenseConfig = getattr(asked, kind)
     if isinstance(config, SegConfig) and config.void is None and (place / OF_ADE20K).is_file():
         return config.model_copy(update={"void": (0, 255)})
@@ -119,9 +119,9 @@ def dense_set(
         UsageError: If there is no such folder.
     """
     check_installed()
-    found = place_of(name)
-    assert found is not None
-    kind, place = found
+    kind_and_place = place_of(name)
+    assert kind_and_place is not None
+    kind, place = kind_and_place
     task, ready = TASKS[kind], folder / "ready.json"
     if not ready.is_file():
         # An interrupted reading is begun again.
@@ -185,18 +185,18 @@ def _classes(name: str, folder: Path) -> list[int]:
         DataError: If there are fewer than two, or too many.
     """
     paths = [folder / f"{role}.targets.npy" for role in (TRAIN, TEST)]
-    found: set[float] = set()
+    numbers: set[float] = set()
     for path in paths:
         masks = np.load(path, mmap_mode="r", allow_pickle=False)
         for start in range(0, len(masks), BLOCK):
             some = np.unique(masks[start : start + BLOCK])
-            found.update(some[~np.isnan(some)].tolist())
-    if not 2 <= len(found) <= MOST:
+            numbers.update(some[~np.isnan(some)].tolist())
+    if not 2 <= len(numbers) <= MOST:
         raise DataError(
-            f"{name}: the masks hold {len(found):,} classes beside void; 2 to {MOST:,} can be "
+            f"{name}: the masks hold {len(numbers):,} classes beside void; 2 to {MOST:,} can be "
             "told apart. Masks have a number a pixel, and probe.seg.void says which are none."
         )
-    classes = np.array(sorted(found), dtype=np.float32)
+    classes = np.array(sorted(numbers), dtype=np.float32)
     for path in paths:
         masks = np.load(path, mmap_mode="r+", allow_pickle=False)
         for start in range(0, len(masks), BLOCK):

@@ -94,13 +94,14 @@ class Expected:
     """
 
     def __init__(self, found: Posterior) -> None:
-        self._found = found
+        self._posterior = found
         self.facts = found.facts
 
     def columns(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of some rows of the plan."""
         return {
-            name: getattr(self._found, name)[rows] for name in ("expected", "expected_se", "weight")
+            name: getattr(self._posterior, name)[rows]
+            for name in ("expected", "expected_se", "weight")
         }
 
 
@@ -113,36 +114,40 @@ def expected(collected: Collected, folders: Mapping[str, Path], context: Context
         context: Device and progress.
     """
     run = collected.run
-    chosen = run.recipe.score.covariates
-    known = not np.isnan(collected.errors.both)
-    note = "" if known else NO_ERRORS
-    if known and collected.cells == (1, 1):
-        if set(chosen) & set(OF_ENCODERS):
+    selected = run.recipe.score.covariates
+    has_errors = not np.isnan(collected.errors.both)
+    note = "" if has_errors else NO_ERRORS
+    if has_errors and collected.cells == (1, 1):
+        if set(selected) & set(OF_ENCODERS):
             note = ONE_REPEAT
-        chosen = tuple(name for name in chosen if name not in OF_ENCODERS)
-    if not known:
-        chosen = ()
+        selected = tuple(name for name in selected if name not in OF_ENCODERS)
+    if not has_errors:
+        selected = ()
         collected.se[:] = np.nan
-    images, folds = _of_images(collected, chosen, context)
+    images, folds = _of_images(collected, selected, context)
     halves = [
-        _of_encoders(collected, chosen, folders, half, context)
+        _of_encoders(collected, selected, folders, half, context)
         for half in range(collected.cells[0] if collected.cells[0] == 2 else 0)
     ]
 
     def columns(rows: slice, cell: tuple[int, int]) -> np.ndarray:
-        own = [halves[cell[0]][rows]] if halves else []
+        of_half = [halves[cell[0]][rows]] if halves else []
         level = collected.level[rows, cell[0], cell[1]][:, None]
-        return np.column_stack([images[rows], *own, *([level] if "alignment" in chosen else [])])
+        return np.column_stack(
+            [images[rows], *of_half, *([level] if "alignment" in selected else [])]
+        )
 
-    found = Estimates(collected.whole, collected.se, collected.variance, collected.contrasts)
+    estimates = Estimates(collected.whole, collected.se, collected.variance, collected.contrasts)
     scratch = run.path / "cache"
     # By another number of cores products are added up in another order.
     with threadpool_limits(1, "blas"):
-        return Expected(posterior(found, columns, folds, names=chosen, note=note, scratch=scratch))
+        return Expected(
+            posterior(estimates, columns, folds, names=selected, note=note, scratch=scratch)
+        )
 
 
 def _of_images(
-    collected: Collected, chosen: tuple[str, ...], context: Context
+    collected: Collected, selected: tuple[str, ...], context: Context
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return covariates of images, (N, P), and the fold of each sample, (N,)."""
     pixels, n = shard.pixels(collected.run, context), len(collected.keys)
@@ -155,55 +160,58 @@ def _of_images(
     few = covariates.drawn(collected.keys, covariates.CELLS)
     centres = Cloud(covariates.likeness(points[np.isin(reference, few)]), 0)
     itself = _places(n, reference)
-    names = covariates.frequent(collected.labels) if "label" in chosen else np.zeros(0)
+    names = covariates.frequent(collected.labels) if "label" in selected else np.zeros(0)
     out, folds = np.zeros((0, 0)), collected.room(n, kind=np.int8)
     for rows in _batches(np.arange(n)):
         small, brightness, contrast = covariates.thumbnails(_images(pixels, collected, rows))
         # Samples of one cell lie in one fold, and so do near-duplicates, which look alike.
         alike = centres.nearest(covariates.likeness(small))
         folds[rows] = alike % covariates.FOLDS
-        said = {
+        by_name = {
             "outlierness-pixels": cloud.outlierness(small, itself[rows]),
             "pixels": cloud.components(small),
             "brightness": brightness,
             "contrast": contrast,
             "label": covariates.one_hot(collected.labels[rows], names),
         }
-        values = [said[name] for name in chosen if name in said]
-        found = np.column_stack(values) if values else np.zeros((len(rows), 0))
+        values = [by_name[name] for name in selected if name in by_name]
+        block = np.column_stack(values) if values else np.zeros((len(rows), 0))
         if not len(out):
-            out = collected.room(n, found.shape[1])
-        out[rows] = found
+            out = collected.room(n, block.shape[1])
+        out[rows] = block
         context.progress("covariates of images", int(rows[-1]) + 1, n)
     return out, folds
 
 
 def _of_encoders(
     collected: Collected,
-    chosen: tuple[str, ...],
+    selected: tuple[str, ...],
     folders: Mapping[str, Path],
     half: int,
     context: Context,
 ) -> np.ndarray:
     """Return covariates of the encoders of one half of the repeats, (N, P)."""
-    n, made = len(collected.keys), collected.made
-    wanted = [name for name in ("outlierness-encoders", "embedding") if name in chosen]
-    if not wanted:
+    n, plan = len(collected.keys), collected.made
+    names = [name for name in ("outlierness-encoders", "embedding") if name in selected]
+    if not names:
         return np.zeros((n, 0))
     pixels, device = shard.pixels(collected.run, context), context.resolved_device()
-    mine = [e for e, r in zip(made.encoders, made.repeats, strict=True) if r % 2 == half]
-    first = load_encoder(folders[mine[0]], device=device)
-    several = [first.dim] * len(mine)
+    half_encoders = [e for e, r in zip(plan.encoders, plan.repeats, strict=True) if r % 2 == half]
+    first = load_encoder(folders[half_encoders[0]], device=device)
+    several = [first.dim] * len(half_encoders)
     encoders = [
         first,
-        *(load_encoder(folders[e], device=device) for e in mine[1 : covariates.fitting(several)]),
+        *(
+            load_encoder(folders[e], device=device)
+            for e in half_encoders[1 : covariates.fitting(several)]
+        ),
     ]
     reference = covariates.drawn(collected.keys, covariates.REFERENCES)
-    seen: list[list[np.ndarray]] = [[] for _ in encoders]
+    by_encoder: list[list[np.ndarray]] = [[] for _ in encoders]
     for rows in _batches(reference):
-        for parts, encoder in zip(seen, encoders, strict=True):
+        for parts, encoder in zip(by_encoder, encoders, strict=True):
             parts.append(_pooled(encoder, _images(pixels, collected, rows), device))
-    whole = [np.concatenate(parts) for parts in seen]
+    whole = [np.concatenate(parts) for parts in by_encoder]
     means = [points.mean(axis=0) for points in whole]
     cloud = Cloud(covariates.centred_units(whole, means), covariates.EMBEDDING_COMPONENTS)
     itself, out = _places(n, reference), np.zeros((0, 0))
@@ -215,12 +223,12 @@ def _of_encoders(
             cloud.outlierness(points, itself[rows])
             if name == "outlierness-encoders"
             else cloud.components(points)
-            for name in wanted
+            for name in names
         ]
-        found = np.column_stack(values)
+        block = np.column_stack(values)
         if not len(out):
-            out = collected.room(n, found.shape[1])
-        out[rows] = found
+            out = collected.room(n, block.shape[1])
+        out[rows] = block
         context.progress("covariates of encoders", int(rows[-1]) + 1, n)
     return out
 

@@ -38,10 +38,12 @@ def export(
         MismatchError: If the manifest was made from another dataset than the run it lies in.
     """
     path, home = Path(manifest), run_directory.enclosing(Path(manifest))
-    kept = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
+    selection = dataset.read_for(Run.open(home), path) if home else Manifest.read(path)
     if home and to in exports.WITH_INSPECTION:
         run = Run.open(home)
         run.held("inspect", "inspect.parquet")
         dataset.say_outdated(run, only="inspect")
     shards = home / "shards" if home else None
-    return exports.export(kept, to=to, out=Path(out), shards=shards, null=null, progress=progress)
+    return exports.export(
+        selection, to=to, out=Path(out), shards=shards, null=null, progress=progress
+    )

@@ -125,12 +125,12 @@ def write_inspection(
     own = own_rows(index)
     points = embeddings(space, run.path / "encoders", images, index["uid"], own, device, progress)
     scores = _scores(run, pa.array(images.uids[own]).cast(pa.string()))
-    found = inspected(
+    inspection = inspected(
         index, images, points, run.recipe.inspect, space,
         scores=scores, separation=_separation(run), device=device, progress=progress,
         home=run.path / "cache",
     )  # fmt: skip
-    unit.complete(found.write(run.path), encoder=space.name)
+    unit.complete(inspection.write(run.path), encoder=space.name)
 
 
 def inspected(
@@ -271,27 +271,27 @@ def _leaks(
         ``split`` and ``other`` (n,) columns, null where there is none, and a ``summary``.
     """
     across = (pairs.a < n) & (pairs.b >= n)
-    mine, other, similar = pairs.a[across], pairs.b[across] - n, pairs.similarity[across]
+    places, other, similar = pairs.a[across], pairs.b[across] - n, pairs.similarity[across]
     # Copies of a file are found by their name, which begins with its digest, also blank ones.
     _, i, j = np.intersect1d(own.astype("S32"), held_out.astype("S32"), return_indices=True)
-    mine, other = np.append(mine, i), np.append(other, j)
+    places, other = np.append(places, i), np.append(other, j)
     similar = np.append(similar, np.ones(len(i), dtype=similar.dtype))
-    order = np.lexsort((other, -similar, mine))
-    mine, first = np.unique(mine[order], return_index=True)
+    order = np.lexsort((other, -similar, places))
+    places, first = np.unique(places[order], return_index=True)
     other, similar = other[order][first], similar[order][first]
     names = np.full((2, n), None, dtype=object)
-    names[0, mine] = split[other]
-    names[1, mine] = held_out[other].astype(np.str_)
-    listed = np.lexsort((mine, -similar))[:LEAKS_LISTED]
+    names[0, places] = split[other]
+    names[1, places] = held_out[other].astype(np.str_)
+    listed = np.lexsort((places, -similar))[:LEAKS_LISTED]
     return {
         "split": pa.array(names[0], pa.string()),
         "other": pa.array(names[1], pa.string()),
         "summary": {
             "splits": sorted(set(split.tolist())),
-            "samples": len(mine),
+            "samples": len(places),
             "pairs": [
                 {
-                    "uid": own[mine[k]].decode(),
+                    "uid": own[places[k]].decode(),
                     "split": str(split[other[k]]),
                     "other": held_out[other[k]].decode(),
                     "similarity": round(float(similar[k]), 6),

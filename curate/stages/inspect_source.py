@@ -81,11 +81,11 @@ def inspect_source(
     name = encoder if embeddings is None else str(embeddings)
     config = checked(InspectConfig, {**(settings or {}), "encoder": name})
     if embeddings is not None and Path(embeddings).suffix not in (".npy", ".parquet"):
-        named = option(embeddings=str(embeddings))
-        raise UsageError(f"{named}: expected a .npy or a .parquet file.")
+        argument = option(embeddings=str(embeddings))
+        raise UsageError(f"{argument}: expected a .npy or a .parquet file.")
     space = spaces.space_of(config, [])
-    asked = DataConfig(source=whole_source(source), split=split, test=test)
-    opened = sources.open_data(asked, data=place)
+    data_config = DataConfig(source=whole_source(source), split=split, test=test)
+    opened = sources.open_data(data_config, data=place)
     context = Context.of(None, data, device, 1, progress)
     # What cannot work is found out before images are read.
     order = None
@@ -104,8 +104,8 @@ def inspect_source(
         channels = network.channels if network else 3
         if isinstance(network, Foreign):
             by = network.preprocessing.interpolation
-            asked = asked.model_copy(update={"interpolation": by})
-        images = _read(asked, opened, context, Path(reading), size=size, channels=channels)
+            data_config = data_config.model_copy(update={"interpolation": by})
+        images = _read(data_config, opened, context, Path(reading), size=size, channels=channels)
         index = shards.Reader(Path(reading) / "shards").index([*inspect.INDEXED, "path"])
         own = inspect.own_rows(index)
         if network is not None:
@@ -119,16 +119,16 @@ def inspect_source(
                 Path(space.name), "path", names, needed, order=f"the paths of {opened.name}"
             )
         device = context.resolved_device()
-        found = inspect.inspected(
+        inspection = inspect.inspected(
             index, images, points, config, space, device=device, progress=progress, home=folder
         )
         write_table(folder / IMAGES, index.select([*TOLD]))
-        paths = found.write(folder)
+        paths = inspection.write(folder)
     return Inspection.load(paths[2], path=paths[0])
 
 
 def _read(
-    asked: DataConfig,
+    config: DataConfig,
     opened: sources.Source,
     context: Context,
     folder: Path,
@@ -139,12 +139,12 @@ def _read(
     """Read and decode the images of a source and those for its tests, into a folder."""
 
     def split(name: str) -> sources.Source:
-        return sources.open_data(asked, data=context.data, split=name)
+        return sources.open_data(config, data=context.data, split=name)
 
     parts = [(opened, "train")]
-    wanted = shard.split_for_tests(asked.test, opened.splits, opened.split)
-    if wanted:
-        parts.append((sources.open_tests(wanted, opened, reopen=split), "test"))
+    test_split = shard.split_for_tests(config.test, opened.splits, opened.split)
+    if test_split:
+        parts.append((sources.open_tests(test_split, opened, reopen=split), "test"))
     shard.say(shards.write(parts, folder / "shards", progress=context.progress))
     path = folder / "canvas.npy"
     build_canvas(
@@ -152,7 +152,7 @@ def _read(
         path,
         size=size,
         channels=channels,
-        interpolation=asked.interpolation,
+        interpolation=config.interpolation,
         progress=context.progress,
     )
     return open_canvas(path, shards.Reader(folder / "shards").index(["uid"]))

@@ -75,13 +75,13 @@ def learned_run(run: Run, context: Context, plan: Plan) -> Learned | None:
             folder = train.encoder_folder(run, context, name)
             for trained in (True, False):
                 network = load_encoder(folder, device=device) if trained else _random(run, number)
-                ((found, _),) = measure_probes(network.to(device), labelled, ("knn",))
-                accuracy[trained].append(found.accuracy)
+                ((result, _),) = measure_probes(network.to(device), labelled, ("knn",))
+                accuracy[trained].append(result.accuracy)
             context.progress("probe against random weights", number + 1, len(names))
-        learned = judged(accuracy[True], accuracy[False], len(labelled.test))
-        write_json(path, learned.to_json())
+        verdict = judged(accuracy[True], accuracy[False], len(labelled.test))
+        write_json(path, verdict.to_json())
         unit.complete([path])
-    return learned
+    return verdict
 
 
 def judged(trained: list[float], random: list[float], n_test: int) -> Learned:

@@ -140,9 +140,9 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
         relative=of_alignment(*parts),
     )
     assert (packed_uids(scores["uid"]) == plan.uids).all()
-    chosen, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
+    selected, left_out = measures.choose(kinds, samples.labelled, _are_classifiers(run, plan))
     columns = _kept(run, scores["uid"])
-    if missing := [kind for kind in chosen if kind not in columns]:
+    if missing := [kind for kind in selected if kind not in columns]:
         with run.timed("measure"):
             columns |= _compute(run, context, missing, plan, samples)
     columns = {kind: columns[kind] for kind in MEASURES if kind in columns}
@@ -157,7 +157,7 @@ def measure_run(run: Run, context: Context, kinds: Sequence[str] | None) -> Meas
         write_json(summary_path, plain({"measures": every, "left_out": left_out}))
         unit.complete([path, summary_path])
     return Measured(
-        {kind: _row(kind, columns[kind], scores) for kind in chosen}, tuple(left_out), path
+        {kind: _row(kind, columns[kind], scores) for kind in selected}, tuple(left_out), path
     )
 
 
@@ -239,16 +239,16 @@ def _compute(
     """Return the columns of measures by name, (N,) float64 each with null where undefined."""
     by_kind: dict[str, Measure] = {kind: MEASURES[kind](samples) for kind in kinds}
     device = context.device_of_units()
-    asked: dict[int, units.Unit] = {}
+    measurements: dict[int, units.Unit] = {}
     for e, name in enumerate(plan.encoders):
         if wanting := [kind for kind, m in by_kind.items() if m.wants(int(plan.repeats[e]))]:
-            asked[e] = units.measure(run, name, e, wanting, device)
-    jobs = list(_jobs(run, context, plan, asked, device))
+            measurements[e] = units.measure(run, name, e, wanting, device)
+    jobs = list(_jobs(run, context, plan, measurements, device))
     context.do(run, jobs, len(context.cards()), what="measure", of="encoders")
-    for e, unit in asked.items():
-        said = pq.read_table(_file(run.path, plan.encoders[e]))
+    for e, unit in measurements.items():
+        table = pq.read_table(_file(run.path, plan.encoders[e]))
         for kind in unit.parts["kinds"]:
-            by_kind[kind].take(said[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
+            by_kind[kind].take(table[measures.column(kind)].to_numpy(), plan.inclusion[:, e])
     return {kind: _columns(measure) for kind, measure in by_kind.items()}
 
 
@@ -259,12 +259,12 @@ def _columns(measure: Measure) -> tuple[pa.Array, ...]:
 
 
 def _jobs(
-    run: Run, context: Context, plan: Plan, asked: dict[int, units.Unit], device: str
+    run: Run, context: Context, plan: Plan, measurements: dict[int, units.Unit], device: str
 ) -> Iterator[Unit]:
     """Yield what is left to do, for an engine: encoders that are to be looked into."""
     # As many as for a training, whoever does it: last digits go by them.
     threads = run.recipe.train.threads
-    for e, unit in asked.items():
+    for e, unit in measurements.items():
         if unit.intact():
             continue
         name = plan.encoders[e]
@@ -309,15 +309,15 @@ def measure_one(
     unit = units.measure(run, name, number, kinds, device)
     if unit.done():
         return  # Another attempt was there first.
-    said = {}
+    columns = {}
     # Products are added up in another order by other numbers of threads, which engines differ in.
     with torch_threads(threads, device), threadpool_limits(1, "blas"):
         look = _look(run, plan, number, device, heads=any(MEASURES[k].needs_heads for k in kinds))
         for done, kind in enumerate(kinds, 1):
-            said[measures.column(kind)] = MEASURES[kind](look.samples).says(look)
+            columns[measures.column(kind)] = MEASURES[kind](look.samples).says(look)
             progress("measure", done, len(kinds))
     with attempting(unit) as attempt:
-        write_table(_file(attempt.folder, name), pa.table(said))
+        write_table(_file(attempt.folder, name), pa.table(columns))
         attempt.complete(device, keep=False)
 
 
@@ -420,7 +420,7 @@ def enlarged(pixels: torch.Tensor, corner: int) -> torch.Tensor:
 def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow:
     """Return what is said of a measure: its spread, and how it agrees with memorization."""
     values, *errors = columns
-    known = values.drop_null().to_numpy()
+    defined = values.drop_null().to_numpy()
     other = pa.table({"uid": scores["uid"], "memorization": values})
     try:
         pair = agreement.agree(
@@ -430,9 +430,9 @@ def _row(kind: str, columns: Sequence[pa.Array], scores: pa.Table) -> MeasureRow
         # Too few samples have both, or one of them is the same for all.
         pair = None
     return MeasureRow(
-        n=len(known),
-        mean=float(known.mean()) if len(known) else None,
-        sd=float(known.std(ddof=1)) if len(known) > 1 else None,
+        n=len(defined),
+        mean=float(defined.mean()) if len(defined) else None,
+        sd=float(defined.std(ddof=1)) if len(defined) > 1 else None,
         text=MEASURES[kind].text,
         spearman=pair.spearman if pair else None,
         kendall=pair.kendall if pair else None,

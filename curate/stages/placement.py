@@ -40,19 +40,19 @@ class Placed:
 
     def of_repeats(self, repeats: Collection[int]) -> Placed:
         """Return the same samples with the encoders of some repeats of the plan alone."""
-        chosen = np.isin(self.repeats, list(repeats))
+        mask = np.isin(self.repeats, list(repeats))
         return replace(
             self,
-            encoders=tuple(np.array(self.encoders)[chosen].tolist()),
-            inclusion=self.inclusion[:, chosen],
-            repeats=self.repeats[chosen],
+            encoders=tuple(np.array(self.encoders)[mask].tolist()),
+            inclusion=self.inclusion[:, mask],
+            repeats=self.repeats[mask],
         )
 
     def of_shards(self, count: int) -> Placed:
         """Return the samples that lie in the first ``count`` shards."""
-        chosen = np.zeros(len(self.group), dtype=bool)
-        chosen[self.rows[: self.starts[count]]] = True
-        return self._some(chosen)
+        mask = np.zeros(len(self.group), dtype=bool)
+        mask[self.rows[: self.starts[count]]] = True
+        return self._some(mask)
 
     def known(self) -> tuple[Placed, Placed]:
         """Return the samples that encoders could be trained on, and those that came too late.
@@ -63,16 +63,16 @@ class Placed:
         late = self.group == ADDED
         return self._some(~late), self._some(late)
 
-    def _some(self, chosen: np.ndarray) -> Placed:
+    def _some(self, mask: np.ndarray) -> Placed:
         """Return some samples, by (N,) bool over rows of the plan."""
-        if chosen.all():
+        if mask.all():
             return self
-        here = chosen[self.rows]
-        numbers = np.cumsum(chosen) - 1
+        here = mask[self.rows]
+        numbers = np.cumsum(mask) - 1
         return replace(
             self,
-            group=self.group[chosen],
-            inclusion=self.inclusion[chosen],
+            group=self.group[mask],
+            inclusion=self.inclusion[mask],
             rows=numbers[self.rows[here]].astype(np.int32),
             places=self.places[here],
             starts=np.concatenate([[0], np.cumsum(here)])[self.starts],
@@ -117,10 +117,10 @@ def placed(run: Run, plan: Plan) -> Placed:
         # A uid that is longer than any of the plan's is cut here, and differs below.
         at = np.searchsorted(plan.uids, uids.astype(plan.uids.dtype))
         at = np.minimum(at, n - 1)
-        mine = np.flatnonzero(plan.uids[at] == uids)
-        mine = mine[np.argsort(at[mine], kind="stable")]
-        new = slice(bounds[-1], bounds[-1] + len(mine))
-        rows[new], places[new] = at[mine], start + mine
+        in_plan = np.flatnonzero(plan.uids[at] == uids)
+        in_plan = in_plan[np.argsort(at[in_plan], kind="stable")]
+        new = slice(bounds[-1], bounds[-1] + len(in_plan))
+        rows[new], places[new] = at[in_plan], start + in_plan
         bounds.append(new.stop)
         start += len(uids)
     if bounds[-1] != n:

@@ -75,15 +75,15 @@ def probe_data(run: Run | None, name: str, context: Context, shown: Shown) -> Pr
         images = shard.canvas(run, context)
         rows = dataset.index(run, INDEXED)
         return probe_set("self", images, rows, run.facts()["test_role"])
-    asked, (name, place) = name, placed_source(name)
+    set_name, (name, place) = name, placed_source(name)
     context = context if place is None else replace(context, data=place)
-    wanted = {
+    provenance = {
         "source": name,
         "data": addresses.lasting(context.data) if context.data else None,
         "files": _files(name, context.data),
         "canvas": shown.canvas(),
     }
-    folder = _kept(shown.home, name, wanted)
+    folder = _kept(shown.home, name, provenance)
     ready, images_path = folder / "ready.json", folder / "canvas.npy"
     if not ready.is_file():
         # An interrupted reading is begun again.
@@ -95,9 +95,9 @@ def probe_data(run: Run | None, name: str, context: Context, shown: Shown) -> Pr
             parts.append((sources.open_source(name, split=test, data=context.data), "test"))
         shards.write(parts, folder / "shards", progress=context.progress)
         build_canvas(folder / "shards", images_path, **shown.canvas(), progress=context.progress)
-        write_json(ready, sealed({**wanted, "test_role": "test" if test else None}))
+        write_json(ready, sealed({**provenance, "test_role": "test" if test else None}))
     rows = shards.Reader(folder / "shards").index(INDEXED)
-    return probe_set(asked, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
+    return probe_set(set_name, open_canvas(images_path, rows), rows, read_json(ready)["test_role"])
 
 
 def dense_data(name: str, asked: ProbeConfig, context: Context, shown: Shown) -> DenseSet:
@@ -115,22 +115,22 @@ def dense_data(name: str, asked: ProbeConfig, context: Context, shown: Shown) ->
         UsageError: If there is no such folder.
     """
     config = settings_of(asked, name)
-    found = place_of(name)
-    assert found is not None
-    wanted = {
-        "source": found[0],
-        "data": str(found[1].resolve()),
-        "files": _files("", found[1]),
+    kind_and_place = place_of(name)
+    assert kind_and_place is not None
+    provenance = {
+        "source": kind_and_place[0],
+        "data": str(kind_and_place[1].resolve()),
+        "files": _files("", kind_and_place[1]),
         "canvas": shown.canvas(),
         "numbers": config.model_dump(mode="json", include={"void", "unit"}),
     }
-    folder = _kept(shown.home, name, wanted)
-    return dense_set(name, config, folder, wanted, shown, context.progress)
+    folder = _kept(shown.home, name, provenance)
+    return dense_set(name, config, folder, provenance, shown, context.progress)
 
 
-def _kept(home: Path, name: str, wanted: Mapping[str, Any]) -> Path:
+def _kept(home: Path, name: str, provenance: Mapping[str, Any]) -> Path:
     """Return the folder that keeps what was read of a source."""
-    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr(sorted(provenance.items())).encode()).hexdigest()[:8]
     return home / f"{slug(name)}-{digest}"
 
 
@@ -145,7 +145,7 @@ def _files(name: str, data: Path | None) -> str | None:
     if not places:
         return None
     digest = hashlib.sha256(str(place.resolve()).encode())
-    for path in (p for found in places for p in [found, *sorted(found.rglob("*"))]):
+    for path in (p for root in places for p in [root, *sorted(root.rglob("*"))]):
         stat = path.lstat()  # a link may lead nowhere
         digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
@@ -164,8 +164,8 @@ def placed_source(text: str) -> tuple[str, Path | None]:
         return text, None
     folder = Path(place).expanduser()
     if not name or not folder.exists():
-        named = option(on=[text])
-        raise UsageError(f"{named}: expected SOURCE=DIR; there is no folder {place!r}.")
+        argument = option(on=[text])
+        raise UsageError(f"{argument}: expected SOURCE=DIR; there is no folder {place!r}.")
     return name, folder
 
 
@@ -184,21 +184,21 @@ def probe_sets(
         DataError: If samples have no labels, or are too few.
         UsageError: If a source is not there.
     """
-    asked = list(dict.fromkeys(sources or run.recipe.probe.sources))
+    names = list(dict.fromkeys(sources or run.recipe.probe.sources))
     # The context's data says where the run's own source lies, and nothing of another's.
     elsewhere = Context(context.device, context.workers, None, context.progress)
     return [
         _set(run, name, run.recipe.probe, context if name == "self" else elsewhere, Shown.of(run))
-        for name in asked
+        for name in names
     ]
 
 
 def _set(
-    run: Run | None, name: str, asked: ProbeConfig, context: Context, shown: Shown
+    run: Run | None, name: str, config: ProbeConfig, context: Context, shown: Shown
 ) -> ProbeSet | DenseSet:
     """Return a source of any kind; of one with labels it is known what leaks."""
     if place_of(name) is not None:
-        return dense_data(name, asked, context, shown)
+        return dense_data(name, config, context, shown)
     return with_leaks(probe_data(run, name, context, shown), shown.home, context)
 
 
@@ -221,21 +221,21 @@ def with_leaks(data: ProbeSet, home: Path, context: Context) -> ProbeSet:
         digest.update(hashlib.sha256(part.tobytes()).digest())
     digest.update(repr(data.canvas.array.shape).encode())
     path = home / f"leaks-{digest.hexdigest()[:12]}.parquet"
-    known = pq.read_table(path) if path.is_file() else None
-    if known is not None and (known.schema.metadata or {}).get(b"code") == code["code"].encode():
-        found = np.isin(data.test, np.array(known["uid"].to_pylist(), dtype=data.test.dtype))
+    stored = pq.read_table(path) if path.is_file() else None
+    if stored is not None and (stored.schema.metadata or {}).get(b"code") == code["code"].encode():
+        leaks = np.isin(data.test, np.array(stored["uid"].to_pylist(), dtype=data.test.dtype))
     else:
-        found = leaked(
+        leaks = leaked(
             data.canvas,
             data.train,
             data.test,
             device=context.resolved_device(),
             progress=context.progress,
         )
-        uids = pa.table({"uid": pa.array(data.test[found]).cast(pa.string())})
+        uids = pa.table({"uid": pa.array(data.test[leaks]).cast(pa.string())})
         # Other code finds others, in whose place these go.
         write_table(path, uids.replace_schema_metadata(code))
-    return replace(data, leaked=found)
+    return replace(data, leaked=leaks)
 
 
 class _Alone(Section):
@@ -317,9 +317,9 @@ def probe(
     folder = Path(encoder)
     home = None if elsewhere else run_directory.enclosing(folder)
     run = open_run(str(home), overrides=overrides, create=False) if home else None
-    asked = run.recipe.probe if run else _without_run(encoder, overrides or {})
-    on, chosen = tuple(on or asked.sources), tuple(kinds or asked.kinds)
-    for kind in chosen:
+    probe_config = run.recipe.probe if run else _without_run(encoder, overrides or {})
+    on, kind_names = tuple(on or probe_config.sources), tuple(kinds or probe_config.kinds)
+    for kind in kind_names:
         if kind not in probes.PROBES:
             raise unknown("probe", kind, probes.PROBES)
     with contextlib.ExitStack() as during:
@@ -328,8 +328,8 @@ def probe(
         context = Context.of(None, data, device, 1, progress)
         device = context.resolved_device()
         if elsewhere:
-            taken, left_out = read_encoder(str(encoder), backbone, given=given or Given())
-            network: Encoder = taken.to(device)
+            foreign, left_out = read_encoder(str(encoder), backbone, given=given or Given())
+            network: Encoder = foreign.to(device)
             if left_out:
                 log.info("left out of %s: %s", encoder, ", ".join(left_out[:NAMED]))
         elif not (folder / "config.json").is_file():
@@ -338,29 +338,31 @@ def probe(
                 "folder, a file of weights, or timm:NAME."
             )
         else:
-            held = run.held_encoder(folder) if run else folder
-            network = load_encoder(held, device=device)
+            encoder_folder = run.held_encoder(folder) if run else folder
+            network = load_encoder(encoder_folder, device=device)
         if run:
             during.enter_context(run.timed("probe"))
-            read = run.path / "probes" / "data"
+            cache = run.path / "probes" / "data"
         else:
-            read = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
-        shown = Shown(read, network.size, network.channels)
+            cache = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="curate-")))
+        shown = Shown(cache, network.size, network.channels)
         if run:
             shown = replace(shown, fit=run.recipe.data.fit)
-        sets = [_set(run, name, asked, context, shown) for name in dict.fromkeys(on)]
+        sets = [_set(run, name, probe_config, context, shown) for name in dict.fromkeys(on)]
         results: list[ProbeResult | DenseResult] = []
         by_image: dict[str, pa.Table] = {}
         for data_set in sets:
             if isinstance(data_set, DenseSet):
-                config = settings_of(asked, data_set.name)
-                found, sums = probe_dense(network, data_set, config, progress)
-                results += found
+                config = settings_of(probe_config, data_set.name)
+                dense_results, sums = probe_dense(network, data_set, config, progress)
+                results += dense_results
                 by_image[data_set.name] = sums_table(data_set, sums)
             else:
                 results += [
                     result
-                    for result, _ in measure_probes(network, data_set, chosen, progress=progress)
+                    for result, _ in measure_probes(
+                        network, data_set, kind_names, progress=progress
+                    )
                 ]
         if run is None or home is None:
             return Probed(folder, tuple(results), None)

@@ -64,8 +64,8 @@ def size_of(asked: int | None, config: TrainConfig) -> int:
     """
     there = launched().size
     if asked is not None and there > 1 and asked != there:
-        named = option(ranks=asked)
-        raise UsageError(f"{named}: {there} were launched already; leave it out.")
+        argument = option(ranks=asked)
+        raise UsageError(f"{argument}: {there} were launched already; leave it out.")
     size = asked or there
     if size > 1 and config.dp is not None:
         raise UsageError("train.dp trains in one process; leave out the ranks.")
@@ -101,7 +101,7 @@ class Lead:
     device: str = "cpu"
     cards: Sequence[int] = ()
     _store: Any = None
-    _told: int = 0
+    _sent: int = 0
     _others: list[tuple[Any, Any]] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -178,8 +178,8 @@ class Lead:
             process.join()
 
     def _tell(self, what: dict[str, Any] | None) -> None:
-        self._store.set(f"unit/{self._told}", json.dumps(what))
-        self._told += 1
+        self._store.set(f"unit/{self._sent}", json.dumps(what))
+        self._sent += 1
 
     def _dead(self) -> list[tuple[int, int]]:
         """Return the ranks that ended by an error or a signal, and how."""
@@ -297,10 +297,10 @@ def _told(store: Any, number: int) -> dict[str, Any] | None:
         # Not by waiting there, where no signal is obeyed.
         while not store.check([key]):
             time.sleep(LOOK)
-        told: dict[str, Any] | None = json.loads(store.get(key))
+        task: dict[str, Any] | None = json.loads(store.get(key))
     except RuntimeError as error:
         raise LostRankError("rank 0 of this training cannot be reached any more.") from error
-    return told
+    return task
 
 
 def _card(device: str, cards: Sequence[int], local: int) -> int | None:
@@ -311,13 +311,13 @@ def _card(device: str, cards: Sequence[int], local: int) -> int | None:
     """
     if device == "cpu":
         return None
-    chosen = cards if cards else range(torch.cuda.device_count())
-    if local >= len(chosen):
+    numbers = cards if cards else range(torch.cuda.device_count())
+    if local >= len(numbers):
         raise UsageError(
-            f"rank {local} of this machine has no card of its own: there are {len(chosen)}; start "
+            f"rank {local} of this machine has no card of its own: there are {len(numbers)}; start "
             "as many ranks."
         )
-    return chosen[local]
+    return numbers[local]
 
 
 def _take_card(device: str, cards: Sequence[int], local: int) -> None:

@@ -188,8 +188,8 @@ def refine(
             more = units.views_digest(run)
             run.look({"repeats": plan.repeats, "views": shown, "more": more})
             summary = score.score_run(run, context)
-            chosen = _chosen(run) if goal.kind == "overlap" else None
-            value = _value(summary, chosen)
+            selection = _chosen(run) if goal.kind == "overlap" else None
+            value = _value(summary, selection)
             rounds.append(
                 Round(
                     repeats=run.recipe.plan.repeats,
@@ -203,7 +203,7 @@ def refine(
                 )
             )
             left = None if most is None else most - (time.monotonic() - started)
-            further, why = _next(run, summary, goal, value, left, chosen)
+            further, why = _next(run, summary, goal, value, left, selection)
             refined = Refined(
                 f"{goal.kind}={goal.value:g}", value, why == "reached", why, tuple(rounds)
             )
@@ -241,15 +241,15 @@ def _chosen(run: Run) -> _Chosen:
     return _Chosen(scored, min(max(count, 1), n - 1))
 
 
-def _value(summary: ScoreSummary, chosen: _Chosen | None) -> float | None:
+def _value(summary: ScoreSummary, selection: _Chosen | None) -> float | None:
     """Return how far a run is: its reliability, or its selection's overlap; None if unknown."""
     reliability = summary.reliability.encoders
-    if chosen is None or reliability is None:
+    if selection is None or reliability is None:
         return reliability
     return expected_overlap(
-        chosen.scores["memorization"].to_numpy(),
-        chosen.scores["se"].to_numpy(),
-        chosen.n,
+        selection.scores["memorization"].to_numpy(),
+        selection.scores["se"].to_numpy(),
+        selection.n,
         reliability=reliability,
     )
 
@@ -264,18 +264,20 @@ def _next(
     goal: Goal,
     value: float | None,
     left: float | None,
-    chosen: _Chosen | None,
+    selection: _Chosen | None,
 ) -> tuple[dict[str, int] | top_probability.Doubtful | None, str]:
     """Return what to extend a run by, or None, and why."""
     if value is not None and value >= goal.value:
         return None, "reached"
     repeats, views = run.recipe.plan.repeats, run.recipe.score.views
     reliability, spent = summary.reliability, run.facts()["seconds"]
-    if chosen is not None and reliability.encoders is not None:
-        unsure = top_probability.doubtful(chosen.scores, chosen.n, reliability.encoders)
+    if selection is not None and reliability.encoders is not None:
+        unsure = top_probability.doubtful(selection.scores, selection.n, reliability.encoders)
         if unsure.by_views > LARGER and unsure.views.min() < MOST_VIEWS:
             # Measured from the first view on: twice as many take twice the time.
-            share = 2 * float(unsure.views.sum()) / float(chosen.scores["n_views"].to_numpy().sum())
+            share = (
+                2 * float(unsure.views.sum()) / float(selection.scores["n_views"].to_numpy().sum())
+            )
             if left is not None and share * spent.get("align", 0.0) > left:
                 return None, "budget"
             return unsure, "more views where the selection is in doubt"

@@ -61,7 +61,7 @@ def retrain(
     run = run_of(path, run, runs=runs)
     with run.lock():
         context = Context.of(run, None, device, 1, progress, engine)
-        kept = dataset.read_for(run, path).kept()
+        uids = dataset.read_for(run, path).kept()
         if path.suffix != ".parquet":
             path = path.with_name(f"{path.name}.parquet")
         seed = run.recipe.train.seed if seed is None else seed
@@ -69,18 +69,18 @@ def retrain(
         folder, digest = f"retrained/{name}", file_sha256(path)
         own_seed = randomness.seed_for(seed, "retrain")
         # A manifest of the same name may hold another selection by now.
-        unit = units.trained_on(run, f"retrain/{name}", kept, seed=own_seed)
+        unit = units.trained_on(run, f"retrain/{name}", uids, seed=own_seed)
         if unit.intact() is None:
             shard.canvas(run, context)
-            chosen = context.device_of_units()
+            unit_device = context.device_of_units()
             run.record_path(unit.name).unlink(missing_ok=True)
             arguments = {
                 "path": run.path,
                 "name": unit.name,
                 "folder": folder,
-                "kept": kept,
+                "kept": uids,
                 "seed": own_seed,
-                "device": chosen,
+                "device": unit_device,
                 "manifest_sha256": digest,
             }
             job = train.job(name, retrain_one, arguments, unit.key, run.recipe.train.threads)

@@ -90,32 +90,32 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
     unit = units.score(run, when.place)
     if unit.intact():
         return ScoreSummary.read(path.parent)
-    made, late = align(run, context, when).known()
+    plan, late = align(run, context, when).known()
     recipe = run.recipe
     with unit.making("score"):
-        offsets = _offsets(run, made, when)
-        n, scratch = len(made.rows), run.path / "cache"
+        offsets = _offsets(run, plan, when)
+        n, scratch = len(plan.rows), run.path / "cache"
         memorization_N = on_disk(n, np.float64, scratch)
-        delta_N = on_disk(n, np.float64, scratch) if made.kind == "pair" else None
+        delta_N = on_disk(n, np.float64, scratch) if plan.kind == "pair" else None
         errors = estimator.Errors()
-        for part, found, *_ in _estimates(run, made, offsets, when):
-            errors.add(found)
-            memorization_N[part.rows] = found.memorization
+        for part, estimate, *_ in _estimates(run, plan, offsets, when):
+            errors.add(estimate)
+            memorization_N[part.rows] = estimate.memorization
             if delta_N is not None:
-                delta_N[part.rows] = found.delta
+                delta_N[part.rows] = estimate.delta
         ranks_N = estimator.rank(memorization_N, scratch)
-        folders = {e: train.encoder_folder(run, context, e) / when.place for e in made.encoders}
-        collected = expectation.Collected(run, made, errors)
+        folders = {e: train.encoder_folder(run, context, e) / when.place for e in plan.encoders}
+        collected = expectation.Collected(run, plan, errors)
         prior = errors.prior
-        for part, found, _, halves in _estimates(run, made, offsets, when, prior, halved=True):
-            collected.add(part, found, halves)
+        for part, estimate, _, halves in _estimates(run, plan, offsets, when, prior, halved=True):
+            collected.add(part, estimate, halves)
         awaited = expectation.expected(collected, folders, context)
         signal = separation.summarise(
             memorization_N,
             errors,
-            made.group,
+            plan.group,
             delta=delta_N,
-            fixed_groups=made.kind in ("pair", "halves"),
+            fixed_groups=plan.kind in ("pair", "halves"),
             looks=run.looks(),
         ).to_json()
         more = more_views.more_views(run) if when == END else more_views.NONE
@@ -126,9 +126,9 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
             "distance": recipe.score.distance,
             "representation": recipe.encoder.representation,
             "calibrated": recipe.score.calibrate,
-            "encoders": list(made.encoders),
+            "encoders": list(plan.encoders),
             "interval": interval(prior),
-            "offsets": dict(zip(made.encoders, offsets.tolist(), strict=True)),
+            "offsets": dict(zip(plan.encoders, offsets.tolist(), strict=True)),
             "expectation": awaited.facts.to_json(),
         }
         summary = ScoreSummary.from_json(signal | about)
@@ -138,11 +138,11 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
         ):
             classes = Reader(run.path / "shards").classes
             # Estimated once more: to keep all columns would take 80 bytes a sample.
-            for part, found, views, _ in _estimates(run, made, offsets, when, prior):
-                group, ranks = made.group[part.rows], ranks_N[part.rows]
+            for part, estimate, views, _ in _estimates(run, plan, offsets, when, prior):
+                group, ranks = plan.group[part.rows], ranks_N[part.rows]
                 more_columns = awaited.columns(part.rows)
                 table = ScoreTable.build(
-                    *(part.index, part.uids, group, found, ranks, views, more_columns),
+                    *(part.index, part.uids, group, estimate, ranks, views, more_columns),
                     classes=classes,
                 )
                 out.write_table(table.table)
@@ -156,9 +156,9 @@ def _score(run: Run, context: Context, when: Moment) -> ScoreSummary:
 def unseen(run: Run, late: Placed, offsets: np.ndarray, when: Moment = END) -> Iterator[pa.Table]:
     """Yield the rows that scores have of samples that came too late for every encoder, by shard."""
     classes = Reader(run.path / "shards").classes
-    for part, found, views, _ in _estimates(run, late, offsets, when):
+    for part, estimate, views, _ in _estimates(run, late, offsets, when):
         group, ranks = late.group[part.rows], np.zeros(len(part.rows), dtype=np.int64)
-        about = (part.index, part.uids, group, found, ranks, views)
+        about = (part.index, part.uids, group, estimate, ranks, views)
         yield ScoreTable.build(*about, classes=classes).table
 
 
@@ -171,29 +171,29 @@ def reestimated(run: Run, made: Placed, repeats: Collection[int]) -> np.ndarray:
     some = made.of_repeats(repeats)
     offsets = _offsets(run, some, END)
     memorization_N = on_disk(len(made.rows), np.float64, run.path / "cache")
-    for part, found, *_ in _estimates(run, some, offsets, END):
-        memorization_N[part.rows] = found.memorization
+    for part, estimate, *_ in _estimates(run, some, offsets, END):
+        memorization_N[part.rows] = estimate.memorization
     return memorization_N
 
 
 def interval(prior: Prior) -> Interval:
     """Return how ``se`` becomes an interval."""
-    known = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
-    return Interval(CONFIDENCE, prior.total_freedom if known else None, prior.quantile)
+    estimable = np.isfinite(prior.total_freedom) and prior.total_freedom > 0
+    return Interval(CONFIDENCE, prior.total_freedom if estimable else None, prior.quantile)
 
 
-def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
+def _offsets(run: Run, plan: Placed, when: Moment) -> np.ndarray:
     """Return the level of each encoder, (E,), and find out whether one collapsed."""
-    fitted = estimator.calibrates(made.group)
-    fit = estimator.OffsetFit(len(made.encoders))
-    largest = np.zeros(len(made.encoders))
-    for part in by_shard(run, made):
+    fitted = estimator.calibrates(plan.group)
+    fit = estimator.OffsetFit(len(plan.encoders))
+    largest = np.zeros(len(plan.encoders))
+    for part in by_shard(run, plan):
         # The views that all samples have: some have more.
-        align_nE = np.stack([a.align for a in _alignments(run, made, when, part.name)], axis=1)
-        chosen = fitted[part.rows]
-        fit.add(align_nE[chosen], made.inclusion[part.rows][chosen])
+        align_nE = np.stack([a.align for a in _alignments(run, plan, when, part.name)], axis=1)
+        mask = fitted[part.rows]
+        fit.add(align_nE[mask], plan.inclusion[part.rows][mask])
         largest = np.maximum(largest, align_nE.max(axis=0, initial=0.0))
-    for name, value in zip(made.encoders, largest, strict=True):
+    for name, value in zip(plan.encoders, largest, strict=True):
         if value < COLLAPSED:
             raise DivergedError(
                 f"encoder {name} of {run.path} collapsed: all its views have one representation. "
@@ -205,7 +205,7 @@ def _offsets(run: Run, made: Placed, when: Moment) -> np.ndarray:
 
 def _estimates(
     run: Run,
-    made: Placed,
+    plan: Placed,
     offsets: np.ndarray,
     when: Moment,
     prior: Prior | None = None,
@@ -218,43 +218,43 @@ def _estimates(
     """
     more = more_views.more_views(run) if when == END else more_views.NONE
     cells = expectation.cells(run)
-    for whole in by_shard(run, made):
+    for whole in by_shard(run, plan):
         views = more.of(whole.uids)
         for k in np.unique(views):
-            chosen = views == k
+            mask = views == k
             name = more_views.further(whole.name) if k else whole.name
-            found = _alignments(run, made, when, name, int(k))
-            rows = slice(None) if k else chosen
-            part = whole.only(chosen)
-            align_nE = np.stack([a.align[rows] for a in found], axis=1)
-            left_out_nEK = np.stack([a.leave_one_out[rows] for a in found], axis=1)
-            inclusion = made.inclusion[part.rows]
+            alignments_E = _alignments(run, plan, when, name, int(k))
+            rows = slice(None) if k else mask
+            part = whole.only(mask)
+            align_nE = np.stack([a.align[rows] for a in alignments_E], axis=1)
+            left_out_nEK = np.stack([a.leave_one_out[rows] for a in alignments_E], axis=1)
+            inclusion = plan.inclusion[part.rows]
             calibrate = run.recipe.score.calibrate
             estimate = estimator.estimate(
                 align_nE,
                 left_out_nEK,
                 inclusion,
                 offsets,
-                repeat=made.repeats,
+                repeat=plan.repeats,
                 calibrate=calibrate,
-                pair=made.kind in ("pair", "halves"),
+                pair=plan.kind in ("pair", "halves"),
                 prior=prior,
             )
             halves = NO_HALVES
             if halved:
                 level = offsets if calibrate else np.zeros_like(offsets)
                 halves = estimator.halves(
-                    align_nE, left_out_nEK, inclusion, level, repeat=made.repeats, cells=cells
+                    align_nE, left_out_nEK, inclusion, level, repeat=plan.repeats, cells=cells
                 )
             yield part, estimate, int(k) or run.recipe.score.views, halves
 
 
-def _alignments(run: Run, made: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:
+def _alignments(run: Run, plan: Placed, when: Moment, name: str, views: int = 0) -> list[Alignment]:
     """Return what each encoder was measured to be, of one file: of those with so many views."""
-    tables = alignments.read(run, made.encoders, name, when.place)
+    tables = alignments.read(run, plan.encoders, name, when.place)
     return [
         Alignment.from_table(t.filter(pc.equal(t["n_views"], views)) if views else t)
-        for t in (tables[e] for e in made.encoders)
+        for t in (tables[e] for e in plan.encoders)
     ]
 
 
@@ -278,9 +278,9 @@ def _is_scored(run: Run) -> bool:
         return False
     trained = (units.train(run, name) for name in members)
     # Encoders that were deleted are not trained again for scores that are there.
-    known = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
-    made = [units.score(run), *([along] if along else [])]
-    return known and all(unit.intact() for unit in made)
+    recorded = all((run.record(u.name) or {}).get("key") == u.key for u in trained)
+    score_units = [units.score(run), *([along] if along else [])]
+    return recorded and all(unit.intact() for unit in score_units)
 
 
 def score(

@@ -211,8 +211,8 @@ def _sound(folder: Path, record: Mapping[str, Any] | None) -> dict[str, Any] | N
         if facts is None or not units.unchanged(folder / "index.parquet", facts["index"]["sha256"]):
             return None
         whole = all(
-            (folder / name).is_file() and (folder / name).stat().st_size == made["size"]
-            for name, made in facts["shards"].items()
+            (folder / name).is_file() and (folder / name).stat().st_size == shard_facts["size"]
+            for name, shard_facts in facts["shards"].items()
         )
     except (DataError, KeyError, TypeError):
         return None

@@ -57,8 +57,8 @@ def significant(run: Run, fdr: float = 0.05) -> Significant:
         table["se"].to_numpy(),
         freedom=summary.interval.freedom,
     )
-    found = np.flatnonzero(q <= fdr)
-    found = found[np.lexsort((found, p[found]))]
-    rows = table.take(pa.array(found))
-    rows = rows.append_column("p", pa.array(p[found])).append_column("q", pa.array(q[found]))
-    return Significant(fdr, len(p), len(found), rows)
+    places = np.flatnonzero(q <= fdr)
+    places = places[np.lexsort((places, p[places]))]
+    rows = table.take(pa.array(places))
+    rows = rows.append_column("p", pa.array(p[places])).append_column("q", pa.array(q[places]))
+    return Significant(fdr, len(p), len(places), rows)

@@ -88,16 +88,18 @@ def table(name: str, *, runs: str | Path = RUNS, imagenet: str | Path = IMAGENET
     Raises:
         UsageError: If there is no such table.
     """
-    asked, folder = table_of(name), Path(runs)
-    shown = _Shown(asked, folder, str(imagenet), matching.opened(folder))
+    paper_table, folder = table_of(name), Path(runs)
+    shown = _Shown(paper_table, folder, str(imagenet), matching.opened(folder))
     figures = tuple(
         shown.figure(row, quantity, place)
-        for row in asked.rows
+        for row in paper_table.rows
         for place, quantity in enumerate(row.figures)
     )
-    notes = [asked.says] if asked.says else []
-    notes += [text for found in shown.groups.values() if (text := found.note())]
-    return SideBySide(name, asked.title, figures, tuple(notes), tuple(dict.fromkeys(shown.steps())))
+    notes = [paper_table.says] if paper_table.says else []
+    notes += [text for group in shown.groups.values() if (text := group.note())]
+    return SideBySide(
+        name, paper_table.title, figures, tuple(notes), tuple(dict.fromkeys(shown.steps()))
+    )
 
 
 @dataclass
@@ -132,7 +134,7 @@ class _Shown:
     def __post_init__(self) -> None:
         self.groups: dict[str, _Group] = {}
         # What is wanted of a recipe beyond its scores: the rows, by quantity.
-        self._wanted: dict[str, dict[str, list[Row]]] = {}
+        self._missing: dict[str, dict[str, list[Row]]] = {}
 
     def figure(self, row: Row, quantity: str, place: int) -> Figure:
         """Return ours of one figure beside the paper's, and remember what is missing of it."""
@@ -144,15 +146,15 @@ class _Shown:
             return _said(row, quantity, _settings(row, SETTINGS[quantity]))
         groups = [self._group(name, row) for name in (row.recipe, row.other) if name is not None]
         if quantity == TAU:
-            values, of, digits, wanted = *_taus(*groups), 3, SEEDS
+            values, of, digits, seeds = *_taus(*groups), 3, SEEDS
         else:
-            known = QUANTITIES[quantity]
-            values, of = _values(known, groups[0], row, place)
-            digits, wanted = known.digits, SEEDS
-        missing = len(values) < wanted
+            definition = QUANTITIES[quantity]
+            values, of = _values(definition, groups[0], row, place)
+            digits, seeds = definition.digits, SEEDS
+        missing = len(values) < seeds
         if missing:
             for group in groups:
-                self._wanted.setdefault(group.name, {}).setdefault(quantity, []).append(row)
+                self._missing.setdefault(group.name, {}).setdefault(quantity, []).append(row)
         return _counted(row, quantity, values, of, digits, missing=missing)
 
     def _group(self, name: str, row: Row) -> _Group:
@@ -164,27 +166,27 @@ class _Shown:
             by_settings: dict[tuple[str, ...], list[Match]] = {}
             for match in matching.made_like(self.there, recipe, self.table.fixed):
                 by_settings.setdefault(match.differences, []).append(match)
-            found = [_Group(called, recipe, matches) for matches in by_settings.values()]
-            found.sort(key=lambda g: (not g.scored, len(g.matches[0].differences), -len(g.scored)))
-            self.groups[called] = found[0] if found else _Group(called, recipe, ())
+            groups = [_Group(called, recipe, matches) for matches in by_settings.values()]
+            groups.sort(key=lambda g: (not g.scored, len(g.matches[0].differences), -len(g.scored)))
+            self.groups[called] = groups[0] if groups else _Group(called, recipe, ())
         return self.groups[called]
 
     def steps(self) -> Iterator[str]:
         """Yield the commands that make what is missing."""
-        taken = {one.run.name for one in self.there}
-        for called, wanted in self._wanted.items():
+        run_names = {one.run.name for one in self.there}
+        for called, rows_by_quantity in self._missing.items():
             group = self.groups[called]
-            one_run = all(name != TAU and QUANTITIES[name].one_run for name in wanted)
+            one_run = all(name != TAU and QUANTITIES[name].one_run for name in rows_by_quantity)
             places = [self._place(match.run.name) for match in group.matches]
             for match, (typed, path) in zip(group.matches, places, strict=True):
                 if match not in group.scored:
                     yield f"curate score {typed}"
-                yield from self._after(group, match.run, typed, path, wanted)
+                yield from self._after(group, match.run, typed, path, rows_by_quantity)
             for seed in _seeds_lacking(group, 1 if one_run else SEEDS):
-                name = _free(group, seed, taken)
-                taken.add(name)
+                name = _free(group, seed, run_names)
+                run_names.add(name)
                 yield self._making(group, seed, name, places[0][0] if places else None)
-                yield from self._after(group, None, *self._place(name), wanted)
+                yield from self._after(group, None, *self._place(name), rows_by_quantity)
 
     def _after(
         self,
@@ -192,23 +194,23 @@ class _Shown:
         run: Run | None,
         typed: str,
         path: Path,
-        wanted: Mapping[str, Sequence[Row]],
+        rows_by_quantity: Mapping[str, Sequence[Row]],
     ) -> Iterator[str]:
         """Yield what is done with a scored run."""
         by_step: dict[object, list[Row]] = {}
-        for name, rows in wanted.items():
-            known = QUANTITIES.get(name)
-            if known is None or known.step is None:
+        for name, rows in rows_by_quantity.items():
+            definition = QUANTITIES.get(name)
+            if definition is None or definition.step is None:
                 continue
             lacking = [
                 row
                 for row in rows
                 if run is None
-                or len(known.read(run, row, list(row.figures).index(name)))
-                < (SEEDS if known.one_run else 1)
+                or len(definition.read(run, row, list(row.figures).index(name)))
+                < (SEEDS if definition.one_run else 1)
             ]
             if lacking:
-                by_step.setdefault(known.step, []).extend(lacking)
+                by_step.setdefault(definition.step, []).extend(lacking)
         recipe = run.recipe if run is not None else group.recipe
         for step, rows in by_step.items():
             assert callable(step)
@@ -268,13 +270,15 @@ def _settings(row: Row, setting: str) -> str:
     return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in dict.fromkeys(values))
 
 
-def _values(known: Quantity, group: _Group, row: Row, place: int) -> tuple[list[float], list[str]]:
+def _values(
+    definition: Quantity, group: _Group, row: Row, place: int
+) -> tuple[list[float], list[str]]:
     """Return a figure of every run of a group, and the names of those that have it."""
     values: list[float] = []
     of: list[str] = []
     for match in group.scored:
-        if found := known.read(match.run, row, place):
-            values += found
+        if figures := definition.read(match.run, row, place):
+            values += figures
             of.append(match.run.name)
     return values, of
 
@@ -304,19 +308,19 @@ def _candidates(run: Run) -> Ranking:
     return Ranking(run.name, scores.filter(pc.equal(scores["group"], "C")))
 
 
-def _seeds_lacking(group: _Group, wanted: int) -> list[int]:
+def _seeds_lacking(group: _Group, count: int) -> list[int]:
     """Return seeds of runs that are to be made, so that there are as many as wanted."""
     there = {match.seeds for match in group.matches}
-    free = (seed for seed in range(len(there) + wanted) if (seed,) * 3 not in there)
-    return [next(free) for _ in range(wanted - len(there))]
+    free = (seed for seed in range(len(there) + count) if (seed,) * 3 not in there)
+    return [next(free) for _ in range(count - len(there))]
 
 
-def _free(group: _Group, seed: int, taken: set[str]) -> str:
+def _free(group: _Group, seed: int, run_names: set[str]) -> str:
     """Return a name that no run has."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", group.name.replace(" --set ", "-"))
     if group.matches:
         plain = re.sub(r"-seed-\d+$", "", group.matches[0].run.name)
     name = f"{plain}-seed-{seed}" if seed or group.matches else plain
-    while name in taken:
+    while name in run_names:
         name += "-again"
     return name

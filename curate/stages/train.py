@@ -64,14 +64,17 @@ def plan(run: Run, context: Context) -> Plan:
             arrived = later(run)
             new = np.concatenate([np.zeros(0, "S32"), *(more.uids for more in arrived)])
             if isinstance(run.recipe.plan, AdoptedPlan):
-                made = adopted.plan_of(run, new)
+                encoder_plan = adopted.plan_of(run, new)
             else:
                 own, extra = (packed_uids(uids_of(run, role)) for role in ("train", "extra"))
                 own = own[~np.isin(own, new)]
-                made = build_plan(run.recipe.plan, own, extra, arrived)
-            write_table(path, made.to_table(), group=BATCH)
-            members = {name: units.samples_digest(made.members(name)) for name in made.encoders}
-            first = made.uids[~np.isin(made.uids, new)]
+                encoder_plan = build_plan(run.recipe.plan, own, extra, arrived)
+            write_table(path, encoder_plan.to_table(), group=BATCH)
+            members = {
+                name: units.samples_digest(encoder_plan.members(name))
+                for name in encoder_plan.encoders
+            }
+            first = encoder_plan.uids[~np.isin(encoder_plan.uids, new)]
             unit.complete(
                 [path],
                 members=members,
@@ -219,27 +222,27 @@ def train_stack(path: str, names: Sequence[str], device: str, progress: Progress
     """Train several encoders of the plan side by side: one piece of work, a unit for each."""
     run = Run.open(Path(path))
     encoder_plan = Plan.read(run.path / "plan.parquet")
-    made = {name: units.train(run, name) for name in names}
-    made = {name: unit for name, unit in made.items() if not unit.done()}
-    if not made:
+    trainings = {name: units.train(run, name) for name in names}
+    trainings = {name: unit for name, unit in trainings.items() if not unit.done()}
+    if not trainings:
         return  # Another attempt was there first.
     rows = index(run, ["uid", "label"])
     images = open_canvas(run.path / "cache" / "canvas.npy", rows, canvas_blocks(run))
-    members = {name: encoder_plan.members(name) for name in made}
+    members = {name: encoder_plan.members(name) for name in trainings}
     together = sum(run.recipe.train.batch_of(len(uids)) for uids in members.values())
 
     def images_seen(what: str, done: int, total: int) -> None:
         progress(what, done * together, total * together)
 
     with contextlib.ExitStack() as stack:
-        attempts = {name: stack.enter_context(attempting(unit)) for name, unit in made.items()}
+        attempts = {name: stack.enter_context(attempting(unit)) for name, unit in trainings.items()}
         outcomes = train_side_by_side(
             [
                 Asked(
                     members[name],
                     _seed(run, name),
                     attempt.folder / f"encoders/{name}",
-                    run.states(made[name].name),
+                    run.states(trainings[name].name),
                 )
                 for name, attempt in attempts.items()
             ],

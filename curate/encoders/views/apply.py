@@ -66,20 +66,20 @@ def view_of(x: Tensor, spec: ViewSpec, draws: Draws) -> Tensor:
     if spec.rotate:
         x = torch.rot90(x, spec.rotate // 90, (2, 3))
     if spec.jitter:
-        chosen = draws.uniform(JITTER, 1)[:, 0] < spec.jitter
+        mask = draws.uniform(JITTER, 1)[:, 0] < spec.jitter
         changed = jitter(x, draws.uniform(FACTORS, 4), spec, order_of(draws))
-        x = torch.where(_each(chosen), changed, x)
+        x = torch.where(_each(mask), changed, x)
     if spec.grayscale:
-        chosen = draws.uniform(GRAYSCALE, 1)[:, 0] < spec.grayscale
-        x = torch.where(_each(chosen), grayscale(x), x)
+        mask = draws.uniform(GRAYSCALE, 1)[:, 0] < spec.grayscale
+        x = torch.where(_each(mask), grayscale(x), x)
     if spec.blur:
-        chosen = draws.uniform(BLUR, 1)[:, 0] < spec.blur
+        mask = draws.uniform(BLUR, 1)[:, 0] < spec.blur
         low, high = spec.blur_sigma
         sigma = low + (high - low) * draws.uniform(SIGMA, 1)[:, 0]
-        x = torch.where(_each(chosen), blur(x, sigma), x)
+        x = torch.where(_each(mask), blur(x, sigma), x)
     if spec.solarize:
-        chosen = draws.uniform(SOLARIZE, 1)[:, 0] < spec.solarize
-        x = torch.where(_each(chosen) & (x >= 0.5), 1 - x, x)
+        mask = draws.uniform(SOLARIZE, 1)[:, 0] < spec.solarize
+        x = torch.where(_each(mask) & (x >= 0.5), 1 - x, x)
     if spec.noise:
         grain = draws.normal(NOISE, x[0].numel()).view_as(x)
         x = (x + spec.noise * grain).clamp(0, 1)
@@ -256,8 +256,8 @@ def masked(x: Tensor, u: Tensor, share: float) -> Tensor:
         share: In [0, 1).
     """
     patch, rows, columns = mask_grid(x)
-    chosen = u.argsort(dim=1, stable=True)[:, : round(share * u.shape[1])]
-    hidden = torch.zeros_like(u, dtype=torch.bool).scatter(1, chosen, True)
+    order = u.argsort(dim=1, stable=True)[:, : round(share * u.shape[1])]
+    hidden = torch.zeros_like(u, dtype=torch.bool).scatter(1, order, True)
     hidden = hidden.view(-1, 1, rows, columns)
     hidden = hidden.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     return x.masked_fill(hidden[:, :, : x.shape[2], : x.shape[3]], 0)
@@ -273,9 +273,9 @@ def jitter(x: Tensor, u: Tensor, spec: ViewSpec, order: tuple[int, ...] | Tensor
         order: Order in which they are applied; (4,) int64 where the device alone knows it.
     """
     strengths = (spec.brightness, spec.contrast, spec.saturation, spec.hue)
-    made = [k for k in range(4) if strengths[k] and (k < 2 or x.shape[1] == 3)]
-    turns = spec.hue * (2 * u[:, 3] - 1) if 3 in made else None
-    factors = {k: _factor(u[:, k], strengths[k]) for k in made if k < 3}
+    changes = [k for k in range(4) if strengths[k] and (k < 2 or x.shape[1] == 3)]
+    turns = spec.hue * (2 * u[:, 3] - 1) if 3 in changes else None
+    factors = {k: _factor(u[:, k], strengths[k]) for k in changes if k < 3}
     if isinstance(order, Tensor):
         return _jitter_on_device(x, factors, turns, order)
     for which in order:

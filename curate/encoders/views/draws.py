@@ -108,8 +108,8 @@ class Draws:
     def uniform(self, slot: int, n: int) -> Tensor:
         """Return (B, n) float32 in [0, 1), slots ``slot`` to ``slot + n - 1``."""
         if slot + n <= HELD:
-            held = self._held if self.first is None else self.first
-            return held[:, slot : slot + n]
+            numbers = self._held if self.first is None else self.first
+            return numbers[:, slot : slot + n]
         return self._uniform(slot, n)
 
     def _uniform(self, slot: int, n: int) -> Tensor:

@@ -1,10 +1,13 @@
 """relative, on cases that are worked by hand."""
 
 import numpy as np
+import pytest
 
 from curate.scores.measures import MEASURES
 from curate.scores.measures.relative import of_alignment
 from tests.scores.measures.by_hand import samples
+
+pytestmark = pytest.mark.numeric
 
 
 def test_memorization_is_taken_in_proportion_to_alignment():

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from curate.inspection.matching import Found
 
@@ -21,11 +23,11 @@ RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
 """A pair has so many times the evidence of the fifth most alike image of either one, or it has so
-much that this does not matter, or what its correlation lacks to 1, laid upon each other or as the
-two are, is at most that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1):
-images of one kind, such as shirts laid out in one way, are alike without being copies, and none of
-them is so upside down. Where fewer than five are alike the fifth's is taken for the last of these
-numbers, below which few correlations are known."""
+much that neither this matters nor that some places do not agree, or what its correlation lacks to
+1, laid upon each other or as the two are, is at most that share of what the fifth's lacks (as Lowe
+2004 tests matches, section 7.1): images of one kind, such as shirts laid out in one way, are alike
+without being copies, and none of them is so upside down. Where fewer than five are alike the
+fifth's is taken for the last of these numbers, below which few correlations are known."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 STEEPEST = 0.75
@@ -33,8 +35,8 @@ STEEPEST = 0.75
 the next."""
 RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
-    f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, and "
-    "more than those of the fifth most alike image; "
+    f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, "
+    "more than those of the fifth most alike image, and almost everywhere; "
     "their pixels correlate by inspect.duplicate_threshold or more; groups are connected pairs"
 )
 
@@ -63,29 +65,67 @@ def stand_out(pairs: Found, found: Found, least: float) -> np.ndarray:
         found: Distinct pairs of images, among which those must stand out.
         least: Evidence.
     """
-    ends = np.concatenate([found.a, found.b])
-    n = int(max(ends.max(initial=-1), pairs.b.max(initial=-1))) + 1
-    fifth = _fifth(ends, np.tile(found.evidence, 2), n)
+    others = _Others.of(found, int(max(found.b.max(initial=-1), pairs.b.max(initial=-1))) + 1)
+    fifth = others.fifth(found.evidence)
     enough = pairs.evidence >= STANDS_OUT * np.maximum(fifth[pairs.a], fifth[pairs.b])
     enough |= pairs.evidence >= CERTAIN
     alike = np.zeros(len(pairs.a), dtype=bool)
-    for own, others in ((pairs.similarity, found.similarity), (pairs.still, found.still)):
-        fifth = np.maximum(_fifth(ends, np.tile(others, 2), n), UNKNOWN)
+    for own, of_others in ((pairs.similarity, found.similarity), (pairs.still, found.still)):
+        fifth = np.maximum(others.fifth(of_others), UNKNOWN)
         clear = 1 - own <= RATIO * (1 - np.maximum(fifth[pairs.a], fifth[pairs.b]))
         enough |= clear
         alike |= clear & (own >= ALIKE)
     enough &= (pairs.evidence >= LITTLE) | (pairs.similarity >= UNLIKE)
-    return np.asarray(((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT)))
+    enough = ((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT))
+    return np.asarray(enough & (pairs.throughout | (pairs.evidence >= CERTAIN)))
 
 
-def _fifth(ends: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """Return the ``CROWD``-th highest value of each of n images, (n,), 0 where there are fewer."""
-    order = np.lexsort((-values, ends))
-    ends, values = ends[order], values[order]
-    last = np.arange(len(ends)) - np.searchsorted(ends, ends) == CROWD - 1
-    out = np.zeros(n, dtype=np.float64)
-    out[ends[last]] = values[last]
-    return out
+@dataclass(frozen=True)
+class _Others:
+    """What each of n images is like, where copies of one picture count as one.
+
+    An image that has many copies is like all of them, and each of them like all others.
+
+    Attributes:
+        end: (2P,) int64, the images of pairs.
+        picture: (2P,) int64, which picture the other image of the pair is.
+        own: (2P,) bool, whether that is the image's own.
+        n: Number of images.
+    """
+
+    end: np.ndarray
+    picture: np.ndarray
+    own: np.ndarray
+    n: int
+
+    @classmethod
+    def of(cls, found: Found, n: int) -> _Others:
+        """Return what images are like by the pairs that were found."""
+        sure = (found.evidence >= CERTAIN) & found.throughout
+        edges = sparse.coo_array((sure[sure], (found.a[sure], found.b[sure])), shape=(n, n))
+        _, picture = csgraph.connected_components(edges, directed=False)
+        end = np.concatenate([found.a, found.b])
+        of_other = picture[np.concatenate([found.b, found.a])]
+        return cls(end, of_other, of_other == picture[end], n)
+
+    def fifth(self, values: np.ndarray) -> np.ndarray:
+        """Return the ``CROWD``-th highest value of each image, (n,), 0 where there are fewer.
+
+        Args:
+            values: (P,) of pairs.
+        """
+        out = np.zeros(self.n, dtype=np.float64)
+        both = np.tile(values, 2)
+        order = np.lexsort((-both, self.picture, self.end))
+        order = order[~self.own[order]]
+        end, picture = self.end[order], self.picture[order]
+        best = np.append(True, (end[1:] != end[:-1]) | (picture[1:] != picture[:-1]))[: len(order)]
+        order = order[best]
+        order = order[np.lexsort((-both[order], self.end[order]))]
+        end = self.end[order]
+        last = np.arange(len(end)) - np.searchsorted(end, end) == CROWD - 1
+        out[end[last]] = both[order[last]]
+        return out
 
 
 def threshold(

@@ -79,6 +79,7 @@ class Found:
         area: (P,) float32.
         overlap: (P,) float32.
         change: (P,) float32, mean difference of colours, in [0, 255].
+        throughout: (P,) bool, from ``registration.throughout``.
     """
 
     a: np.ndarray
@@ -90,6 +91,7 @@ class Found:
     area: np.ndarray
     overlap: np.ndarray
     change: np.ndarray
+    throughout: np.ndarray
 
     def where(self, kept: np.ndarray) -> Found:
         """Return those at some places, (n,) bool or int64."""
@@ -102,7 +104,7 @@ class Found:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def distinct(self) -> Found:
-        """Return each pair once, a below b, sorted, with the most evidence and correlation.
+        """Return each pair once, a below b, sorted, with the most of what speaks for it.
 
         Which of two images is laid upon the other makes a small difference to both.
         """
@@ -113,14 +115,17 @@ class Found:
         starts = np.flatnonzero(first)
         most = [
             np.maximum.reduceat(values[order], starts) if len(order) else values
-            for values in (self.similarity, self.still)
+            for values in (self.similarity, self.still, self.throughout)
         ]
         return replace(
-            self.where(order[first]), a=low[first], b=high[first], similarity=most[0], still=most[1]
+            self.where(order[first]),
+            **dict(zip(("similarity", "still", "throughout"), most, strict=True)),
+            a=low[first],
+            b=high[first],
         )
 
 
-NOTHING = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6)))
+NOTHING = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6, bool)))
 
 
 @dataclass(frozen=True)
@@ -443,13 +448,9 @@ def _fitted(
     for part in _parts(len(a), PAIRS):
         source, goal = flip.of(library.grey(a[part])), library.grey(b[part])
         fit = registration.register(source, goal, place[part].to(library.device), FINE_STEPS)
-        support = registration.weigh(
-            source,
-            goal,
-            fit.place,
-            flip.of(library.seen(a[part])),
-            library.seen(b[part]),
-        )
+        seen = flip.of(library.seen(a[part])), library.seen(b[part])
+        support = registration.weigh(source, goal, fit.place, *seen)
+        throughout = registration.throughout(source, goal, fit.place, *seen)
         colours = library.images.colour
         change = registration.colour_change(
             flip.of(_floats(colours[a[part]], library.device)),
@@ -471,6 +472,7 @@ def _fitted(
             area=area,
             overlap=overlap,
             change=change.cpu().numpy().round(2),
+            throughout=throughout.cpu().numpy(),
         )
         parts.append(pairs.where((evidence >= KEPT) | (correlation >= ALIKE[2])))
     return Found.joined(parts)

@@ -31,6 +31,12 @@ SPREAD = 2.0
 """Mean deviations at which a pixel counts for a quarter."""
 AGREED = 0.997
 """Agreement that is as good as 1: more is rounding."""
+AROUND, STEPS, AGREES = 4, 16, 0.8
+"""What lies around a place: a square of one fourth of the side, one every sixteenth of it; and how
+much the directions in it agree where two images do."""
+MOSTLY, NEARLY_ALL = 0.75, 0.95
+"""Share of the edges around which two images agree that do throughout; and share of them where part
+of the images is left out, or both are blurred: more is asked of less."""
 
 
 def most(side: int) -> float:
@@ -136,10 +142,7 @@ def weigh(
         goal_seen: (P, 1, S, S), as for the source.
     """
     side = source.shape[-1]
-    there, inside = _warped(torch.cat([with_slopes(source), source_seen], dim=1), place)
-    here = with_slopes(goal).flatten(2)
-    visible = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
-    first, second = _directions(there[:, 1:3], visible), _directions(here[:, 1:], visible)
+    first, second, there, inside = _edges(source, goal, place, source_seen, goal_seen)
     # Every row of pixels by itself, so that what a caption hides can be left out.
     sums = [
         v.view(-1, side, side).sum(dim=2)
@@ -161,10 +164,69 @@ def weigh(
     return Evidence(
         evidence,
         agreement.gather(1, best[:, None])[:, 0],
-        _correlated(there[:, 0], here[:, 0], inside),
+        _correlated(there, goal.flatten(1), inside),
         area,
         inside.mean(dim=1),
     )
+
+
+def _edges(
+    source: Tensor, goal: Tensor, place: Tensor, source_seen: Tensor, goal_seen: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return directions of sources and of goals, (P, 2, S * S), grey of sources there, and inside.
+
+    The last two are (P, S * S).
+    """
+    there, inside = _warped(torch.cat([with_slopes(source), source_seen], dim=1), place)
+    visible = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
+    here = with_slopes(goal).flatten(2)
+    first, second = _directions(there[:, 1:3], visible), _directions(here[:, 1:], visible)
+    return first, second, there[:, 0], inside
+
+
+def throughout(
+    source: Tensor, goal: Tensor, place: Tensor, source_seen: Tensor, goal_seen: Tensor
+) -> Tensor:
+    """Return whether pairs agree all over, as they are laid upon each other, (P,) bool.
+
+    Of pictures that were taken one after another the background agrees, often with much evidence,
+    and what has moved does not. A caption may hide a quarter of a copy, and an enlarged one is
+    blurred.
+
+    Args:
+        source: (P, 1, S, S) float, grey.
+        goal: (P, 1, S, S) float.
+        place: (P, 6), from ``register``.
+        source_seen: (P, 1, S, S), as for ``weigh``.
+        goal_seen: (P, 1, S, S), as for ``weigh``.
+    """
+    sharp, soft = (
+        _agreeing(*_edges(first, second, place, source_seen, goal_seen)[:2])
+        for first, second in ((source, goal), (_blurred(source), _blurred(goal)))
+    )
+    rest = torch.maximum(sharp[:, 1:].amax(dim=1), soft[:, 0])
+    return (sharp[:, 0] >= MOSTLY) | (rest >= NEARLY_ALL)
+
+
+def _agreeing(first: Tensor, second: Tensor) -> Tensor:
+    """Return the share of edges around which directions (P, 2, S * S) agree, (P, 3): by bands."""
+    side = math.isqrt(first.shape[2])
+    maps = [
+        (one * other).sum(dim=1) for one, other in ((first, second), (first,) * 2, (second,) * 2)
+    ]
+    both, one, other = F.avg_pool2d(
+        torch.stack(maps, dim=1).view(-1, 3, side, side), side // AROUND, side // STEPS
+    ).unbind(dim=1)
+    edges = (one * other).sqrt()
+    agree = edges * (both >= AGREES * edges)
+    # Places of which no part lies in what a band leaves out.
+    bands = _bands(side, first).mT[:, None]
+    rows = -F.max_pool1d(-bands, side // AROUND, side // STEPS)[:, 0].mT
+    return (agree.sum(dim=2) @ rows) / (edges.sum(dim=2) @ rows).clamp_min(1e-9)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def _moments(sizes: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,10 +45,10 @@ def progress(what: str, done: int, total: int) -> None:
         print(f"{what}: {done:,} of {total:,}", file=sys.stderr)
 
 
-def found_in(images: Thumbnails) -> tuple[duplicates.Pairs, set[Pair]]:
-    """Return what is found, and say how long it took."""
+def found_in(images: Thumbnails, home: Path | None = None) -> tuple[duplicates.Pairs, set[Pair]]:
+    """Return what is found, and say how long it took; an unfinished search is kept in ``home``."""
     wall, cpu = time.monotonic(), time.process_time()
-    found = duplicates.find(images, progress=progress)
+    found = duplicates.find(images, progress=progress, home=home)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{len(images):,} images: {time.monotonic() - wall:.0f} s, {time.process_time() - cpu:.0f} "
@@ -141,18 +141,24 @@ def planted(images: list[Image.Image], number: int) -> None:
         pairs[kind].add((source, len(out)))
         out.append(KINDS[kind](images[source], random).convert("RGB"))
     _, found = found_in(kept(out))
-    told(pairs, found)
+    told(pairs, found, len(out))
 
 
-def told(pairs: dict[str, set[Pair]], found: set[Pair]) -> None:
-    """Print recall by kind, and what was not planted."""
+def told(pairs: dict[str, set[Pair]], found: set[Pair], n: int) -> None:
+    """Print recall by kind among n images, and how many pairs of different images there are.
+
+    In the first row a copy is found where it makes a pair with its original, in the second where
+    both are in one group, through whichever others.
+    """
     every = set().union(*pairs.values())
-    print(f"| {' | '.join(pairs)} | all | pairs not planted |\n|" + "---|" * (len(pairs) + 2))
-    cells = [f"{100 * len(some & found) / max(1, len(some)):.0f}" for some in pairs.values()]
-    print(
-        f"| {' | '.join(cells)} | {100 * len(every & found) / len(every):.1f} "
-        f"| {len(found - every)} |"
-    )
+    original = {copy: source for source, copy in every}
+    wrong = sum(original.get(a, a) != original.get(b, b) for a, b in found)
+    group = duplicates.connected(*np.array(sorted(found), dtype=np.int64).reshape(-1, 2).T, n)
+    grouped = {(a, b) for a, b in every if group[a] == group[b] >= 0}
+    print(f"| found as | {' | '.join(pairs)} | all | false pairs |\n|" + "---|" * (len(pairs) + 3))
+    for name, some in (("pair", every & found), ("group", grouped)):
+        cells = [f"{100 * len(kind & some) / max(1, len(kind)):.0f}" for kind in pairs.values()]
+        print(f"| {name} | {' | '.join(cells)} | {100 * len(some) / len(every):.1f} | {wrong} |")
 
 
 def collage(images: list[Image.Image], seed: int) -> Image.Image:
@@ -183,7 +189,7 @@ def collages(images: list[Image.Image], number: int, folder: Path) -> None:
             pairs[kind].add((k, i))
             image = KINDS[kind](image, random).convert("RGB")
         growing.add(thumbnails.pixels(thumbnails.shrunk(image)), SIDE, SIDE)
-    told(pairs, found_in(growing.done())[1])
+    told(pairs, found_in(growing.done(), folder)[1], number)
 
 
 def main() -> None:

@@ -60,6 +60,23 @@ def test_what_a_caption_hides_is_left_out():
     assert (registration.weigh(source, goal, here, ALL, ALL).agreement > 0.95).all()
 
 
+def test_copies_agree_all_over_and_pictures_in_which_something_moved_do_not():
+    source = images(range(8))
+    here = registration.begin(torch.tensor([[1.0, 1.0, 0.0, 0.0]] * 8))
+    whole = torch.ones(8, 1, SIDE, SIDE)
+    captioned = source.clone()
+    captioned[:, :, 26:] = torch.tensor([0.0, 255.0]).repeat(16)
+    small = F.interpolate(source, scale_factor=0.75, mode="bilinear", antialias=True)
+    shrunk = F.interpolate(small, size=SIDE, mode="bilinear")
+    for copy in (source, captioned, shrunk, 0.6 * source + 30):
+        assert registration.throughout(source, copy, here, whole, whole).all()
+    moved = source.clone()
+    moved[:, :, 8:24, 8:24] = images(range(20, 28))[:, :, 8:24, 8:24]
+    evidence = registration.weigh(source, moved, here, whole, whole).evidence
+    assert (evidence > 300).any()
+    assert not registration.throughout(source, moved, here, whole, whole).any()
+
+
 def test_one_colour_speaks_for_nothing():
     plain = torch.full((4, 1, SIDE, SIDE), 90.0)
     here = registration.begin(torch.tensor([[1.0, 1.0, 0.0, 0.0]] * 4))

@@ -19,15 +19,18 @@ few were seen that they say nothing; and that is enough however many there are: 
 are alike when turned upside down, decoys are copies."""
 LITTLE, UNLIKE = 500.0, 0.8
 """Pairs with less evidence than this must correlate at least so much, too."""
+MOSTLY, NEARLY_ALL = 0.8, 0.95
+"""Share of the edges around which a pair agrees at least, in the whole; or else in part, where more
+is asked of less."""
 RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
 """A pair has so many times the evidence of the fifth most alike image of either one, or it has so
-much that neither this matters nor that some places do not agree, or what its correlation lacks to
-1, laid upon each other or as the two are, is at most that share of what the fifth's lacks (as Lowe
-2004 tests matches, section 7.1): images of one kind, such as shirts laid out in one way, are alike
-without being copies, and none of them is so upside down. Where fewer than five are alike the
-fifth's is taken for the last of these numbers, below which few correlations are known."""
+much that this does not matter, or what its correlation lacks to 1, laid upon each other or as the
+two are, is at most that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1):
+images of one kind, such as shirts laid out in one way, are alike without being copies, and none of
+them is so upside down. Where fewer than five are alike the fifth's is taken for the last of these
+numbers, below which few correlations are known."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 STEEPEST = 0.75
@@ -77,7 +80,12 @@ def stand_out(pairs: Found, found: Found, least: float) -> np.ndarray:
         alike |= clear & (own >= ALIKE)
     enough &= (pairs.evidence >= LITTLE) | (pairs.similarity >= UNLIKE)
     enough = ((pairs.evidence >= least) & enough) | (alike & (pairs.evidence >= SLIGHT))
-    return np.asarray(enough & (pairs.throughout | (pairs.evidence >= CERTAIN)))
+    return np.asarray(enough & _all_over(pairs))
+
+
+def _all_over(pairs: Found) -> np.ndarray:
+    """Return which pairs agree all over, (P,) bool."""
+    return np.asarray((pairs.throughout >= MOSTLY) | (pairs.in_part >= NEARLY_ALL))
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class _Others:
     @classmethod
     def of(cls, found: Found, n: int) -> _Others:
         """Return what images are like by the pairs that were found."""
-        sure = (found.evidence >= CERTAIN) & found.throughout
+        sure = (found.evidence >= CERTAIN) & _all_over(found)
         edges = sparse.coo_array((sure[sure], (found.a[sure], found.b[sure])), shape=(n, n))
         _, picture = csgraph.connected_components(edges, directed=False)
         end = np.concatenate([found.a, found.b])

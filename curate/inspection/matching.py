@@ -79,7 +79,8 @@ class Found:
         area: (P,) float32.
         overlap: (P,) float32.
         change: (P,) float32, mean difference of colours, in [0, 255].
-        throughout: (P,) bool, from ``registration.throughout``.
+        throughout: (P,) float32, from ``registration.throughout``, and so is ``in_part``.
+        in_part: (P,) float32.
     """
 
     a: np.ndarray
@@ -92,6 +93,7 @@ class Found:
     overlap: np.ndarray
     change: np.ndarray
     throughout: np.ndarray
+    in_part: np.ndarray
 
     def where(self, kept: np.ndarray) -> Found:
         """Return those at some places, (n,) bool or int64."""
@@ -113,19 +115,15 @@ class Found:
         low, high = low[order], high[order]
         first = np.append(True, (low[1:] != low[:-1]) | (high[1:] != high[:-1]))[: len(order)]
         starts = np.flatnonzero(first)
-        most = [
-            np.maximum.reduceat(values[order], starts) if len(order) else values
-            for values in (self.similarity, self.still, self.throughout)
-        ]
-        return replace(
-            self.where(order[first]),
-            **dict(zip(("similarity", "still", "throughout"), most, strict=True)),
-            a=low[first],
-            b=high[first],
-        )
+        most = {
+            name: np.maximum.reduceat(getattr(self, name)[order], starts)
+            for name in ("similarity", "still", "throughout", "in_part")
+            if len(order)
+        }
+        return replace(self.where(order[first]), a=low[first], b=high[first], **most)
 
 
-NOTHING = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 6, bool)))
+NOTHING = Found(*(np.empty(0, kind) for kind in (*[np.int64] * 3, *[np.float32] * 8)))
 
 
 @dataclass(frozen=True)
@@ -450,7 +448,7 @@ def _fitted(
         fit = registration.register(source, goal, place[part].to(library.device), FINE_STEPS)
         seen = flip.of(library.seen(a[part])), library.seen(b[part])
         support = registration.weigh(source, goal, fit.place, *seen)
-        throughout = registration.throughout(source, goal, fit.place, *seen)
+        throughout, in_part = registration.throughout(source, goal, fit.place, *seen)
         colours = library.images.colour
         change = registration.colour_change(
             flip.of(_floats(colours[a[part]], library.device)),
@@ -472,7 +470,8 @@ def _fitted(
             area=area,
             overlap=overlap,
             change=change.cpu().numpy().round(2),
-            throughout=throughout.cpu().numpy(),
+            throughout=throughout.cpu().numpy().round(4),
+            in_part=in_part.cpu().numpy().round(4),
         )
         parts.append(pairs.where((evidence >= KEPT) | (correlation >= ALIKE[2])))
     return Found.joined(parts)

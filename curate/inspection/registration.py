@@ -34,9 +34,6 @@ AGREED = 0.997
 AROUND, STEPS, AGREES = 4, 16, 0.8
 """What lies around a place: a square of one fourth of the side, one every sixteenth of it; and how
 much the directions in it agree where two images do."""
-MOSTLY, NEARLY_ALL = 0.75, 0.95
-"""Share of the edges around which two images agree that do throughout; and share of them where part
-of the images is left out, or both are blurred: more is asked of less."""
 
 
 def most(side: int) -> float:
@@ -186,12 +183,11 @@ def _edges(
 
 def throughout(
     source: Tensor, goal: Tensor, place: Tensor, source_seen: Tensor, goal_seen: Tensor
-) -> Tensor:
-    """Return whether pairs agree all over, as they are laid upon each other, (P,) bool.
+) -> tuple[Tensor, Tensor]:
+    """Return the share of edges around which pairs agree, as they are laid upon each other.
 
     Of pictures that were taken one after another the background agrees, often with much evidence,
-    and what has moved does not. A caption may hide a quarter of a copy, and an enlarged one is
-    blurred.
+    and what has moved does not.
 
     Args:
         source: (P, 1, S, S) float, grey.
@@ -199,13 +195,16 @@ def throughout(
         place: (P, 6), from ``register``.
         source_seen: (P, 1, S, S), as for ``weigh``.
         goal_seen: (P, 1, S, S), as for ``weigh``.
+
+    Returns:
+        The share in the whole, (P,) in [0, 1]; and the largest where a quarter, which a caption may
+        hide, is left out, or both are blurred, as an enlarged copy is, (P,) in [0, 1].
     """
     sharp, soft = (
         _agreeing(*_edges(first, second, place, source_seen, goal_seen)[:2])
         for first, second in ((source, goal), (_blurred(source), _blurred(goal)))
     )
-    rest = torch.maximum(sharp[:, 1:].amax(dim=1), soft[:, 0])
-    return (sharp[:, 0] >= MOSTLY) | (rest >= NEARLY_ALL)
+    return sharp[:, 0], torch.maximum(sharp[:, 1:].amax(dim=1), soft[:, 0])
 
 
 def _agreeing(first: Tensor, second: Tensor) -> Tensor:

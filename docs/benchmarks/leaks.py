@@ -35,12 +35,14 @@ def published(path: Path | None) -> set[tuple[int, int]]:
 
 
 def judgments(path: Path | None) -> dict[tuple[int, int], str]:
-    """Return what was said of pairs (test, training index)."""
+    """Return what was said of pairs (test, training index), or ``doubtful`` of those in dispute."""
     if path is None:
         return {}
+    said: dict[tuple[int, int], set[str]] = {}
     with path.open() as stream:
-        rows = csv.DictReader(stream)
-        return {(int(row["test"]), int(row["train"])): row["judgment"] for row in rows}
+        for row in csv.DictReader(stream):
+            said.setdefault((int(row["test"]), int(row["train"])), set()).add(row["judgment"])
+    return {pair: min(all_) if len(all_) == 1 else "doubtful" for pair, all_ in said.items()}
 
 
 def index(path: str) -> int:

@@ -12,7 +12,7 @@ def found(a, b, evidence, **columns):
     """Return pairs as they are found, with zeros for the columns that are not given."""
     zero = np.zeros(len(a))
     rest = dict.fromkeys(("similarity", "still", "area", "overlap", "change"), zero)
-    all_over = {"throughout": np.ones(len(a), bool)}
+    all_over = {"throughout": zero + 1, "in_part": zero + 1}
     return matching.Found(a, b, zero.astype(np.int64), evidence, **{**rest, **all_over, **columns})
 
 
@@ -73,13 +73,11 @@ def test_little_evidence_asks_for_grey_values_that_correlate():
     assert decoys.stand_out(made, made, 300.0).tolist() == [False, True]
 
 
-def test_pairs_that_agree_but_in_places_need_far_more_evidence():
-    two = np.arange(2, dtype=np.int64)
-    made = found(
-        *(2 * two, 2 * two + 1, np.array([900.0, 1200.0])),
-        **{"similarity": np.full(2, 0.9), "throughout": np.zeros(2, bool)},
-    )
-    assert decoys.stand_out(made, made, 300.0).tolist() == [False, True]
+def test_pairs_agree_mostly_or_else_nearly_all_over_in_part():
+    three = np.arange(3, dtype=np.int64)
+    agree = {"throughout": np.array([0.7, 0.85, 0.7]), "in_part": np.array([0.9, 0.85, 0.97])}
+    made = found(2 * three, 2 * three + 1, np.full(3, 2000.0), similarity=np.full(3, 0.9), **agree)
+    assert decoys.stand_out(made, made, 300.0).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("evident", [True, False])

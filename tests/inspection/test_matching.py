@@ -35,15 +35,14 @@ def test_an_image_that_stands_on_its_head_is_found_as_a_decoy_alone():
 
 def test_a_pair_is_kept_once_as_it_has_the_most_evidence():
     rows = [np.array(v) for v in ([3, 1, 1], [1, 3, 2], [0, 1, 0], [400.0, 500.0, 450.0])]
-    rest = [np.arange(3.0) for _ in range(5)]
-    throughout = np.array([False, True, False])
-    pairs = matching.Found(*rows, *rest, throughout).distinct()
+    rest = [np.arange(3.0) for _ in range(7)]
+    pairs = matching.Found(*rows, *rest).distinct()
     assert list(zip(pairs.a, pairs.b, pairs.evidence, pairs.flip, strict=True)) == [
         (1, 2, 450.0, 0),
         (1, 3, 500.0, 1),
     ]
     assert pairs.similarity.tolist() == [2.0, 1.0]
-    assert pairs.throughout.tolist() == [False, True]
+    assert pairs.throughout.tolist() == pairs.in_part.tolist() == [2.0, 1.0]
 
 
 def test_two_framed_pictures_are_laid_upon_each_other_as_both_are_framed():

@@ -69,12 +69,14 @@ def test_copies_agree_all_over_and_pictures_in_which_something_moved_do_not():
     small = F.interpolate(source, scale_factor=0.75, mode="bilinear", antialias=True)
     shrunk = F.interpolate(small, size=SIDE, mode="bilinear")
     for copy in (source, captioned, shrunk, 0.6 * source + 30):
-        assert registration.throughout(source, copy, here, whole, whole).all()
+        most, rest = registration.throughout(source, copy, here, whole, whole)
+        assert ((most > 0.8) | (rest > 0.95)).all()
     moved = source.clone()
     moved[:, :, 8:24, 8:24] = images(range(20, 28))[:, :, 8:24, 8:24]
     evidence = registration.weigh(source, moved, here, whole, whole).evidence
     assert (evidence > 300).any()
-    assert not registration.throughout(source, moved, here, whole, whole).any()
+    most, rest = registration.throughout(source, moved, here, whole, whole)
+    assert ((most < 0.7) & (rest < 0.9)).all()
 
 
 def test_one_colour_speaks_for_nothing():

@@ -79,7 +79,8 @@ class Found:
         area: (P,) float32.
         overlap: (P,) float32.
         change: (P,) float32, mean difference of colours, in [0, 255].
-        throughout: (P,) float32, from ``registration.throughout``, and so is ``in_part``.
+        throughout: (P,) float32, from ``registration.throughout``, and so is ``in_part``, of the
+            two as they lie upon each other or as they are, whichever is more.
         in_part: (P,) float32.
     """
 
@@ -448,7 +449,15 @@ def _fitted(
         fit = registration.register(source, goal, place[part].to(library.device), FINE_STEPS)
         seen = flip.of(library.seen(a[part])), library.seen(b[part])
         support = registration.weigh(source, goal, fit.place, *seen)
-        throughout, in_part = registration.throughout(source, goal, fit.place, *seen)
+        # Smooth images drift: as with correlation, they may agree best as they are.
+        still = fit.place.new_tensor(registration.IDENTITY).expand_as(fit.place)
+        throughout, in_part = (
+            torch.maximum(*shares)
+            for shares in zip(
+                *(registration.throughout(source, goal, at, *seen) for at in (fit.place, still)),
+                strict=True,
+            )
+        )
         colours = library.images.colour
         change = registration.colour_change(
             flip.of(_floats(colours[a[part]], library.device)),

@@ -35,14 +35,19 @@ def published(path: Path | None) -> set[tuple[int, int]]:
 
 
 def judgments(path: Path | None) -> dict[tuple[int, int], str]:
-    """Return what was said of pairs (test, training index), or ``doubtful`` of those in dispute."""
+    """Return what was said of pairs (test, training index), in the last round that had them.
+
+    ``doubtful`` where its judges did not agree.
+    """
     if path is None:
         return {}
-    said: dict[tuple[int, int], set[str]] = {}
+    said: dict[tuple[int, int], dict[int, set[str]]] = {}
     with path.open() as stream:
         for row in csv.DictReader(stream):
-            said.setdefault((int(row["test"]), int(row["train"])), set()).add(row["judgment"])
-    return {pair: min(all_) if len(all_) == 1 else "doubtful" for pair, all_ in said.items()}
+            rounds = said.setdefault((int(row["test"]), int(row["train"])), {})
+            rounds.setdefault(int(row["round"]), set()).add(row["judgment"])
+    last = {pair: rounds[max(rounds)] for pair, rounds in said.items()}
+    return {pair: words.pop() if len(words) == 1 else "doubtful" for pair, words in last.items()}
 
 
 def index(path: str) -> int:

@@ -1,10 +1,15 @@
 """What a command says of its results."""
 
+from pathlib import Path
+
 import pytest
 
+from curate.cli.results.evaluation import comparison_lines
 from curate.cli.results.pipeline import score_lines
+from curate.evaluation.comparison import Comparison, summarise
 from curate.scores.summary import GroupTest, Interval, Reliability, ScoreSummary
 from curate.scores.verdict import verdict
+from tests.answered import answered
 
 
 def summary(encoders, low):
@@ -39,3 +44,32 @@ def summary(encoders, low):
 def test_the_ranking_is_judged_in_plain_words(encoders, low, said):
     lines = score_lines(summary(encoders, low))
     assert any(said in line for line in lines)
+
+
+@pytest.mark.parametrize("leaked", [None, 3])
+def test_accuracies_without_leaks_stand_beside_those_with_them(leaked):
+    rows = [
+        {
+            **{"strategy": strategy, "remove": 20, "seed": seed, "source": "self"},
+            **{"kind": "knn", "held_out": False, "n_test": 100, "validation_accuracy": None},
+            **{"accuracy": accuracy + seed / 100, "chosen": {}, "leaked": leaked},
+            "accuracy_without_leaks": None if leaked is None else accuracy - 0.1,
+        }
+        for strategy, accuracy in (("top", 0.8), ("random", 0.7))
+        for seed in range(2)
+    ]
+    found = summarise(rows, answered(rows), 80)
+    comparison = Comparison(**vars(found), settings={}, results=(), path=Path("here"))
+    table, *lines = comparison_lines(comparison)
+    column = dict(zip(table.header, zip(*table.rows, strict=True), strict=True))
+    told = [line for line in lines if line.startswith("leaks")]
+    if leaked is None:
+        assert "without leaks" not in column
+        assert not told
+        assert "without leaks" not in table.lines[0]
+        return
+    assert column["without leaks"] == ("70.00%", "60.00%")
+    assert told == [
+        "leaks       3 of 100 test images of self have a copy among the training images"
+    ]
+    assert "+10.00 without leaks" in table.lines[0]

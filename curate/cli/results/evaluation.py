@@ -70,34 +70,24 @@ def _leaks(leaked: int, n_test: int, source: str) -> str:
     return f"{leaked:,} of {n_test:,} test images of {source} {copies} among the training images"
 
 
-def _without_leaks(comparison: Comparison, tests: Tests) -> list[str]:
-    """Return how many test images leak, and how arms do without them."""
-    arms = [
-        f"{arm.label} {arm.kind} {arm.without_leaks:.2%}"
-        for arm in comparison.arms
-        if arm.source == tests.source and arm.without_leaks is not None
-    ]
-    if not tests.leaked:
-        return []
-    line = f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
-    return [f"{line}; accuracy without them: {', '.join(arms)}" if arms else line]
-
-
 def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     """Return every arm with its difference from the random one, and what all of it shows."""
     points = ("against random", "images", "95 % interval", "seeds", "pays back after")
     kinds = {arm.kind for arm in comparison.arms}
     column = "accuracy" if all(measure_of(kind).counts_images for kind in kinds) else "measured"
-    head = ("trained on", "tested on", "probe", column, *points)
+    leaky = any(arm.without_leaks is not None for arm in comparison.arms)
+    head = ("trained on", "tested on", "probe", column, *["without leaks"] * leaky, *points)
     gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
     for arm in comparison.arms:
         gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
         measure = measure_of(arm.kind)
         accuracy = f"{arm.mean * measure.scale:.{measure.digits}f}{measure.unit.strip()}"
+        clean = "" if arm.without_leaks is None else f"{arm.without_leaks:.2%}"
+        about = (arm.label, arm.source, arm.kind, accuracy, *[clean] * leaky)
         paid = _paid(comparison, arm)
         if gap is None:
-            rows.append((arm.label, arm.source, arm.kind, accuracy, "", "", "", str(arm.n), paid))
+            rows.append((*about, "", "", "", str(arm.n), paid))
             continue
         mean, ends = f"{gap.mean * measure.scale:+.{measure.digits}f}", "none: one seed"
         interval = "no interval: one seed"
@@ -109,16 +99,21 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             )
             ends = f"{low} to {high}"
             interval = f"95 % interval {ends} over {seeds} and the images"
+        if gap.without_leaks is not None:
+            interval += f"; {100 * gap.without_leaks:+.2f} without leaks"
         lines.append(
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean}{measure.apart} "
             f"({f'{images} images; ' if images else ''}{interval}){_told(paid)}"
         )
-        about = (gap.label, gap.source, gap.kind, accuracy, mean)
-        rows.append((*about, images, ends, str(gap.n), paid))
+        rows.append((*about, mean, images, ends, str(gap.n), paid))
     return [
         *([Listing(head, rows, lines)] if lines else []),
         *(f"tested on   {_tests(tests)}" for tests in comparison.tests),
-        *(line for tests in comparison.tests for line in _without_leaks(comparison, tests)),
+        *(
+            f"leaks       {_leaks(tests.leaked, tests.n_test, tests.source)}"
+            for tests in comparison.tests
+            if tests.leaked
+        ),
         *(f"the same    {' and '.join(names)}: trained once" for names in comparison.same),
         f"difference  for {comparison.holds_for}: {comparison.verdict}",
         f"comparison  {comparison.path}",

@@ -435,12 +435,11 @@ def _fitted(
         for part in _parts(len(a), 4 * PAIRS):
             source, goal = library.grey(a[part], half=True), library.grey(b[part], half=True)
             masks = (library.seen(a[part], half=True), library.seen(b[part], half=True))
-            begun = place[part].to(library.device)
-            fit = registration.register(flip.of(source), goal, begun, steps)
-            support = registration.weigh(
-                flip.of(source), goal, fit.place, flip.of(masks[0]), masks[1]
-            )
-            place[part] = fit.place.cpu()
+            source, there = flip.of(source), place[part].to(library.device)
+            if steps:
+                there = registration.register(source, goal, there, steps).place
+                place[part] = there.cpu()
+            support = registration.weigh(source, goal, there, flip.of(masks[0]), masks[1])
             hopeful[part] = ((support.evidence >= enough) | (support.correlation >= alike)).cpu()
         mask = hopeful.numpy()
         a, b, place = a[mask], b[mask], place[hopeful]

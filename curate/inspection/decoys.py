@@ -20,17 +20,18 @@ are alike when turned upside down, decoys are copies."""
 LITTLE, UNLIKE = 500.0, 0.8
 """Pairs with less evidence than this must correlate at least so much, too."""
 MOSTLY, NEARLY_ALL = 0.8, 0.95
-"""Share of the edges around which a pair agrees at least, in the whole; or else in part, where more
-is asked of less."""
+"""Share of the edges around which a pair agrees at least, in the whole; or else in part or blurred,
+where more is asked of less."""
 RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
-"""A pair has so many times the evidence of the fifth most alike image of either one, or it has so
-much that this does not matter, or what its correlation lacks to 1, laid upon each other or as the
-two are, is at most that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1):
-images of one kind, such as shirts laid out in one way, are alike without being copies, and none of
-them is so upside down. Where fewer than five are alike the fifth's is taken for the last of these
-numbers, below which few correlations are known."""
+"""A pair has so many times the evidence of the fifth most alike picture of either one, where
+evident copies of one picture count once and an image's own do not, or it has so much that this does
+not matter, or what its correlation lacks to 1, laid upon each other or as the two are, is at most
+that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1): images of one kind,
+such as shirts laid out in one way, are alike without being copies, and none of them is so upside
+down. Where fewer than five pictures are alike the fifth's is taken for the last of these numbers,
+below which few correlations are known."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 STEEPEST = 0.75
@@ -39,7 +40,7 @@ the next."""
 RULE = (
     "laid upon each other, mirrored or not, the edges of the two agree more than those of images "
     f"turned upside down do, of which the threshold lets {RATE:.0%} as many through as pairs, "
-    "more than those of the fifth most alike image, and almost everywhere; "
+    "more than those of the fifth most alike picture, and almost everywhere; "
     "their pixels correlate by inspect.duplicate_threshold or more; groups are connected pairs"
 )
 
@@ -90,13 +91,13 @@ def _all_over(pairs: Found) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Others:
-    """What each of n images is like, where copies of one picture count as one.
+    """What each of n images is like, where evident copies of one picture count as one.
 
     An image that has many copies is like all of them, and each of them like all others.
 
     Attributes:
         end: (2P,) int64, the images of pairs.
-        picture: (2P,) int64, which picture the other image of the pair is.
+        picture: (2P,) int32, which picture the other image of the pair is.
         own: (2P,) bool, whether that is the image's own.
         n: Number of images.
     """

@@ -115,8 +115,9 @@ def find(
         progress: Progress callback.
         home: Folder in which an unfinished search is kept, for the same search to go on with.
         of: (Q,) int64 positions of images; only pairs with one of them are asked for, which takes
-            time by their number. What is enough is learned from them alone, so that it may differ
-            a little from what all images teach. None: all.
+            time by their number and by how many are like them. What is enough is learned from them
+            alone, and which images are copies of one picture from them and those, so that a few
+            pairs may be missing of an image that has many copies. None: all.
 
     Raises:
         ResourceError: If FAISS is not installed.
@@ -203,13 +204,14 @@ def _of_some(
         matches.distinct(), upside, len(rows), decoy_queries, correlation=threshold
     )
 
-    # A pair has to stand out from what the other of the two is like as well.
-    pairs = _copies(matches, cutoff.least, threshold)
-    others = np.setdiff1d(np.append(pairs.a, pairs.b), rows)
+    # A pair has to stand out from what the other of the two is like as well, and what that is like
+    # says which of them are copies of one picture.
+    others = np.setdiff1d(np.append(matches.a, matches.b), rows)
     if len(others):
         more, _, _ = matching.looked_up(library, others, progress, with_decoys=False)
-        pairs = _copies(matching.Found.joined([matches, more]), cutoff.least, threshold)
-        pairs = pairs.where(np.isin(pairs.a, rows) | np.isin(pairs.b, rows))
+        matches = matching.Found.joined([matches, more])
+    pairs = _copies(matches, cutoff.least, threshold)
+    pairs = pairs.where(np.isin(pairs.a, rows) | np.isin(pairs.b, rows))
     return pairs, cutoff, decoy_queries, library.indices[0].quality(matching.WHOLE_K)
 
 

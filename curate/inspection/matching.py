@@ -107,9 +107,10 @@ class Found:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def distinct(self) -> Found:
-        """Return each pair once, a below b, sorted, with the most of what speaks for it.
+        """Return each pair once, a below b, sorted, as it was laid with the most evidence.
 
-        Which of two images is laid upon the other makes a small difference to both.
+        Its correlations and shares are the most of any laying: which of two images is laid upon the
+        other makes a small difference to them.
         """
         low, high = np.minimum(self.a, self.b), np.maximum(self.a, self.b)
         order = np.lexsort((self.flip, self.a, -self.evidence, high, low))

@@ -198,7 +198,8 @@ def throughout(
 
     Returns:
         The share in the whole, (P,) in [0, 1]; and the largest where a quarter, which a caption may
-        hide, is left out, or both are blurred, as an enlarged copy is, (P,) in [0, 1].
+        hide, is left out with every square that it touches, or both are blurred, as an enlarged
+        copy is, (P,) in [0, 1].
     """
     sharp, soft = (
         _agreeing(*_edges(first, second, place, source_seen, goal_seen)[:2])

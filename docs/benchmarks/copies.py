@@ -7,13 +7,14 @@
 
 ``cifar``: DIR has train/ and test/ with a PNG each, whose names are the indices of the original
 batches; the list is ciFAIR's (columns TestID, TrainID, Distance, Judgment). Printed are the share
-of its near-duplicates (judgment 1) that are found, of even and odd test indices (the search was
-tuned on pairs with an even one), and how many test images have a copy in the training set. With
+of its near-duplicates (judgment 1) that are found, of even and odd test indices (the last rule was
+tuned on pairs with an even one, what came before on either), and how many test images have a copy in the training set. With
 --limit, the images of the list and as many others as are missing to N. ``--pictures FILE`` writes
 random pairs that the list lacks, side by side.
 
 ``planted``: of images below DIR some are planted once more, distorted in each way of
-``distortions``; printed is recall by kind, and pairs that were not planted. ``photos``: the same
+``distortions``; printed is recall by kind, as a pair with the original and as one of its group, and
+how many pairs are of different images. ``photos``: the same
 with photographs, each planted once in every way. ``collages``: distinct collages of crops of two
 images of DIR, 32 pixels, 1 % of them planted once more distorted; made as they are read.
 """
@@ -46,7 +47,10 @@ def progress(what: str, done: int, total: int) -> None:
 
 
 def found_in(images: Thumbnails, home: Path | None = None) -> tuple[duplicates.Pairs, set[Pair]]:
-    """Return what is found, and say how long it took; an unfinished search is kept in ``home``."""
+    """Return what is found, and say how long it took.
+
+    An unfinished search is kept in ``home``; the time is of this process alone.
+    """
     wall, cpu = time.monotonic(), time.process_time()
     found = duplicates.find(images, progress=progress, home=home)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

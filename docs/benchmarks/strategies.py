@@ -5,7 +5,8 @@
 
 Rows are selections, by how many images they keep: accuracy in percent, mean and standard deviation
 over seeds, and points over as many at random, with the interval over seeds and test images. The
-figure has these differences, a panel for each kind of probe.
+figure has these differences, a panel for each kind of probe. For comparisons of two seeds or more
+that were tested on one source by both probes.
 """
 
 # ruff: noqa: T201 (a script talks on stdout)

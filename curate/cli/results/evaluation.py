@@ -75,16 +75,17 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
     points = ("against random", "images", "95 % interval", "seeds", "pays back after")
     kinds = {arm.kind for arm in comparison.arms}
     column = "accuracy" if all(measure_of(kind).counts_images for kind in kinds) else "measured"
-    leaky = any(arm.without_leaks is not None for arm in comparison.arms)
-    head = ("trained on", "tested on", "probe", column, *["without leaks"] * leaky, *points)
+    leaky = {tests.source for tests in comparison.tests if tests.leaked}
+    head = ("trained on", "tested on", "probe", column, *["without leaks"] * bool(leaky), *points)
     gaps = {(d.strategy, d.remove, d.source, d.kind): d for d in comparison.differences}
     lines, rows = [], []
     for arm in comparison.arms:
         gap = gaps.get((arm.strategy, arm.remove, arm.source, arm.kind))
         measure = measure_of(arm.kind)
         accuracy = f"{arm.mean * measure.scale:.{measure.digits}f}{measure.unit.strip()}"
-        clean = "" if arm.without_leaks is None else f"{arm.without_leaks:.2%}"
-        about = (arm.label, arm.source, arm.kind, accuracy, *[clean] * leaky)
+        leaks = arm.source in leaky and arm.without_leaks is not None
+        clean = f"{arm.without_leaks:.2%}" if leaks else ""
+        about = (arm.label, arm.source, arm.kind, accuracy, *[clean] * bool(leaky))
         paid = _paid(comparison, arm)
         if gap is None:
             rows.append((*about, "", "", "", str(arm.n), paid))
@@ -99,7 +100,7 @@ def comparison_lines(comparison: Comparison) -> list[str | Listing]:
             )
             ends = f"{low} to {high}"
             interval = f"95 % interval {ends} over {seeds} and the images"
-        if gap.without_leaks is not None:
+        if leaks and gap.without_leaks is not None:
             interval += f"; {100 * gap.without_leaks:+.2f} without leaks"
         lines.append(
             f"{gap.label} against random, {gap.source} {gap.kind}: {mean}{measure.apart} "

@@ -8,9 +8,9 @@
 ``cifar``: DIR has train/ and test/ with a PNG each, whose names are the indices of the original
 batches; the list is ciFAIR's (columns TestID, TrainID, Distance, Judgment). Printed are the share
 of its near-duplicates (judgment 1) that are found, of even and odd test indices (the last rule was
-tuned on pairs with an even one, what came before on either), and how many test images have a copy in the training set. With
---limit, the images of the list and as many others as are missing to N. ``--pictures FILE`` writes
-random pairs that the list lacks, side by side.
+tuned on pairs with an even one, what came before on either), and how many test images have a copy
+in the training set. With --limit, the images of the list and as many others as are missing to N.
+``--pictures FILE`` writes random pairs that the list lacks, side by side.
 
 ``planted``: of images below DIR some are planted once more, distorted in each way of
 ``distortions``; printed is recall by kind, as a pair with the original and as one of its group, and

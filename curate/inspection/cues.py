@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from curate.inspection.registration import with_slopes
+from curate.inspection.registration import blurred, with_slopes
 
 Window = tuple[float, float, float, float]
 """Width and height, as shares of the image's, and the centre from the image's, in half sides."""
@@ -128,8 +128,7 @@ class Cue:
         """Return what is averaged over cells: (N, C, S, S)."""
         if not self.edges:
             return images
-        soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        right, down = with_slopes(soft)[:, 1:].unbind(dim=1)
+        right, down = with_slopes(blurred(images))[:, 1:].unbind(dim=1)
         # Twice the angle: an edge and its negative are one.
         length = (right.square() + down.square() + 1e-6).sqrt()
         upright, slanted = (right.square() - down.square()) / length, 2 * right * down / length

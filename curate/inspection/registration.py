@@ -203,7 +203,7 @@ def throughout(
     """
     sharp, soft = (
         _agreeing(*_edges(first, second, place, source_seen, goal_seen)[:2])
-        for first, second in ((source, goal), (_blurred(source), _blurred(goal)))
+        for first, second in ((source, goal), (blurred(source), blurred(goal)))
     )
     return sharp[:, 0], torch.maximum(sharp[:, 1:].amax(dim=1), soft[:, 0])
 
@@ -225,7 +225,8 @@ def _agreeing(first: Tensor, second: Tensor) -> Tensor:
     return (agree.sum(dim=2) @ rows) / (edges.sum(dim=2) @ rows).clamp_min(1e-9)
 
 
-def _blurred(images: Tensor) -> Tensor:
+def blurred(images: Tensor) -> Tensor:
+    """Return images (P, C, S, S) of which each pixel is the mean of three by three."""
     return F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 

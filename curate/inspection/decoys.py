@@ -25,13 +25,13 @@ where more is asked of less."""
 RATE = 0.02
 """Share of false pairs that the threshold aims at."""
 CROWD, STANDS_OUT, CERTAIN, RATIO, UNKNOWN = 5, 2.5, 1100.0, 0.3, 0.9
-"""A pair has so many times the evidence of the fifth most alike picture of either one, where
-evident copies of one picture count once and an image's own do not, or it has so much that this does
-not matter, or what its correlation lacks to 1, laid upon each other or as the two are, is at most
-that share of what the fifth's lacks (as Lowe 2004 tests matches, section 7.1): images of one kind,
-such as shirts laid out in one way, are alike without being copies, and none of them is so upside
-down. Where fewer than five pictures are alike the fifth's is taken for the last of these numbers,
-below which few correlations are known."""
+"""A pair stands out in one of three ways. It has so many times the evidence of the fifth most alike
+picture of either image; or it has so much that this does not matter; or what its correlation lacks
+to 1, laid upon each other or as the two are, is at most that share of what the fifth's lacks (as
+Lowe 2004 tests matches, section 7.1). Images of one kind, such as shirts laid out in one way, are
+alike without being copies, and none of them is so upside down. Evident copies of one picture count
+once, and copies of an image's own picture do not count. Where fewer than five pictures are alike,
+the fifth's correlation is taken for the last of these numbers: few are known below it."""
 ALIKE, SLIGHT = 0.95, 80.0
 """Correlation from which a pair that stands out by it needs no more evidence than that."""
 STEEPEST = 0.75

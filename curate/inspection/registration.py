@@ -170,9 +170,9 @@ def weigh(
 def _edges(
     source: Tensor, goal: Tensor, place: Tensor, source_seen: Tensor, goal_seen: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return directions of sources and of goals, (P, 2, S * S), grey of sources there, and inside.
+    """Return directions of sources and of goals, (P, 2, S * S) each, as they lie upon each other.
 
-    The last two are (P, S * S).
+    Besides, (P, S * S) each, the grey values of sources there, and 1 where the goals lie inside.
     """
     there, inside = _warped(torch.cat([with_slopes(source), source_seen], dim=1), place)
     visible = inside * goal_seen.flatten(1) * (there[:, 3] > 0.5)
